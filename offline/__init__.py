@@ -1,0 +1,1 @@
+"""Training decoders: from recordings to one ONNX file. Needs the extra `offline`."""

@@ -1,0 +1,130 @@
+"""A fitted decoder between training and export: weights, contract, and some real data to prove it on."""
+
+import pickle
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offline.dataset import Dataset
+from offline.models import Network, make_network
+from offline.training import Fitted
+from rtdecode.contract import (
+    Amplitude,
+    Contract,
+    Outputs,
+    Provenance,
+    Score,
+    Signal,
+    Window,
+    read_metadata,
+    write_metadata,
+)
+from rtdecode.errors import ModelError
+from rtdecode.preprocessing import Chain
+from rtdecode.recording import Recording
+
+_PACKAGES = ("rtdecode", "torch", "onnx", "onnxscript", "onnxruntime", "skorch", "scikit-learn", "mne",
+             "numpy", "scipy")  # fmt: skip
+_PROBE_HOPS = 40
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with its contract, and a stretch of a training recording.
+
+    Attributes
+    ----------
+    contract : Contract
+        Without parity figures: those are measured at export.
+    network : Network
+        In evaluation mode.
+    probe : Recording
+        Long enough for the warm-up and some predictions.
+    """
+
+    contract: Contract
+    network: Network
+    probe: Recording
+
+    def save(self, path: Path) -> None:
+        """Write it as one file of tensors and text."""
+        model = self.contract.provenance.configuration["model"]
+        torch.save(
+            {
+                "network": model["network"],
+                "settings": model["settings"],
+                "shape": [self.network.n_channels, self.network.n_times, self.network.n_outputs],
+                "weights": self.network.state_dict(),
+                "metadata": write_metadata(self.contract),
+                "probe_signal": self.probe.signal.model_dump_json(),
+                "probe_samples": torch.from_numpy(np.ascontiguousarray(self.probe.samples)),
+            },
+            path,
+        )
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; ModelError if it is none."""
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        n_channels, n_times, n_outputs = content["shape"]
+        network = make_network(content["network"], n_channels, n_times, n_outputs, content["settings"])
+        network.load_state_dict(content["weights"])
+        samples: Tensor = content["probe_samples"]
+        signal = Signal.model_validate_json(content["probe_signal"])
+        contract = read_metadata(content["metadata"], str(path))
+    except FileNotFoundError:
+        raise ModelError(f"Checkpoint {path} does not exist (now in {Path.cwd()}).") from None
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, pickle.UnpicklingError):
+        raise ModelError(f"{path} is not a checkpoint of `rtdecode train`, or is damaged.") from None
+    probe = Recording(signal, samples.numpy(), np.arange(len(samples)) / signal.sfreq, path=str(path))
+    return Checkpoint(contract, network.eval(), probe)
+
+
+def make_checkpoint(
+    dataset: Dataset, fitted: Fitted, trained_on: set[int], scores: list[Score]
+) -> Checkpoint:
+    """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw."""
+    configuration = dataset.configuration
+    recordings = [dataset.recordings[i] for i in sorted(trained_on)]
+    chain = Chain(fitted.steps, dataset.signal)
+    contract = Contract(
+        name=configuration.name,
+        signal=dataset.signal,
+        preprocessing=tuple(step.model_dump() for step in fitted.steps),
+        window=Window(n_times=fitted.n_times, hop=fitted.hop),
+        outputs=Outputs(class_names=configuration.class_names),
+        trials=configuration.trials,
+        amplitude=_amplitude(dataset.signal, recordings),
+        provenance=Provenance(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            network=configuration.model.network,
+            data_fingerprint="+".join(r.fingerprint()[:16] for r in recordings),
+            recordings=tuple(r.name for r in recordings),
+            configuration=configuration.model_dump(mode="json"),
+            packages={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            scores=tuple(scores),
+        ),
+    )
+    needed = chain.settling + (fitted.n_times + _PROBE_HOPS * fitted.hop) * chain.factor
+    longest = max(recordings, key=lambda r: len(r.samples))
+    return Checkpoint(contract, fitted.network, longest.crop(0, needed))
+
+
+def _amplitude(signal: Signal, recordings: list[Recording]) -> Amplitude:
+    parts = []
+    for recording in recordings:
+        adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", ModelError)
+        adapted = np.empty((len(recording.samples), signal.n_channels))
+        adapt(recording.samples, adapted)
+        parts.append(adapted)
+    samples = np.concatenate(parts)
+    low, high = np.percentile(samples, [0.1, 99.9], axis=0)
+    return Amplitude(low=low, high=high, std=samples.std(axis=0))

@@ -1,0 +1,165 @@
+"""The training configuration: one YAML file says all that a training run depends on."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from offline.recipes import Recipe
+from rtdecode.configuration import read_yaml, validate
+from rtdecode.contract import Trials
+from rtdecode.errors import ConfigurationError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recordings(_Part):
+    """Which files.
+
+    Attributes
+    ----------
+    pattern : str
+        Path relative to the data folder; `{subject}` and the like capture a part of the name.
+    select : dict
+        Values allowed for a captured part.
+    decoder_per : str or None
+        Captured part of which each value gets a decoder of its own; None: one decoder for all.
+    """
+
+    pattern: Annotated[str, Field(min_length=1)]
+    select: dict[str, tuple[str, ...]] = {}
+    decoder_per: str | None = None
+
+
+class Channels(_Part):
+    """Which channels: by name, or all of some types."""
+
+    names: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.names is None) == (self.types is None):
+            raise ValueError("give either names or types")
+        return self
+
+
+class WindowTimes(_Part):
+    """Windows in seconds: length, step between training windows of a trial, hop between live predictions."""
+
+    length_s: Annotated[float, Field(gt=0)]
+    stride_s: Annotated[float, Field(gt=0)]
+    hop_s: Annotated[float, Field(gt=0)]
+
+
+class Split(_Part):
+    """How a score is obtained. Trials stay whole; runs stay whole but in `stratified-blocks`.
+
+    Attributes
+    ----------
+    kind : str
+        `leave-one-run-out`: each run that may be tested on is held out once. `held-out-runs`: those in
+        `held_out`, once. `stratified-blocks`: `n_folds` blocks of neighbouring trials of each class.
+    test_on : dict
+        Values of captured parts that a recording must have to be tested on; others only ever train.
+    held_out : dict
+        For `held-out-runs`.
+    n_folds : int
+        For `stratified-blocks`.
+    """
+
+    kind: Literal["leave-one-run-out", "held-out-runs", "stratified-blocks"]
+    test_on: dict[str, tuple[str, ...]] = {}
+    held_out: dict[str, tuple[str, ...]] = {}
+    n_folds: Annotated[int, Field(ge=2)] = 5
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if (self.kind == "held-out-runs") != bool(self.held_out):
+            raise ValueError("held_out goes with kind held-out-runs, and only with it")
+        return self
+
+
+class Model(_Part):
+    """The network and its settings, by their names in its class."""
+
+    network: str
+    settings: dict[str, Any] = {}
+
+
+class Training(_Part):
+    """How the network is fitted: Adam, early stopping on an inner validation part, best weights restored.
+
+    `validation` is the share of the training trials that early stopping watches. It is never the part that
+    is reported.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    max_epochs: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=1)] = 3
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: int = 0
+
+
+class TrainingConfiguration(_Part):
+    """A training run."""
+
+    name: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
+    recordings: Recordings
+    channels: Channels
+    trials: Trials
+    window: WindowTimes
+    preprocessing: tuple[Recipe, ...]
+    model: Model
+    training: Training = Training()
+    split: Split
+    baseline: Literal["csp-lda"] | None = None
+
+    @model_validator(mode="after")
+    def _spans(self) -> Self:
+        if len(self.trials.classes) < 2:
+            raise ValueError("trials.classes: at least two classes are needed")
+        if self.window.length_s > self.trials.tmax_s - self.trials.tmin_s + 1e-9:
+            raise ValueError("window.length_s is longer than the trials' span")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes in the order of the outputs."""
+        return tuple(self.trials.classes)
+
+
+def shipped() -> list[str]:
+    """Return the names of the configurations that come with the package."""
+    return sorted(
+        path.name.removesuffix(".yaml")
+        for path in resources.files("rtdecode_configs").iterdir()
+        if path.name.endswith(".yaml")
+    )
+
+
+def shipped_text(name: str) -> str:
+    """Return a shipped configuration as it stands in its file."""
+    if name not in shipped():
+        raise ConfigurationError(f"No shipped configuration {name!r}; there is {', '.join(shipped())}.")
+    return resources.files("rtdecode_configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def read_configuration(name_or_path: str) -> TrainingConfiguration:
+    """Read a configuration file, or a shipped one by its name."""
+    path = Path(name_or_path)
+    if not path.exists() and name_or_path in shipped():
+        with resources.as_file(
+            resources.files("rtdecode_configs").joinpath(f"{name_or_path}.yaml")
+        ) as shipped_path:
+            return validate(TrainingConfiguration, read_yaml(shipped_path), f"Configuration {name_or_path}")
+    if not path.exists() and path.suffix == "":
+        raise ConfigurationError(
+            f"No configuration {name_or_path!r}: neither a file (now in {Path.cwd()}) nor one of the "
+            f"shipped ones ({', '.join(shipped())})."
+        )
+    return validate(TrainingConfiguration, read_yaml(path), f"Configuration {path}")

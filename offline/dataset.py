@@ -1,0 +1,226 @@
+"""From files to windows: recordings run through the online preprocessing whole, and only then are cut."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline.configuration import Channels, TrainingConfiguration
+from rtdecode.contract import Signal
+from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.preprocessing import Chain, Step
+from rtdecode.preprocessing.base import Samples
+from rtdecode.recording import Recording, read_recording
+from rtdecode.replay import spans
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that the configuration's pattern matches, and what its name says."""
+
+    path: Path
+    parts: dict[str, str]
+
+    def has(self, wanted: dict[str, tuple[str, ...]]) -> bool:
+        """Tell whether the captured parts have one of the wanted values each."""
+        return all(self.parts[key] in values for key, values in wanted.items())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A stretch of a recording in which the truth is known.
+
+    Attributes
+    ----------
+    id : str
+        Recording and number of the event: the same for every network.
+    recording : int
+        Index into the data set's recordings.
+    truth : int
+        Class index.
+    start, stop : int
+        Input samples [start, stop).
+    """
+
+    id: str
+    recording: int
+    truth: int
+    start: int
+    stop: int
+
+
+@dataclass
+class Dataset:
+    """Recordings of one decoder, with their trials.
+
+    Attributes
+    ----------
+    signal : Signal
+        What the decoder will need.
+    sources, recordings : list
+        Files, and what they hold.
+    trials : list of Trial
+        In order of recording and time.
+    """
+
+    configuration: TrainingConfiguration
+    signal: Signal
+    sources: list[Source]
+    recordings: list[Recording]
+    trials: list[Trial]
+
+    def preprocess(self, steps: Sequence[Step], recording: int) -> Samples:
+        """Run a recording through the steps, from its first sample: (n_samples', n_channels')."""
+        source = self.recordings[recording]
+        adapt = self.signal.adapt(source.signal, f"Recording {source.path}", "the decoder", RecordingError)
+        adapted = np.empty((len(source.samples), self.signal.n_channels))
+        adapt(source.samples, adapted)
+        return Chain(steps, self.signal).process(adapted)
+
+    def samples_of(self, steps: Sequence[Step], trials: Iterable[Trial]) -> Samples:
+        """Return the preprocessed samples of these trials, one after the other."""
+        factor = Chain(steps, self.signal).factor
+        by_recording: dict[int, list[Trial]] = {}
+        for trial in trials:
+            by_recording.setdefault(trial.recording, []).append(trial)
+        parts = []
+        for recording, chosen in by_recording.items():
+            features = self.preprocess(steps, recording)
+            parts += [features[slice(*_outputs(t, factor))] for t in chosen]
+        return np.concatenate(parts)
+
+
+def _outputs(trial: Trial, factor: int) -> tuple[int, int]:
+    """Return the range of outputs that exist within a trial: output k rests on input k*factor."""
+    return -(-trial.start // factor), (trial.stop - 1) // factor + 1
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows cut out of trials.
+
+    Attributes
+    ----------
+    x : array of float32, (n_windows, n_channels, n_times)
+    y : array of int64, (n_windows,)
+        Class indices.
+    trial : array of int64, (n_windows,)
+        Position of each window's trial in the list they were cut from.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    trial: NDArray[np.int64]
+
+
+class Cutter:
+    """Cuts windows out of trials; keeps each preprocessed recording for the next call with the same steps."""
+
+    def __init__(self, dataset: Dataset, steps: Sequence[Step]) -> None:
+        self._dataset, self._steps = dataset, tuple(steps)
+        self._factor = Chain(steps, dataset.signal).factor
+        self._features: dict[int, Samples] = {}
+
+    def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
+        """Cut windows of `n_times` every `stride` outputs of each trial, each whole in its trial."""
+        x, y, numbers = [], [], []
+        for number, trial in enumerate(trials):
+            if trial.recording not in self._features:
+                self._features[trial.recording] = self._dataset.preprocess(self._steps, trial.recording)
+            features = self._features[trial.recording]
+            first, stop = _outputs(trial, self._factor)
+            for start in range(first, stop - n_times + 1, stride):
+                x.append(features[start : start + n_times].T.astype(np.float32))
+                y.append(trial.truth)
+                numbers.append(number)
+        return Windows(np.stack(x), np.array(y, np.int64), np.array(numbers, np.int64))
+
+
+def data_folder(given: str | None) -> Path:
+    """Return `--data DIR` or RTDECODE_DATA; ConfigurationError if neither is a folder."""
+    told = given or os.environ.get("RTDECODE_DATA")
+    if not told:
+        raise ConfigurationError("Where are the recordings? Give --data DIR, or set RTDECODE_DATA.")
+    if not Path(told).is_dir():
+        raise ConfigurationError(f"Data folder {told} does not exist (now in {Path.cwd()}).")
+    return Path(told)
+
+
+def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, list[Source]]:
+    """Return the files of each decoder, by the value of `decoder_per` ("all" without it)."""
+    wanted = configuration.recordings
+    names = re.findall(r"{(\w+)}", wanted.pattern)
+    split = configuration.split
+    for key in [*wanted.select, *split.test_on, *split.held_out, *filter(None, [wanted.decoder_per])]:
+        if key not in names:
+            raise ConfigurationError(
+                f"The configuration speaks of {key!r}, which is no part of the pattern {wanted.pattern!r}."
+            )
+    pieces = re.split(r"{\w+}", wanted.pattern)
+    captures = [f"(?P<{n}>[^/]+?)" if names.index(n) == i else f"(?P={n})" for i, n in enumerate(names)]
+    regex = re.compile("".join(re.escape(p) + c for p, c in zip(pieces, [*captures, ""], strict=True)))
+    groups: dict[str, list[Source]] = {}
+    n_matching = 0
+    for path in sorted(data.glob(re.sub(r"{\w+}", "*", wanted.pattern))):
+        match = regex.fullmatch(path.relative_to(data).as_posix())
+        if match is None:
+            continue
+        n_matching += 1
+        source = Source(path, match.groupdict())
+        if source.has(wanted.select):
+            group = source.parts[wanted.decoder_per] if wanted.decoder_per else "all"
+            groups.setdefault(group, []).append(source)
+    if not groups:
+        found = (
+            f"{n_matching} files match the pattern, none the selection" if n_matching else "no file matches"
+        )
+        raise ConfigurationError(f"No recordings in {data}: {found} ({wanted.pattern!r}).")
+    return groups
+
+
+def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) -> Dataset:
+    """Read the recordings of one decoder and find their trials."""
+    recordings = [read_recording(source.path) for source in sources]
+    signal = _choose_channels(recordings[0], configuration.channels)
+    trials = []
+    for number, recording in enumerate(recordings):
+        signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
+        bad = np.flatnonzero(~np.isfinite(recording.samples).all(axis=1))
+        if len(bad):
+            raise RecordingError(
+                f"Recording {recording.path} holds values that are not finite, first at sample {bad[0]}."
+            )
+        for n, (_, truth, start, stop) in enumerate(
+            spans(recording, configuration.trials, configuration.class_names)
+        ):
+            trials.append(Trial(f"{recording.name}#{n}", number, truth, start, stop))
+    dataset = Dataset(configuration, signal, sources, recordings, trials)
+    missing = [name for i, name in enumerate(configuration.class_names) if all(t.truth != i for t in trials)]
+    if missing:
+        there = sorted({e.label for r in recordings for e in r.events})
+        raise RecordingError(
+            f"No trial of class {', '.join(missing)} in {recordings[0].path} and {len(recordings) - 1} more; "
+            f"event labels there: {', '.join(there[:12]) or 'none'}."
+        )
+    return dataset
+
+
+def _choose_channels(recording: Recording, channels: Channels) -> Signal:
+    signal = recording.signal
+    if channels.names is not None:
+        missing = [name for name in channels.names if name not in signal.ch_names]
+        if missing:
+            raise RecordingError(f"Recording {recording.path} lacks the channels {', '.join(missing)}.")
+        return signal.pick(channels.names)
+    types = channels.types or ()
+    names = tuple(n for n, t in zip(signal.ch_names, signal.ch_types, strict=True) if t in types)
+    if not names:
+        raise RecordingError(
+            f"Recording {recording.path} has no channel of type {', '.join(types)}; "
+            f"it has {', '.join(sorted(set(signal.ch_types)))}."
+        )
+    return signal.pick(names)

@@ -1,0 +1,36 @@
+"""The networks, one file each."""
+
+import difflib
+import inspect
+from typing import Any
+
+from offline.models.base import Network
+from offline.models.lfcnn import LFCNN
+from rtdecode.errors import ConfigurationError
+
+NETWORKS: dict[str, type[Network]] = {"lfcnn": LFCNN}
+
+__all__ = ["LFCNN", "NETWORKS", "Network", "make_network"]
+
+
+def make_network(
+    name: str, n_channels: int, n_times: int, n_outputs: int, settings: dict[str, Any]
+) -> Network:
+    """Build a network by name; ConfigurationError names an unknown network or setting and the nearest one."""
+    if name not in NETWORKS:
+        raise ConfigurationError(
+            f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}."
+        )
+    known = list(inspect.signature(NETWORKS[name]).parameters)[3:]
+    for key in settings:
+        if key not in known:
+            raise ConfigurationError(f"Network {name!r} has no setting {key!r}{_near(key, known)}.")
+    try:
+        return NETWORKS[name](n_channels, n_times, n_outputs, **settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"Network {name!r} cannot be built: {error}.") from None
+
+
+def _near(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,79 @@
+"""Which trials train and which are tested on; stored, and shared by all that is compared."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
+
+from offline.dataset import Dataset, Trial
+from rtdecode.errors import RecordingError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of the trials, by their ids. No trial stands on two sides.
+
+    Attributes
+    ----------
+    name : str
+        What is held out.
+    train, validation, test : tuple of str
+        Fitted on; watched by early stopping; reported.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def document(self) -> dict[str, object]:
+        """Return the fold as JSON can hold it."""
+        return asdict(self)
+
+
+def make_folds(dataset: Dataset) -> list[Fold]:
+    """Divide a data set as its configuration says."""
+    split, trials = dataset.configuration.split, dataset.trials
+    testable = [i for i, s in enumerate(dataset.sources) if s.has(split.test_on)]
+    if split.kind == "held-out-runs":
+        held_out = {i for i in testable if dataset.sources[i].has(split.held_out)}
+        groups = [("held-out", [t for t in trials if t.recording in held_out])]
+    elif split.kind == "leave-one-run-out":
+        groups = [(dataset.recordings[i].name, [t for t in trials if t.recording == i]) for i in testable]
+    else:
+        candidates = [t for t in trials if t.recording in testable]
+        # Not shuffled: each fold takes neighbouring trials of each class, so that few trials have a
+        # neighbour in time on the other side.
+        divided = StratifiedKFold(split.n_folds).split(candidates, [t.truth for t in candidates])
+        groups = [(f"block-{n}", [candidates[i] for i in test]) for n, (_, test) in enumerate(divided, 1)]
+    folds = []
+    for name, test in groups:
+        ids = {t.id for t in test}
+        rest = [t for t in trials if t.id not in ids]
+        if not test or len({t.truth for t in rest}) < len(dataset.configuration.class_names):
+            raise RecordingError(
+                f"Split {split.kind!r}: fold {name!r} has {len(test)} trials to test, "
+                f"{len(rest)} to train on; every class is needed for training. Give more runs, or "
+                "another split."
+            )
+        train, validation = divide_for_stopping(dataset, rest)
+        folds.append(Fold(name, _ids(train), _ids(validation), _ids(test)))
+    return folds
+
+
+def divide_for_stopping(dataset: Dataset, trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """Set some whole trials apart for early stopping: stratified by class, seeded."""
+    training = dataset.configuration.training
+    truth = np.array([t.truth for t in trials])
+    n_validation = max(round(training.validation * len(trials)), len(np.unique(truth)))
+    try:
+        splitter = StratifiedShuffleSplit(1, test_size=n_validation, random_state=training.seed)
+        train, validation = next(splitter.split(truth, truth))
+    except ValueError as error:
+        raise RecordingError(f"{len(trials)} trials are too few to train on: {error}.") from None
+    return [trials[i] for i in sorted(train)], [trials[i] for i in sorted(validation)]
+
+
+def _ids(trials: Sequence[Trial]) -> tuple[str, ...]:
+    return tuple(t.id for t in trials)

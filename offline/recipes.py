@@ -1,0 +1,165 @@
+"""How a configuration asks for preprocessing; a recipe becomes a step once the signal is known."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from rtdecode.contract import Signal
+from rtdecode.errors import ConfigurationError
+from rtdecode.preprocessing import Chain, Clamp, Decimate, Filter, Linear, Pick, Scale, Standardize, Step
+from rtdecode.preprocessing.base import Samples
+
+# Gives samples of the training trials, preprocessed by the steps so far.
+TrainingSamples = Callable[[Sequence[Step]], Samples]
+
+
+class _Recipe(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the step needs training data."""
+        return False
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        raise NotImplementedError
+
+
+class PickRecipe(_Recipe):
+    """Keep some channels."""
+
+    step: Literal["pick"]
+    ch_names: tuple[str, ...]
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Pick.by_name(signal, self.ch_names)
+
+
+class ScaleRecipe(_Recipe):
+    """Express each type of channel in a unit: `units: {mag: pT}`."""
+
+    step: Literal["scale"]
+    units: dict[str, str]
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Scale.to_units(signal, self.units)
+
+
+class ReferenceRecipe(_Recipe):
+    """Re-reference the EEG to its average, or to the mean of named channels."""
+
+    step: Literal["reference"]
+    to: Literal["average"] | tuple[str, ...]
+    ch_type: str = "eeg"
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        if self.to == "average":
+            return Linear.average_reference(signal, self.ch_type)
+        return Linear.channel_reference(signal, self.to, self.ch_type)
+
+
+class BipolarRecipe(_Recipe):
+    """Differences of pairs of channels."""
+
+    step: Literal["bipolar"]
+    pairs: tuple[tuple[str, str], ...]
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Linear.bipolar(signal, self.pairs)
+
+
+class FilterRecipe(_Recipe):
+    """Butterworth band-pass, high-pass or low-pass."""
+
+    step: Literal["filter"]
+    l_freq: float | None = None
+    h_freq: float | None = None
+    order: Annotated[int, Field(ge=1, le=12)] = 4
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Filter.butterworth(signal.sfreq, self.l_freq, self.h_freq, self.order)
+
+
+class NotchRecipe(_Recipe):
+    """Notches, for the mains and its harmonics."""
+
+    step: Literal["notch"]
+    freqs_hz: tuple[float, ...]
+    quality: Annotated[float, Field(gt=0)] = 30.0
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Filter.notches(signal.sfreq, self.freqs_hz, self.quality)
+
+
+class DecimateRecipe(_Recipe):
+    """Lower the rate by a whole factor."""
+
+    step: Literal["decimate"]
+    by: Annotated[int, Field(ge=2, le=64)]
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Decimate.design(self.by)
+
+
+class StandardizeRecipe(_Recipe):
+    """Zero mean and unit standard deviation over the training trials, each channel by itself."""
+
+    step: Literal["standardize"]
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the step needs training data."""
+        return True
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Standardize.fit(np.asarray(samples()))
+
+
+class ClampRecipe(_Recipe):
+    """Limit every value."""
+
+    step: Literal["clamp"]
+    limit: Annotated[float, Field(gt=0)]
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Clamp(limit=self.limit)
+
+
+Recipe = Annotated[
+    PickRecipe
+    | ScaleRecipe
+    | ReferenceRecipe
+    | BipolarRecipe
+    | FilterRecipe
+    | NotchRecipe
+    | DecimateRecipe
+    | StandardizeRecipe
+    | ClampRecipe,
+    Field(discriminator="step"),
+]
+
+
+def build_steps(
+    recipes: Sequence[_Recipe], signal: Signal, training_samples: TrainingSamples
+) -> tuple[Step, ...]:
+    """Turn recipes into steps for `signal`; fitted ones learn from `training_samples` only."""
+    steps: list[Step] = []
+    for number, recipe in enumerate(recipes, 1):
+        so_far = tuple(steps)
+        entering = Chain(so_far, signal).output
+        try:
+            steps.append(recipe.build(entering, lambda so_far=so_far: training_samples(so_far)))  # type: ignore[misc]
+        except ValueError as error:
+            raise ConfigurationError(f"preprocessing.{number - 1}: {error}.") from None
+    return tuple(steps)

@@ -1,0 +1,148 @@
+"""Fitting a network: skorch, Adam, early stopping, best weights restored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.dataset import Dataset as SkorchDataset
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+
+from offline.configuration import TrainingConfiguration
+from offline.dataset import Cutter, Dataset, Trial, Windows
+from offline.models import Network, make_network
+from offline.recipes import build_steps
+from rtdecode.preprocessing import Chain, Step
+
+Progress = Callable[[str], None]
+
+
+class _PenalisedClassifier(NeuralNetClassifier):  # type: ignore[misc]
+    """Cross-entropy plus the network's own penalty."""
+
+    def get_loss(self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False) -> Tensor:
+        loss: Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
+        penalty = self.module_.penalty() if training else None
+        return loss if penalty is None else loss + penalty
+
+
+class _Tell(Callback):  # type: ignore[misc]
+    def __init__(self, tell: Progress) -> None:
+        self.tell = tell
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        row = net.history[-1]
+        self.tell(f"epoch {row['epoch']}, loss {row['train_loss']:.3f}, validation {row['valid_loss']:.3f}")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted network with the preprocessing it was fitted behind.
+
+    Attributes
+    ----------
+    network : Network
+        In evaluation mode.
+    steps : tuple of Step
+        With all numbers.
+    n_times, hop : int
+        Samples at the model's rate.
+    n_epochs : int
+        Epochs trained, the patience included.
+    """
+
+    network: Network
+    steps: tuple[Step, ...]
+    n_times: int
+    hop: int
+    n_epochs: int
+
+    def proba(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return class probabilities (n_windows, n_classes) of windows (n_windows, n_channels, n_times)."""
+        with torch.no_grad():
+            parts = [
+                torch.softmax(self.network(torch.from_numpy(x[i : i + 256])), dim=1)
+                for i in range(0, len(x), 256)
+            ]
+        proba: NDArray[np.float32] = torch.cat(parts).numpy()
+        return proba
+
+
+def n_samples(seconds: float, sfreq: float) -> int:
+    """Turn a duration into samples: rounded, at least one."""
+    return max(1, round(seconds * sfreq))
+
+
+def fit_network(
+    dataset: Dataset, train: list[Trial], validation: list[Trial], progress: Progress | None = None
+) -> Fitted:
+    """Fit the configured preprocessing and network on whole trials.
+
+    Fitted steps and weights learn from `train`; `validation` decides when to stop, nothing else is seen.
+    """
+    configuration = dataset.configuration
+    steps = build_steps(
+        configuration.preprocessing, dataset.signal, lambda so_far: dataset.samples_of(so_far, train)
+    )
+    output = Chain(steps, dataset.signal).output
+    times = configuration.window
+    n_times, stride = n_samples(times.length_s, output.sfreq), n_samples(times.stride_s, output.sfreq)
+    cutter = Cutter(dataset, steps)
+    fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
+    # torch and numpy's global generators, which skorch and torch draw from; one thread, so that sums are
+    # always taken in the same order.
+    torch.set_num_threads(1)
+    torch.manual_seed(configuration.training.seed)
+    np.random.seed(configuration.training.seed)  # noqa: NPY002
+    network = make_network(
+        configuration.model.network,
+        output.n_channels,
+        n_times,
+        len(configuration.class_names),
+        configuration.model.settings,
+    )
+    n_epochs = _fit(network, fitting, watched, configuration, progress)
+    network.eval()
+    return Fitted(network, steps, n_times, n_samples(times.hop_s, output.sfreq), n_epochs)
+
+
+def _fit(
+    network: nn.Module,
+    fitting: Windows,
+    watched: Windows,
+    configuration: TrainingConfiguration,
+    progress: Progress | None,
+) -> int:
+    settings = configuration.training
+    callbacks: list[Any] = [
+        ("stopping", EarlyStopping("valid_loss", patience=settings.patience, load_best=True, sink=_silent))
+    ]
+    if progress:
+        callbacks.append(("tell", _Tell(progress)))
+    classifier = _PenalisedClassifier(
+        network,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=settings.learning_rate,
+        batch_size=settings.batch_size,
+        max_epochs=settings.max_epochs,
+        iterator_train__shuffle=True,
+        train_split=predefined_split(SkorchDataset(watched.x, watched.y)),
+        classes=list(range(len(configuration.class_names))),
+        callbacks=callbacks,
+        callbacks__print_log=None,
+        callbacks__valid_acc=None,
+        verbose=0,
+    )
+    classifier.fit(fitting.x, fitting.y)
+    network.load_state_dict(classifier.module_.state_dict())
+    return len(classifier.history)
+
+
+def _silent(text: str) -> None:
+    pass

@@ -1,0 +1,215 @@
+"""A whole training run: folds of every decoder, the table, checkpoints, the exported file."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import joblib
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from offline.checkpoint import make_checkpoint
+from offline.configuration import TrainingConfiguration
+from offline.dataset import Source, find_sources, load_dataset
+from offline.evaluation import Comparison, FoldResult, run_fold, summarise
+from offline.partition import Fold, divide_for_stopping, make_folds
+from offline.training import fit_network
+from rtdecode.contract import Score
+from rtdecode.errors import ConfigurationError
+from rtdecode.scoring import mean_interval
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold of one decoder."""
+
+    group: str
+    sources: list[Source]
+    fold: Fold
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run left.
+
+    Attributes
+    ----------
+    folder : Path
+        Configuration, partition, scores, checkpoints.
+    comparisons : dict of str to Comparison
+        Scores of each decoder.
+    finals : dict of str to Path
+        Checkpoints trained on all runs of a decoder, for those asked for.
+    """
+
+    folder: Path
+    comparisons: dict[str, Comparison]
+    finals: dict[str, Path]
+
+
+def train(
+    configuration: TrainingConfiguration,
+    data: Path,
+    folder: Path | None,
+    only: list[str],
+    final: list[str],
+    jobs: int,
+    console: Console,
+) -> Run:
+    """Cross-validate every decoder, then fit those in `final` on all of their runs.
+
+    Parameters
+    ----------
+    configuration : TrainingConfiguration
+        What to do.
+    data : Path
+        Folder the recordings' pattern is relative to.
+    folder : Path or None
+        Where the run is kept; `runs/NAME-DATE` when not given. It must not exist.
+    only : list of str
+        Values of `decoder_per` to train; all when empty.
+    final : list of str
+        Those to fit on all runs as well.
+    jobs : int
+        Folds fitted at once, each in a process of its own. The result does not depend on it.
+    """
+    groups = find_sources(configuration, data)
+    _refuse_unknown(groups, [*only, *final], configuration)
+    groups = {g: s for g, s in groups.items() if not only or g in only}
+    datasets = {g: load_dataset(configuration, sources) for g, sources in groups.items()}
+    work = [Job(g, groups[g], fold) for g, dataset in datasets.items() for fold in make_folds(dataset)]
+    folder = folder or Path("runs") / f"{configuration.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if folder.exists():
+        raise ConfigurationError(f"{folder} exists already; give another --output. Nothing is overwritten.")
+    for group in groups:
+        (folder / group).mkdir(parents=True)
+    partition = {g: [j.fold.document() for j in work if j.group == g] for g in groups}
+    _write_json(folder / "configuration.json", configuration.model_dump(mode="json"))
+    _write_json(folder / "partition.json", partition)
+    results: dict[str, list[FoldResult]] = {g: [] for g in groups}
+    for job, result in _fit_all(configuration, work, jobs, console):
+        results[job.group].append(result)
+        seen = {t.recording for t in datasets[job.group].trials if t.id in job.fold.train}
+        checkpoint = make_checkpoint(datasets[job.group], result.fitted, seen, [])
+        checkpoint.save(folder / job.group / f"{job.fold.name}.pt")
+    comparisons = {g: summarise(r) for g, r in results.items()}
+    _write_scores(folder / "scores.csv", comparisons)
+    finals = {}
+    for group in final:
+        dataset = datasets[group]
+        with console.status(f"fitting {group} on all of its runs") as status:
+            fitted = fit_network(
+                dataset,
+                *divide_for_stopping(dataset, dataset.trials),
+                lambda text: status.update(f"fitting {group} on all of its runs: {text}"),  # noqa: B023
+            )
+        split = f"{configuration.split.kind}, {len(results[group])} folds, test parts never trained on"
+        score = [_score(comparisons[group], split)]
+        everything = set(range(len(dataset.recordings)))
+        finals[group] = folder / group / "final.pt"
+        make_checkpoint(dataset, fitted, everything, score).save(finals[group])
+    return Run(folder, comparisons, finals)
+
+
+def _refuse_unknown(
+    groups: dict[str, list[Source]], wanted: list[str], configuration: TrainingConfiguration
+) -> None:
+    for name in wanted:
+        if name not in groups:
+            per = configuration.recordings.decoder_per or "decoder"
+            raise ConfigurationError(f"There is no {per} {name!r}; there is {', '.join(groups)}.")
+
+
+def _fit_all(
+    configuration: TrainingConfiguration, work: list[Job], jobs: int, console: Console
+) -> Iterator[tuple[Job, FoldResult]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"{configuration.model.network}: folds", total=len(work))
+        if jobs == 1:
+            for job in work:
+                told = f"{job.group} {job.fold.name}"
+                dataset = load_dataset(configuration, job.sources)
+                yield (
+                    job,
+                    run_fold(
+                        dataset,
+                        job.fold,
+                        lambda text, told=told: progress.update(task, description=f"{told}: {text}"),  # type: ignore[misc]
+                    ),
+                )
+                progress.advance(task)
+            return
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+        fits = parallel(joblib.delayed(_fit_job)(configuration, job) for job in work)
+        for job, result in zip(work, fits, strict=True):
+            yield job, result
+            progress.advance(task)
+
+
+def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:
+    return run_fold(load_dataset(configuration, job.sources), job.fold)
+
+
+def _score(comparison: Comparison, split: str) -> Score:
+    a = comparison.network
+    return Score(
+        name="trial accuracy", value=a.value, low=a.low, high=a.high, chance=a.chance, n=a.n, split=split
+    )
+
+
+def table(run: Run, configuration: TrainingConfiguration) -> Table:
+    """Lay the scores out: a row per decoder, then the mean over decoders with its 95 % interval."""
+    has_baseline = any(c.baseline for c in run.comparisons.values())
+    network = configuration.model.network
+    out = Table(title=f"Trial accuracy, {configuration.split.kind}; [95 % interval]")
+    for name in [configuration.recordings.decoder_per or "decoder", "trials", "chance", network]:
+        out.add_column(name, justify="right")
+    if has_baseline:
+        out.add_column("csp-lda", justify="right")
+        out.add_column("difference", justify="right")
+    for group, c in run.comparisons.items():
+        row = [
+            group,
+            str(c.network.n),
+            f"{c.network.chance:.2f}",
+            _shown(c.network.value, c.network.low, c.network.high),
+        ]
+        if c.baseline:
+            row += [
+                _shown(c.baseline.value, c.baseline.low, c.baseline.high),
+                f"{c.network.value - c.baseline.value:+.3f}",
+            ]
+        out.add_row(*row)
+    if len(run.comparisons) > 1:
+        out.add_section()
+        comparisons = list(run.comparisons.values())
+        row = ["mean", "", "", _shown(*mean_interval([c.network.value for c in comparisons]))]
+        paired = [(c.network.value, c.baseline.value) for c in comparisons if c.baseline]
+        if paired:
+            row.append(_shown(*mean_interval([b for _, b in paired])))
+            row.append(_shown(*mean_interval([a - b for a, b in paired]), sign="+"))
+        out.add_row(*row)
+    return out
+
+
+def _shown(value: float, low: float, high: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def _write_scores(path: Path, comparisons: dict[str, Comparison]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["decoder", "pipeline", "accuracy", "low", "high", "chance", "n"])
+        for group, comparison in comparisons.items():
+            for name, a in (("network", comparison.network), ("csp-lda", comparison.baseline)):
+                if a:
+                    rows.writerow([group, name, a.value, a.low, a.high, a.chance, a.n])
+
+
+def _write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,74 @@
+"""Real-time decoding of brain signals: one ONNX file, the same code offline and online.
+
+>>> decoder = rtdecode.load("lfcnn.onnx")
+>>> for prediction in decoder.push(samples, timestamps):
+...     print(prediction.timestamp, prediction.label, prediction.proba)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtdecode.contract import Contract, Signal
+    from rtdecode.decoder import Decoder, Prediction, load
+    from rtdecode.errors import (
+        ConfigurationError,
+        DeadlineError,
+        ModelError,
+        RecordingError,
+        RtdecodeError,
+        StreamError,
+    )
+    from rtdecode.recording import Event, Recording, read_recording
+    from rtdecode.replay import Replay, decode_recording
+
+__version__ = "0.1.0"
+
+# Loaded when first used, so that `import rtdecode` costs next to nothing.
+_HOME = {
+    "Contract": "contract",
+    "Signal": "contract",
+    "Decoder": "decoder",
+    "Prediction": "decoder",
+    "load": "decoder",
+    "ConfigurationError": "errors",
+    "DeadlineError": "errors",
+    "ModelError": "errors",
+    "RecordingError": "errors",
+    "RtdecodeError": "errors",
+    "StreamError": "errors",
+    "Event": "recording",
+    "Recording": "recording",
+    "read_recording": "recording",
+    "Replay": "replay",
+    "decode_recording": "replay",
+}
+
+__all__ = [
+    "ConfigurationError",
+    "Contract",
+    "DeadlineError",
+    "Decoder",
+    "Event",
+    "ModelError",
+    "Prediction",
+    "Recording",
+    "RecordingError",
+    "Replay",
+    "RtdecodeError",
+    "Signal",
+    "StreamError",
+    "decode_recording",
+    "load",
+    "read_recording",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rtdecode' has no attribute {name!r}")
+    return getattr(import_module(f"rtdecode.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

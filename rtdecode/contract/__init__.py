@@ -1,0 +1,36 @@
+"""What a decoder file promises: the signal it needs, what is done to it, what comes out."""
+
+from rtdecode.contract.document import (
+    SCHEMA_VERSION,
+    Amplitude,
+    Contract,
+    Outputs,
+    Parity,
+    Provenance,
+    Score,
+    State,
+    Trials,
+    Window,
+    read_metadata,
+    write_metadata,
+)
+from rtdecode.contract.signal import DEFAULT_UNITS, Adapter, Signal, canonical_unit
+
+__all__ = [
+    "DEFAULT_UNITS",
+    "SCHEMA_VERSION",
+    "Adapter",
+    "Amplitude",
+    "Contract",
+    "Outputs",
+    "Parity",
+    "Provenance",
+    "Score",
+    "Signal",
+    "State",
+    "Trials",
+    "Window",
+    "canonical_unit",
+    "read_metadata",
+    "write_metadata",
+]

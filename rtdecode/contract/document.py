@@ -1,0 +1,200 @@
+"""The JSON document inside a decoder file, versioned and validated.
+
+It stands in the ONNX metadata under the key `rtdecode`; its arrays stand beside it (see `arrays`).
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rtdecode.contract.arrays import PREFIX, FloatArray, pack, unpack
+from rtdecode.contract.signal import Signal
+from rtdecode.errors import ModelError
+
+KEY = "rtdecode"
+SCHEMA_VERSION = "1.0"
+
+# From each older version to the next one; a version once written is read for ever.
+_MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Window(_Part):
+    """Sliding window, in samples at the model's rate (after any decimation)."""
+
+    n_times: Annotated[int, Field(ge=1)]
+    hop: Annotated[int, Field(ge=1)]
+
+
+class Outputs(_Part):
+    """What the graph's first output means."""
+
+    kind: Literal["classification"] = "classification"
+    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError("class names stand twice")
+        return self
+
+
+class Trials(_Part):
+    """Where in a recording the truth is known: the span after each event that belongs to a class.
+
+    Windows that lie in [tmin_s, tmax_s) after an event, whole, are scored against its class.
+    """
+
+    tmin_s: float
+    tmax_s: float
+    classes: dict[str, tuple[str, ...]]
+
+    def class_of(self, label: str) -> str | None:
+        """Return the class to which an event's label belongs."""
+        return next((name for name, labels in self.classes.items() if label in labels), None)
+
+
+class State(_Part):
+    """A tensor the graph takes as `state_<name>` and gives back as `next_state_<name>`."""
+
+    name: str
+    initial: FloatArray
+    warm_up: Annotated[int, Field(ge=0)] = 0
+
+
+class Amplitude(_Part):
+    """Range of the training recordings, per channel, in the signal's units.
+
+    `low` and `high` are the 0.1st and 99.9th percentile, `std` the standard deviation about the mean.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    std: FloatArray
+
+
+class Score(_Part):
+    """One measured figure, with all that is needed to believe it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    chance: float
+    n: int
+    split: str
+
+
+class Provenance(_Part):
+    """Where the decoder comes from."""
+
+    created: str
+    network: str
+    data_fingerprint: str
+    recordings: tuple[str, ...]
+    configuration: dict[str, Any]
+    packages: dict[str, str]
+    scores: tuple[Score, ...] = ()
+
+
+class Parity(_Part):
+    """What was proven when the file was written: the largest differences in probability."""
+
+    torch_onnx_max: float
+    n_windows: int
+    chunked_identical: bool
+    n_chunked_predictions: int
+
+
+class Contract(_Part):
+    """All that a decoder file promises.
+
+    Attributes
+    ----------
+    signal : Signal
+        The channels the decoder needs, by name, with units and rate.
+    preprocessing : tuple of dict
+        The causal steps in order, each with all its numbers; `rtdecode.preprocessing` reads them.
+    window : Window
+        Length of the window and the hop between two predictions.
+    outputs : Outputs
+        The classes, in the order of the graph's probabilities.
+    trials : Trials or None
+        How events of a recording are scored on replay.
+    states : tuple of State
+        Tensors the graph carries from one hop to the next.
+    policy : dict
+        Defaults of the decision policy; empty: every prediction is its own decision.
+    amplitude, provenance, parity
+        Training ranges, origin, and what was measured at export.
+    """
+
+    schema_version: str = SCHEMA_VERSION
+    name: Annotated[str, Field(min_length=1)]
+    signal: Signal
+    preprocessing: tuple[dict[str, Any], ...]
+    window: Window
+    outputs: Outputs
+    trials: Trials | None = None
+    states: tuple[State, ...] = ()
+    policy: dict[str, Any] = {}
+    amplitude: Amplitude
+    provenance: Provenance
+    parity: Parity | None = None
+
+
+def write_metadata(contract: Contract) -> dict[str, str]:
+    """Turn a contract into ONNX metadata entries."""
+    arrays: dict[str, str] = {}
+    document = pack(contract.model_dump(), arrays)
+    return {KEY: json.dumps(document, ensure_ascii=False, allow_nan=False), **arrays}
+
+
+def read_metadata(metadata: Mapping[str, str], path: str) -> Contract:
+    """Read the contract out of ONNX metadata.
+
+    Raises
+    ------
+    ModelError
+        There is no contract, it is of a newer major version, or anything in it is missing or wrong.
+    """
+    if KEY not in metadata:
+        raise ModelError(
+            f"{path} is an ONNX file without a decoder's description (metadata key {KEY!r} is missing). "
+            "Write decoders with `rtdecode train` or `rtdecode export`."
+        )
+    try:
+        document = json.loads(metadata[KEY])
+        if not isinstance(document, dict):
+            raise ValueError("the description is not a JSON object")
+        document = _migrate(document, path)
+        arrays = {k: v for k, v in metadata.items() if k.startswith(PREFIX)}
+        return Contract.model_validate(unpack(document, arrays))
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:6]
+        )
+        raise ModelError(f"{path}: the decoder's description does not hold together: {wrong}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: the decoder's description cannot be read: {error}.") from None
+
+
+def _migrate(document: dict[str, Any], path: str) -> dict[str, Any]:
+    version = document.get("schema_version")
+    while version in _MIGRATIONS:
+        version, step = _MIGRATIONS[version]
+        document = {**step(document), "schema_version": version}
+    major = str(version).partition(".")[0]
+    if not major.isdigit():
+        raise ModelError(f"{path}: the description has no readable schema_version (found {version!r}).")
+    if int(major) > int(SCHEMA_VERSION.partition(".")[0]):
+        raise ModelError(
+            f"{path} was written with schema {version}; this rtdecode reads up to {SCHEMA_VERSION}. "
+            "Update rtdecode."
+        )
+    return document

@@ -1,0 +1,258 @@
+"""The decoder: samples in, predictions out. The one method every other part calls is `Decoder.push`.
+
+Blocks. What arrives is cut anew into blocks of one hop, counted from the last reset, so that every kernel
+sees the same shapes whatever the chunks were. With decimation by M, output k exists when input k*M has
+arrived; so the first block is (hop - 1)*M + 1 samples long and every later one hop*M.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rtdecode.contract import Signal
+from rtdecode.engine import Engine, ModelFile, check_graph, read_model
+from rtdecode.errors import ModelError, RecordingError, RtdecodeError
+from rtdecode.guard import Guard
+from rtdecode.preprocessing import Chain, read_steps
+from rtdecode.ring import Ring
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one hop gave: probabilities, or an abstention with its reason.
+
+    Attributes
+    ----------
+    timestamp : float
+        Raw stamp of the newest sample it rests on, in the source's clock.
+    sample : int
+        Index of that sample, counted from the first one this decoder was given.
+    proba : array of float32, (n_classes,), or None
+        Class probabilities; None when the decoder abstained.
+    label : int
+        Index of the most probable class; -1 when the decoder abstained.
+    reason : str or None
+        Why it abstained: `warming-up`, `gap`, `clock`, `non-finite`, or what `reset` was given.
+    """
+
+    timestamp: float
+    sample: int
+    proba: NDArray[np.float32] | None
+    label: int
+    reason: str | None
+
+    def same_as(self, other: "Prediction") -> bool:
+        """Tell whether the other is the same to the last bit."""
+        if (self.timestamp, self.sample, self.label, self.reason) != (
+            other.timestamp, other.sample, other.label, other.reason,
+        ):  # fmt: skip
+            return False
+        if self.proba is None or other.proba is None:
+            return self.proba is other.proba
+        return self.proba.tobytes() == other.proba.tobytes()
+
+
+class Decoder:
+    """Runs one decoder file on one signal: synchronous, no clock, no I/O, no thread.
+
+    Parameters
+    ----------
+    model : ModelFile
+        The decoder file (see `rtdecode.load`).
+    source : Signal, optional
+        What the samples given to `push` look like. Channels are then picked by name and units converted.
+        Without it the samples must be laid out as `contract.signal` says.
+    gap_tolerance_s : float, optional
+        How far a step between stamps may be from one sample (see `Guard`).
+    source_name : str
+        How messages call the source.
+    error : type of RtdecodeError
+        Raised when the source does not fit.
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        source: Signal | None = None,
+        gap_tolerance_s: float | None = None,
+        source_name: str = "The source",
+        error: type[RtdecodeError] = RecordingError,
+    ) -> None:
+        self.model = model
+        self.contract = contract = model.contract
+        self.source = source or contract.signal
+        self._adapt = contract.signal.adapt(self.source, source_name, f"model {model.name!r}", error)
+        self.chain = Chain(read_steps(contract.preprocessing), contract.signal)
+        n_channels, window = self.chain.output.n_channels, contract.window
+        check_graph(model, n_channels)
+        self.engine = Engine(model)
+        self._guard = Guard(self.source.sfreq, gap_tolerance_s)
+        self._ring = Ring(n_channels, window.n_times)
+        factor = self.chain.factor
+        self._first_block, self._block = (window.hop - 1) * factor + 1, window.hop * factor
+        self._pending = np.empty((self._block, contract.signal.n_channels))
+        self.warm_up = math.ceil(self.chain.settling / factor) + max(
+            window.n_times, *(state.warm_up for state in contract.states), 0
+        )
+        self._seen, self._fault = 0, ""
+        self._anew()
+
+    @property
+    def warm_up_s(self) -> float:
+        """Seconds from a reset until the first hop that may be decoded, at most."""
+        hop = self.contract.window.hop
+        return math.ceil(self.warm_up / hop) * hop / self.chain.output.sfreq
+
+    def adapted(self, samples: NDArray[Any]) -> NDArray[np.float64]:
+        """Return samples (n_samples, n_source) as the preprocessing takes them (n_samples, n_channels)."""
+        out = np.empty((len(samples), self.contract.signal.n_channels))
+        self._adapt(samples, out)
+        return out
+
+    def _anew(self) -> None:
+        self.chain.reset()
+        self.engine.reset()
+        self._ring.clear()
+        self._filled, self._size, self._unsound = 0, self._first_block, 0
+
+    def reset(self, reason: str, timestamp: float = math.nan) -> Prediction:
+        """Void what rests on past samples: the next one starts a new stream. Return the abstention."""
+        self._anew()
+        self._guard.restart()
+        return self._abstain(timestamp, self._seen - 1, reason)
+
+    def push(self, samples: ArrayLike, timestamps: ArrayLike, events: Sequence[Any] = ()) -> list[Prediction]:
+        """Give the decoder the next samples; get a prediction or an abstention for every hop completed.
+
+        Parameters
+        ----------
+        samples : array, (n_samples, n_channels)
+            In the source's layout and units; left as it is.
+        timestamps : array of float64, (n_samples,)
+            Raw stamps in seconds, one per sample.
+        events : sequence
+            Markers that arrived with them. A decoder with a sliding window has no use for them.
+
+        Returns
+        -------
+        list of Prediction
+            In the order of their samples; often empty.
+
+        Notes
+        -----
+        Causality: a prediction rests on samples up to its own `sample` only.
+        Determinism: bit-identical for any chunking, on one machine with one set of libraries.
+        """
+        samples, timestamps = np.asarray(samples), np.asarray(timestamps, np.float64)
+        if (
+            samples.ndim != 2
+            or samples.shape[1] != self._adapt.n_source
+            or timestamps.shape != (len(samples),)
+        ):
+            raise ValueError(
+                f"samples {samples.shape} with timestamps {timestamps.shape}: "
+                f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
+            )
+        predictions: list[Prediction] = []
+        for segment in self._guard.check(samples, timestamps):
+            cut = slice(segment.start, segment.stop)
+            if segment.fault:
+                self._anew()
+                predictions.append(self._abstain(timestamps[segment.start], self._seen, segment.fault))
+            if segment.sound:
+                self._feed(samples[cut], timestamps[cut], predictions)
+            else:
+                self._fault = segment.fault or self._fault
+                self._pass_over(timestamps[cut], predictions)
+        return predictions
+
+    def _feed(
+        self, samples: NDArray[Any], timestamps: NDArray[np.float64], predictions: list[Prediction]
+    ) -> None:
+        at, n = 0, len(samples)
+        while at < n:
+            take = min(self._size - self._filled, n - at)
+            self._adapt(samples[at : at + take], self._pending[self._filled : self._filled + take])
+            self._filled += take
+            self._seen += take
+            at += take
+            if self._filled == self._size:
+                predictions.append(self._decode(float(timestamps[at - 1])))
+
+    def _pass_over(self, timestamps: NDArray[np.float64], predictions: list[Prediction]) -> None:
+        """Count samples that must not be decoded, and abstain for every hop of them."""
+        for timestamp in timestamps:
+            self._seen += 1
+            self._unsound += 1
+            if self._unsound % self._block == 0:
+                predictions.append(self._abstain(float(timestamp), self._seen - 1, self._fault))
+
+    def _decode(self, timestamp: float) -> Prediction:
+        self._ring.write(self.chain.process(self._pending[: self._filled]))
+        self._filled, self._size = 0, self._block
+        sample, window = self._seen - 1, self.contract.window
+        if self._ring.written < window.n_times:
+            return self._abstain(timestamp, sample, "warming-up")
+        proba = self.engine.run(self._ring.window(window.n_times))
+        if self._ring.written < self.warm_up:
+            return self._abstain(timestamp, sample, "warming-up")
+        if not np.isfinite(proba).all():
+            return self._abstain(timestamp, sample, "non-finite-output")
+        return Prediction(timestamp, sample, proba, int(proba.argmax()), None)
+
+    @staticmethod
+    def _abstain(timestamp: float, sample: int, reason: str) -> Prediction:
+        return Prediction(float(timestamp), sample, None, -1, reason)
+
+
+def load(path: str | Path, source: Signal | None = None, gap_tolerance_s: float | None = None) -> Decoder:
+    """Load a decoder file: `rtdecode.load("lfcnn.onnx").push(samples, timestamps)`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The .onnx file.
+    source : Signal, optional
+        Layout of the samples that will be pushed, if it is not the one the model was trained on.
+    gap_tolerance_s : float, optional
+        See `Guard`.
+
+    Raises
+    ------
+    ModelError, RecordingError, ConfigurationError
+        The file is unusable, the source does not fit, or ONNX Runtime is missing.
+    """
+    return Decoder(read_model(path), source, gap_tolerance_s)
+
+
+def one_shot(decoder: Decoder, samples: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Decode one unbroken recording the plain way: preprocess it whole, then cut every window out of it.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        Lends its adapter, steps and engine; it is reset before and after.
+    samples : array, (n_samples, n_channels)
+        In the source's layout, all finite.
+
+    Yields
+    ------
+    sample : int
+        Newest input sample of the window.
+    proba : array of float32, (n_classes,)
+        What the decoder must give there.
+    """
+    if decoder.contract.states:
+        raise ModelError("A decoder with states has no single window to cut; it is compared chunk by chunk.")
+    decoder._anew()
+    features = decoder.chain.process(decoder.adapted(samples)).astype(np.float32)
+    window, factor = decoder.contract.window, decoder.chain.factor
+    for end in range(window.hop, len(features) + 1, window.hop):
+        if end >= decoder.warm_up:
+            yield (end - 1) * factor, decoder.engine.run(features[end - window.n_times : end].T)
+    decoder._anew()

@@ -1,0 +1,149 @@
+"""Which streams there are, and which one is meant."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pylsl
+from pydantic import BaseModel, ConfigDict
+
+from rtdecode.errors import StreamError
+
+_FORMATS = {
+    pylsl.cf_float32: "float32", pylsl.cf_double64: "double64", pylsl.cf_string: "string",
+    pylsl.cf_int8: "int8", pylsl.cf_int16: "int16", pylsl.cf_int32: "int32", pylsl.cf_int64: "int64",
+}  # fmt: skip
+_ROUND_S = 1.0
+
+
+@dataclass(frozen=True)
+class StreamFound:
+    """A stream on the network, as its outlet announces it.
+
+    Attributes
+    ----------
+    name, type, source_id, uid, host : str
+        Its identity; `uid` is new at every start of the outlet.
+    n_channels : int
+        Number of channels.
+    sfreq : float
+        Nominal rate in Hz; 0 for an irregular stream.
+    channel_format : str
+        Type of a value.
+    """
+
+    name: str
+    type: str
+    source_id: str
+    uid: str
+    host: str
+    n_channels: int
+    sfreq: float
+    channel_format: str
+    handle: Any = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} (type {self.type or 'none'}, {self.n_channels} channels, {self.sfreq:g} Hz, "
+            f"{self.channel_format}, source_id {self.source_id!r}, host {self.host}, uid {self.uid[:8]})"
+        )
+
+
+class StreamChoice(BaseModel):
+    """Which stream is meant; what is left out may be anything.
+
+    Without a name or source_id only streams of type EEG or MEG are considered.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    type: str | None = None
+    source_id: str | None = None
+    host: str | None = None
+
+    def fits(self, stream: StreamFound) -> bool:
+        """Tell whether this stream may be the one."""
+        if any(
+            wanted is not None and wanted != found
+            for wanted, found in (
+                (self.name, stream.name),
+                (self.source_id, stream.source_id),
+                (self.host, stream.host),
+            )
+        ):
+            return False
+        if self.type is not None:
+            return stream.type.upper() == self.type.upper()
+        return bool(self.name or self.source_id) or stream.type.upper() in ("EEG", "MEG")
+
+    def __str__(self) -> str:
+        told = [f"{key} {value!r}" for key, value in self.model_dump().items() if value is not None]
+        return "a stream with " + ", ".join(told) if told else "a stream of type EEG or MEG"
+
+
+def list_streams(wait_s: float = _ROUND_S) -> list[StreamFound]:
+    """Listen for `wait_s` seconds and return every stream that answered, in order of name."""
+    found = [
+        StreamFound(
+            info.name(),
+            info.type(),
+            info.source_id(),
+            info.uid(),
+            info.hostname(),
+            info.channel_count(),
+            info.nominal_srate(),
+            _FORMATS.get(info.channel_format(), "undefined"),
+            info,
+        )
+        for info in pylsl.resolve_streams(wait_s)
+    ]
+    return sorted(found, key=lambda s: (s.name, s.uid))
+
+
+def find_stream(
+    choice: StreamChoice,
+    wait_s: float,
+    exclude: Sequence[str] = (),
+    progress: Callable[[], None] | None = None,
+) -> StreamFound:
+    """Look for the one stream that is meant.
+
+    Parameters
+    ----------
+    choice : StreamChoice
+        What it must be.
+    wait_s : float
+        Seconds to go on looking.
+    exclude : sequence of str
+        Names never taken: those of our own outlets.
+    progress : callable, optional
+        Called after every round of about a second.
+
+    Raises
+    ------
+    StreamError
+        None was there in time, or more than one is: which, is never guessed.
+    """
+    clock = pylsl.local_clock
+    deadline = clock() + wait_s
+    while True:
+        everything = list_streams(min(_ROUND_S, max(wait_s, 0.2)))
+        fitting = [s for s in everything if s.name not in exclude and choice.fits(s)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            listed = "\n  ".join(str(s) for s in fitting)
+            raise StreamError(
+                f"{len(fitting)} streams could be meant by {choice}; choose one with --stream, --type, "
+                f"--source-id or --host:\n  {listed}"
+            )
+        if clock() >= deadline:
+            listed = "\n  ".join(str(s) for s in everything)
+            seen = f"Streams that are there:\n  {listed}" if everything else "No stream at all is there."
+            raise StreamError(
+                f"No stream found in {wait_s:g} s; wanted: {choice}. {seen}\n"
+                "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
+            )
+        if progress:
+            progress()

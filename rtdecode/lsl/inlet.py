@@ -1,0 +1,164 @@
+"""Reading one signal stream, raw: no dejittering, no recovery behind our back."""
+
+import socket
+from collections.abc import Sequence
+
+import numpy as np
+import pylsl
+from numpy.typing import NDArray
+
+from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
+from rtdecode.errors import StreamError, StreamLostError
+from rtdecode.lsl.discovery import StreamFound
+
+_SAME_HOST_CORRECTION_S = 5e-3
+_BUFFER_S = 360
+
+
+class SignalInlet:
+    """A connection to one signal stream.
+
+    `recover=False`: liblsl would reconnect to an outlet of the same name with other channels and another rate
+    and tell nobody. Reconnecting is the runner's, with a full handshake.
+
+    Parameters
+    ----------
+    stream : StreamFound
+        What to connect to.
+    ch_names : sequence of str, optional
+        Labels for a stream that has none.
+    units : str, optional
+        Unit of all channels of a stream that declares none.
+    timeout_s : float
+        For each answer of the outlet.
+
+    Attributes
+    ----------
+    signal : Signal
+        What the stream carries.
+
+    Raises
+    ------
+    StreamError
+        It is no signal, is one of our own outputs, or does not describe its channels.
+    """
+
+    def __init__(
+        self,
+        stream: StreamFound,
+        ch_names: Sequence[str] | None = None,
+        units: str | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        if stream.channel_format == "string" or stream.sfreq <= 0:
+            raise StreamError(
+                f"Stream {stream} is not a signal: a numeric format and a regular rate are needed."
+            )
+        self.stream = stream
+        self._timeout_s = timeout_s
+        self._inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
+        try:
+            info = self._inlet.info(timeout_s)
+            # The first reading takes 0.6 s; taken before the stream is opened, so that nothing queues up.
+            self._inlet.time_correction(timeout_s)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(
+                f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
+            ) from None
+        if not info.desc().child("rtdecode").empty():
+            raise StreamError(
+                f"Stream {stream} is an output of rtdecode; a decoder is not fed its own output."
+            )
+        self._same_host = stream.host == socket.gethostname()
+        self.signal = _describe(info, stream, ch_names, units)
+
+    def open(self) -> None:
+        """Subscribe: from here on every sample is kept for `pull`."""
+        try:
+            self._inlet.open_stream(self._timeout_s)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(f"Stream {self.stream} cannot be opened; its outlet went away.") from None
+
+    def pull(
+        self, timeout_s: float = 0.2, max_samples: int = 4096
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Wait for at least one sample; return what is there.
+
+        Returns
+        -------
+        samples : array of float32, (n_samples, n_channels)
+            In the stream's units; empty after `timeout_s` without a sample.
+        timestamps : array of float64, (n_samples,)
+            Raw stamps, in the source's clock.
+
+        Raises
+        ------
+        StreamLostError
+            The source went away.
+        """
+        try:
+            samples, timestamps = self._inlet.pull_chunk(
+                timeout=timeout_s, max_samples=max_samples, min_samples=1, as_numpy=True
+            )
+        except pylsl.util.LostError:
+            raise StreamLostError(f"Stream {self.stream.name!r} is lost: its outlet went away.") from None
+        return samples.astype(np.float32, copy=False), timestamps
+
+    def correction(self) -> float:
+        """Return seconds to add to a raw stamp to bring it into this host's clock.
+
+        Exactly 0 when the source runs on this host with this host's clock: there the measured value is
+        only the noise of the measurement.
+        """
+        try:
+            measured = float(self._inlet.time_correction(self._timeout_s))
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(
+                f"Stream {self.stream.name!r} is lost: its clock does not answer."
+            ) from None
+        return 0.0 if self._same_host and abs(measured) < _SAME_HOST_CORRECTION_S else measured
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        self._inlet.close_stream()
+
+
+def _describe(
+    info: pylsl.StreamInfo, stream: StreamFound, ch_names: Sequence[str] | None, units: str | None
+) -> Signal:
+    fields: dict[str, list[str]] = {"label": [], "type": [], "unit": []}
+    channel = info.desc().child("channels").child("channel")
+    while not channel.empty():
+        for key, values in fields.items():
+            values.append(channel.child_value(key))
+        channel = channel.next_sibling("channel")
+    n = stream.n_channels
+    names = list(ch_names or fields["label"])
+    if len(names) != n or not all(names):
+        told = (
+            f"lists {len(names)} channel labels for {n} channels" if any(names) else "has no channel labels"
+        )
+        raise StreamError(
+            f"Stream {stream} {told}. Let the source describe its channels, or list them as `ch_names` in "
+            "the file given with `run --config`."
+        )
+    default = stream.type.lower() if stream.type.upper() in ("EEG", "MEG") else "misc"
+    told_types = fields["type"] if len(fields["type"]) == n else [""] * n
+    types = [(t or default).lower() for t in told_types]
+    told_units = fields["unit"] if len(fields["unit"]) == n else [""] * n
+    canonical = [canonical_unit(u or units or "none", t) for u, t in zip(told_units, types, strict=True)]
+    bad = [f"{name} ({u!r})" for name, u, c in zip(names, told_units, canonical, strict=True) if c is None]
+    if bad:
+        raise StreamError(f"Stream {stream} declares units that are not known: {', '.join(bad[:6])}.")
+    undeclared = [
+        name for name, t, c in zip(names, types, canonical, strict=True) if c == "none" and t in DEFAULT_UNITS
+    ]
+    if undeclared:
+        raise StreamError(
+            f"Stream {stream} does not declare the unit of {len(undeclared)} channels "
+            f"({undeclared[0]}, ...). "
+            "Let the source declare it, or give `units` in the file given with `run --config`."
+        )
+    return Signal(
+        ch_names=tuple(names), ch_types=tuple(types), units=tuple(map(str, canonical)), sfreq=stream.sfreq
+    )

@@ -1,0 +1,143 @@
+"""Writing streams: a signal with its events, and the three streams of a decoder."""
+
+import json
+import os
+import socket
+from typing import Any, Literal
+
+import numpy as np
+import pylsl
+from numpy.typing import NDArray
+
+from rtdecode.contract import Signal
+from rtdecode.decoder import Prediction
+
+MarkerFormat = Literal["label", "json", "int32"]
+STATUS_VERSION = 1
+
+# As the XDF specification spells them.
+_SPOKEN = {"V": "volts", "mV": "millivolts", "uV": "microvolts", "nV": "nanovolts"}
+
+
+def local_clock() -> float:
+    """Return LSL's clock on this host, in seconds."""
+    return float(pylsl.local_clock())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of pylsl and liblsl in use."""
+    library = pylsl.library_version()
+    return {"pylsl": pylsl.__version__, "liblsl": f"{library // 100}.{library % 100}"}
+
+
+class SignalOutlet:
+    """A signal stream, described so that any reader knows its channels.
+
+    Parameters
+    ----------
+    name, source_id : str
+        Its identity on the network.
+    signal : Signal
+        What it carries, as float32.
+    """
+
+    def __init__(self, name: str, source_id: str, signal: Signal) -> None:
+        kind = "MEG" if {"mag", "grad"} & set(signal.ch_types) else "EEG"
+        info = pylsl.StreamInfo(name, kind, signal.n_channels, signal.sfreq, pylsl.cf_float32, source_id)
+        channels = info.desc().append_child("channels")
+        for label, ch_type, unit in zip(signal.ch_names, signal.ch_types, signal.units, strict=True):
+            channel = channels.append_child("channel")
+            channel.append_child_value("label", label)
+            channel.append_child_value("unit", _SPOKEN.get(unit, unit))
+            channel.append_child_value("type", ch_type.upper())
+        self._outlet = pylsl.StreamOutlet(info)
+
+    def wait_for_consumers(self, timeout_s: float) -> bool:
+        """Wait until somebody listens; False when nobody did in time."""
+        return bool(self._outlet.wait_for_consumers(timeout_s))
+
+    def push(self, samples: NDArray[np.float32], timestamps: NDArray[np.float64]) -> None:
+        """Push samples (n_samples, n_channels), each with its own stamp."""
+        self._outlet.push_chunk(samples, timestamps)
+
+
+class EventOutlet:
+    """A marker stream of strings."""
+
+    def __init__(self, name: str, source_id: str) -> None:
+        self._outlet = pylsl.StreamOutlet(
+            pylsl.StreamInfo(name, "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, source_id)
+        )
+
+    def push(self, label: str, timestamp: float) -> None:
+        """Push one marker."""
+        self._outlet.push_sample([label], timestamp)
+
+
+class DecoderOutlets:
+    """The three streams of a decoder: NAME (markers), NAME-proba, NAME-status.
+
+    NAME carries one marker for every prediction and none for an abstention, so that who acts on a label
+    never acts on the lack of one. NAME-proba has both: an abstention is NaN for every class and label -1.
+
+    Parameters
+    ----------
+    name : str
+        Of the marker stream; the others are named after it.
+    class_names : tuple of str
+        In the order of the probabilities.
+    marker_format : str
+        `label` (the class's name), `json`, or `int32` (its index).
+    """
+
+    def __init__(
+        self, name: str, class_names: tuple[str, ...], marker_format: MarkerFormat = "label"
+    ) -> None:
+        self._class_names, self._format = class_names, marker_format
+        number = pylsl.cf_int32 if marker_format == "int32" else pylsl.cf_string
+        self._markers = self._outlet(name, "Markers", ["label"], number)
+        self._proba = self._outlet(f"{name}-proba", "Predictions", [*class_names, "label"], pylsl.cf_float32)
+        self._status = self._outlet(f"{name}-status", "Markers", ["status"], pylsl.cf_string)
+        self._row = np.empty(len(class_names) + 1, np.float32)
+
+    @staticmethod
+    def names(name: str) -> tuple[str, str, str]:
+        """Return the names of the three streams."""
+        return name, f"{name}-proba", f"{name}-status"
+
+    @staticmethod
+    def _outlet(name: str, kind: str, labels: list[str], channel_format: int) -> pylsl.StreamOutlet:
+        source_id = f"rtdecode-{name}-{socket.gethostname()}-{os.getpid()}"
+        info = pylsl.StreamInfo(name, kind, len(labels), pylsl.IRREGULAR_RATE, channel_format, source_id)
+        desc = info.desc()
+        desc.append_child("rtdecode").append_child_value("role", "output")
+        channels = desc.append_child("channels")
+        for label in labels:
+            channels.append_child("channel").append_child_value("label", label)
+        return pylsl.StreamOutlet(info)
+
+    def publish(self, prediction: Prediction, timestamp: float) -> None:
+        """Publish one prediction or abstention, stamped `timestamp` in this host's clock."""
+        if prediction.proba is None:
+            self._row.fill(np.nan)
+        else:
+            self._row[:-1] = prediction.proba
+            self._markers.push_sample([self._marker(prediction)], timestamp)
+        self._row[-1] = prediction.label
+        self._proba.push_sample(self._row, timestamp)
+
+    def _marker(self, prediction: Prediction) -> str | int:
+        if self._format == "int32":
+            return prediction.label
+        label = self._class_names[prediction.label]
+        if self._format == "label" or prediction.proba is None:
+            return label
+        proba = dict(zip(self._class_names, map(float, prediction.proba), strict=True))
+        return json.dumps(
+            {"label": label, "index": prediction.label, "proba": proba, "sample": prediction.sample}
+        )
+
+    def status(self, event: str, timestamp: float, **details: Any) -> None:
+        """Publish one JSON object on NAME-status."""
+        document = {"version": STATUS_VERSION, "event": event, **details}
+        self._status.push_sample([json.dumps(document, ensure_ascii=False, allow_nan=False)], timestamp)

@@ -1,0 +1,69 @@
+"""What a person sees of a live run: a status line on a terminal, plain lines elsewhere. ASCII only."""
+
+import time
+from collections import deque
+from typing import TextIO
+
+from rtdecode.decoder import Prediction
+
+_LINE_EVERY_S = 0.25
+_PLAIN_EVERY_S = 5.0
+_WIDTH = 100
+
+
+class StatusLine:
+    """Tells rate, age and the last decision.
+
+    Parameters
+    ----------
+    stream : text file
+        Where to write; a terminal gets one line that is rewritten.
+    class_names : tuple of str
+        Names of the labels.
+    """
+
+    def __init__(self, stream: TextIO, class_names: tuple[str, ...]) -> None:
+        self._stream, self._class_names = stream, class_names
+        self._terminal = stream.isatty()
+        self._every_s = _LINE_EVERY_S if self._terminal else _PLAIN_EVERY_S
+        self._told = time.monotonic()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=512)
+        self._on_line = False
+
+    def state(self, state: str, message: str) -> None:
+        """Write a change of state on a line of its own."""
+        self.finish()
+        print(f"{state:<10} {message}", file=self._stream, flush=True)
+
+    def prediction(self, prediction: Prediction, age_s: float) -> None:
+        """Take note; write only a few times a second."""
+        now = time.monotonic()
+        self._recent.append((now, age_s))
+        if now - self._told >= self._every_s:
+            self._told = now
+            self._write(self._describe(prediction, now))
+
+    def _describe(self, prediction: Prediction, now: float) -> str:
+        recent = [(t, age) for t, age in self._recent if now - t <= 5.0]
+        span = now - recent[0][0]
+        rate = f"{(len(recent) - 1) / span:5.1f}/s" if span > 0 else "   - /s"
+        ages = sorted(age for _, age in recent)
+        age = f"age {1e3 * ages[len(ages) // 2]:6.2f} ms (max {1e3 * ages[-1]:6.2f})"
+        if prediction.proba is None:
+            return f"{rate}  {age}  abstaining: {prediction.reason}"
+        p = float(prediction.proba[prediction.label])
+        return f"{rate}  {age}  {self._class_names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|"
+
+    def _write(self, text: str) -> None:
+        if self._terminal:
+            self._stream.write("\r" + text[:_WIDTH].ljust(_WIDTH))
+            self._stream.flush()
+            self._on_line = True
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def finish(self) -> None:
+        """Leave the status line."""
+        if self._on_line:
+            self._stream.write("\n")
+            self._on_line = False

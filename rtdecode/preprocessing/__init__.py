@@ -1,0 +1,20 @@
+"""Causal, stateful preprocessing: one implementation for training, replay and the live run."""
+
+from rtdecode.preprocessing.base import Step
+from rtdecode.preprocessing.chain import Chain, read_steps
+from rtdecode.preprocessing.filters import Decimate, Filter
+from rtdecode.preprocessing.scaling import Clamp, Scale, Standardize
+from rtdecode.preprocessing.spatial import Linear, Pick
+
+__all__ = [
+    "Chain",
+    "Clamp",
+    "Decimate",
+    "Filter",
+    "Linear",
+    "Pick",
+    "Scale",
+    "Standardize",
+    "Step",
+    "read_steps",
+]

@@ -1,0 +1,209 @@
+"""Recursive filters as second-order sections, in float64, started from the first sample."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from rtdecode.contract import Signal
+from rtdecode.contract.arrays import FloatArray
+from rtdecode.preprocessing.base import Samples, Step
+
+Band = Literal["bandpass", "highpass", "lowpass", "notch"]
+
+
+@dataclass(slots=True)
+class _SosState:
+    """`zi` (n_sections, 2, n_channels), or None before the first sample."""
+
+    zi: NDArray[np.float64] | None = None
+
+
+def _run(sos: NDArray[np.float64], samples: Samples, state: _SosState) -> Samples:
+    # Imported here: scipy.signal is the slowest import of the runtime, and `--help` needs no filter.
+    from scipy.signal import sosfilt, sosfilt_zi
+
+    if len(samples) == 0:
+        return samples.copy()
+    if state.zi is None:
+        # As if the first sample had been there for ever: no jump from zero at the start. The first
+        # *sample*, never a mean over the first chunk, whose length is an accident.
+        state.zi = sosfilt_zi(sos)[:, :, None] * samples[0]
+    # A copy: scipy refuses read-only sections.
+    filtered, state.zi = sosfilt(sos.copy(), samples, axis=0, zi=state.zi)
+    return np.asarray(filtered)
+
+
+def _settling(sos: NDArray[np.float64]) -> int:
+    """Return the samples after which the step response stays within 1 % (of its peak) of its final value."""
+    from scipy.signal import sosfilt, sosfreqz
+
+    final = float(sosfreqz(sos, worN=[0.0])[1][0].real)
+    n, zi = 1024, np.zeros((len(sos), 2))
+    response: NDArray[np.float64] = np.empty(0)
+    while True:
+        more, zi = sosfilt(sos.copy(), np.ones(n), zi=zi)
+        response = np.concatenate([response, more])
+        scale = max(np.abs(response).max(), abs(final))
+        outside = np.flatnonzero(np.abs(response - final) > 0.01 * scale)
+        last = int(outside[-1]) + 1 if len(outside) else 0
+        if last < len(response) // 2 or len(response) >= 1 << 22:
+            return last
+        n = len(response)
+
+
+def _group_delay(sos: NDArray[np.float64], frequency: float) -> float:
+    """Group delay in samples at a frequency in radians per sample."""
+    from scipy.signal import sosfreqz
+
+    step = 1e-4
+    around = [max(frequency - step, 1e-6), frequency + step]
+    phase = np.unwrap(np.angle(sosfreqz(sos, worN=around)[1]))
+    return float(-(phase[1] - phase[0]) / (around[1] - around[0]))
+
+
+class Filter(Step):
+    """Causal IIR filter, the same on every channel.
+
+    Attributes
+    ----------
+    sos : array of float64, (n_sections, 6)
+        Second-order sections as scipy orders them.
+    band : str
+        `bandpass`, `highpass`, `lowpass` or `notch`.
+    freqs_hz : tuple of float
+        Its edges, or the frequencies of the notches.
+    sfreq : float
+        The rate it was designed for.
+    """
+
+    step: Literal["filter"] = "filter"
+    reset_voids = "filter"
+    sos: FloatArray
+    band: Band
+    freqs_hz: tuple[float, ...]
+    sfreq: Annotated[float, Field(gt=0)]
+
+    @classmethod
+    def butterworth(cls, sfreq: float, l_freq: float | None, h_freq: float | None, order: int = 4) -> Self:
+        """Design a Butterworth band-, high- or low-pass (`order` as in scipy.signal.butter)."""
+        from scipy.signal import butter
+
+        edges = tuple(f for f in (l_freq, h_freq) if f is not None)
+        band: Band = "bandpass" if len(edges) == 2 else "highpass" if l_freq is not None else "lowpass"
+        _check_edges(edges, sfreq)
+        sos = butter(order, edges if len(edges) == 2 else edges[0], band, fs=sfreq, output="sos")
+        return cls(sos=sos, band=band, freqs_hz=edges, sfreq=sfreq)
+
+    @classmethod
+    def notches(cls, sfreq: float, freqs_hz: tuple[float, ...], quality: float = 30.0) -> Self:
+        """Design second-order notches; `quality` is each one's frequency over its width at -3 dB."""
+        from scipy.signal import iirnotch, tf2sos
+
+        _check_edges(freqs_hz, sfreq)
+        sos = np.concatenate([tf2sos(*iirnotch(f, quality, fs=sfreq)) for f in freqs_hz])
+        return cls(sos=sos, band="notch", freqs_hz=freqs_hz, sfreq=sfreq)
+
+    def output(self, signal: Signal) -> Signal:
+        """See Step."""
+        if abs(signal.sfreq - self.sfreq) > 1e-4 * self.sfreq:
+            raise ValueError(f"{self.band} was designed for {self.sfreq:g} Hz, not {signal.sfreq:g} Hz")
+        return signal
+
+    def start(self, n_channels: int) -> _SosState:
+        """See Step."""
+        return _SosState()
+
+    def process(self, samples: Samples, state: Any) -> Samples:
+        """See Step."""
+        return _run(self.sos, samples, state)
+
+    def settling(self) -> int:
+        """See Step."""
+        return _settling(self.sos)
+
+    def group_delay(self) -> float:
+        """See Step. Of a band-pass at its geometric middle; of the others in the middle of what passes."""
+        low = self.freqs_hz[0]
+        high = self.sfreq / 2 if self.band == "highpass" else self.freqs_hz[-1]
+        middle = low / 2 if self.band in ("lowpass", "notch") else (low * high) ** 0.5
+        return _group_delay(self.sos, 2 * np.pi * middle / self.sfreq)
+
+    def describe(self) -> str:
+        """See Step."""
+        return f"causal {self.band} {'-'.join(f'{f:g}' for f in self.freqs_hz)} Hz, {len(self.sos)} sections"
+
+
+@dataclass(slots=True)
+class _DecimateState:
+    sos: _SosState
+    phase: int = 0  # samples until the next one that is kept
+
+
+class Decimate(Step):
+    """Low-pass against aliasing, then keep every `by`-th sample, the first one included.
+
+    Output k exists when input k*by has arrived: the newest sample it rests on.
+
+    Attributes
+    ----------
+    by : int
+        Decimation factor.
+    sos : array of float64, (n_sections, 6)
+        The low-pass.
+    """
+
+    step: Literal["decimate"] = "decimate"
+    reset_voids = "filter"
+    by: Annotated[int, Field(ge=2)]
+    sos: FloatArray
+
+    @classmethod
+    def design(cls, by: int) -> Self:
+        """Chebyshev I of order 8, 0.05 dB ripple, edge at 0.8 of the new Nyquist frequency."""
+        from scipy.signal import cheby1
+
+        return cls(by=by, sos=cheby1(8, 0.05, 0.8 / by, output="sos"))
+
+    @property
+    def factor(self) -> int:
+        """See Step."""
+        return self.by
+
+    def output(self, signal: Signal) -> Signal:
+        """See Step."""
+        return signal.model_copy(update={"sfreq": signal.sfreq / self.by})
+
+    def start(self, n_channels: int) -> _DecimateState:
+        """See Step."""
+        return _DecimateState(_SosState())
+
+    def process(self, samples: Samples, state: Any) -> Samples:
+        """See Step."""
+        filtered = _run(self.sos, samples, state.sos)
+        kept = filtered[state.phase :: self.by]
+        state.phase = (state.phase - len(samples)) % self.by
+        return kept
+
+    def settling(self) -> int:
+        """See Step."""
+        return _settling(self.sos)
+
+    def group_delay(self) -> float:
+        """See Step."""
+        return _group_delay(self.sos, 0.4 * np.pi / self.by)
+
+    def describe(self) -> str:
+        """See Step."""
+        return f"anti-alias and keep every {self.by}th sample"
+
+
+def _check_edges(freqs_hz: tuple[float, ...], sfreq: float) -> None:
+    if not freqs_hz or list(freqs_hz) != sorted(freqs_hz) or freqs_hz[0] <= 0 or freqs_hz[-1] >= sfreq / 2:
+        shown = ", ".join(f"{f:g}" for f in freqs_hz)
+        raise ValueError(
+            f"filter frequencies must rise between 0 and half the rate ({sfreq / 2:g} Hz); "
+            f"got {shown or 'none'}"
+        )

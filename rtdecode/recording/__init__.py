@@ -1,0 +1,6 @@
+"""Recordings of every kind as one type: the float32 samples, stamps and events that a stream would carry."""
+
+from rtdecode.recording.readers import read_recording
+from rtdecode.recording.recording import Event, Recording
+
+__all__ = ["Event", "Recording", "read_recording"]

@@ -1,0 +1,186 @@
+"""Readers: everything MNE reads, XDF, and .npz arrays."""
+
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
+from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.recording.recording import Event, Recording
+
+_SI = {"uV": 1e6, "fT": 1e15, "fT/cm": 1e13}
+
+
+def read_recording(path: str | Path, stream: str | None = None) -> Recording:
+    """Read a recording.
+
+    Parameters
+    ----------
+    path : str or Path
+        .npz as `Recording.save` writes it, .xdf, or anything `mne.io.read_raw` reads (FIF with .gz and
+        split parts, EDF, BDF, GDF, BrainVision, EEGLAB, ...).
+    stream : str, optional
+        Name of the signal stream in an XDF file that holds several.
+
+    Raises
+    ------
+    RecordingError
+        The file is missing, damaged, or holds no signal.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RecordingError(f"Recording {path} does not exist. Check the path (now in {Path.cwd()}).")
+    try:
+        if path.suffix == ".npz":
+            return _read_npz(path)
+        if path.suffix in (".xdf", ".xdfz") or path.name.endswith(".xdf.gz"):
+            return _read_xdf(path, stream)
+        return _read_mne(path)
+    except (RecordingError, ConfigurationError):
+        raise
+    except ValidationError as error:
+        raise RecordingError(f"Recording {path}: {error.errors()[0]['msg']}.") from None
+    except Exception as error:  # readers of damaged files raise whatever they like
+        text = " ".join(str(error).split())[:200].rstrip(".")
+        raise RecordingError(f"Recording {path} cannot be read: {type(error).__name__}: {text}.") from None
+
+
+def _read_npz(path: Path) -> Recording:
+    try:
+        arrays = np.load(path, allow_pickle=False)
+    except (zipfile.BadZipFile, ValueError, EOFError):
+        raise RecordingError(f"Recording {path} is not an .npz file, or is cut off.") from None
+    with arrays:
+        missing = [key for key in ("samples", "sfreq", "ch_names") if key not in arrays]
+        if missing:
+            raise RecordingError(
+                f"Recording {path} lacks the arrays {', '.join(missing)}; needed are samples "
+                "(n_samples, n_channels), sfreq and ch_names."
+            )
+        samples = np.ascontiguousarray(arrays["samples"], np.float32)
+        names = tuple(str(n) for n in arrays["ch_names"])
+        types = tuple(str(t) for t in arrays["ch_types"]) if "ch_types" in arrays else ("eeg",) * len(names)
+        units = (
+            tuple(str(u) for u in arrays["units"])
+            if "units" in arrays
+            else tuple(DEFAULT_UNITS.get(t, "none") for t in types)
+        )
+        sfreq = float(arrays["sfreq"])
+        timestamps = arrays["timestamps"] if "timestamps" in arrays else np.arange(len(samples)) / sfreq
+        events: tuple[Event, ...] = ()
+        if "event_timestamps" in arrays and "event_labels" in arrays:
+            pairs = zip(arrays["event_timestamps"], arrays["event_labels"], strict=True)
+            events = tuple(Event(float(t), str(label)) for t, label in pairs)
+    signal = Signal(ch_names=names, ch_types=types, units=units, sfreq=sfreq)
+    return Recording(signal, samples, np.asarray(timestamps, np.float64), events, str(path))
+
+
+def _read_mne(path: Path) -> Recording:
+    import mne
+
+    with mne.use_log_level("ERROR"):
+        raw = mne.io.read_raw(path, preload=False)
+        types = tuple(raw.get_channel_types())
+        units = tuple(DEFAULT_UNITS.get(t, "none") for t in types)
+        factors = np.array([_SI.get(u, 1.0) for u in units])
+        samples = np.ascontiguousarray((raw.get_data() * factors[:, None]).T, np.float32)
+        sfreq = float(raw.info["sfreq"])
+        signal = Signal(ch_names=tuple(raw.ch_names), ch_types=types, units=units, sfreq=sfreq)
+        onsets = _mne_events(raw, types)
+    events = tuple(Event((onset - raw.first_samp) / sfreq, label) for onset, label in onsets)
+    return Recording(signal, samples, np.arange(len(samples)) / sfreq, events, str(path))
+
+
+def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Return (sample, label) of the annotations, or of the stimulus channel when there are none."""
+    import mne
+
+    if len(raw.annotations):
+        codes = {label: i for i, label in enumerate(sorted(set(raw.annotations.description)), 1)}
+        labels = {code: label for label, code in codes.items()}
+        found, _ = mne.events_from_annotations(raw, event_id=codes, regexp=None)
+        return [(int(sample), str(labels[code])) for sample, _, code in found]
+    if "stim" in types:
+        found = mne.find_events(raw, shortest_event=1, initial_event=True)
+        return [(int(sample), str(code)) for sample, _, code in found]
+    return []
+
+
+def _read_xdf(path: Path, stream: str | None) -> Recording:
+    import pyxdf
+
+    # Raw stamps: neither smoothed over gaps nor moved into another clock.
+    streams, _ = pyxdf.load_xdf(str(path), synchronize_clocks=False, dejitter_timestamps=False)
+    chosen = _choose(streams, path, stream)
+    info, stamps = chosen["info"], np.asarray(chosen["time_stamps"], np.float64)
+    samples = np.ascontiguousarray(chosen["time_series"], np.float32)
+    if len(samples) == 0:
+        raise RecordingError(f"Recording {path}: stream {_name(chosen)!r} holds no samples.")
+    signal = _xdf_signal(info, samples.shape[1])
+    events = []
+    for other in streams:
+        if other["info"]["channel_format"][0] != "string":
+            continue
+        shift = _clock_offset(other) - _clock_offset(chosen)
+        for stamp, values in zip(other["time_stamps"], other["time_series"], strict=True):
+            events.append(Event(float(stamp) + shift, str(values[0])))
+    return Recording(signal, samples, stamps, tuple(sorted(events)), str(path))
+
+
+def _name(stream: dict[str, Any]) -> str:
+    return str(stream["info"]["name"][0])
+
+
+def _choose(streams: list[dict[str, Any]], path: Path, name: str | None) -> dict[str, Any]:
+    def numeric(s: dict[str, Any]) -> bool:
+        info = s["info"]
+        return info["channel_format"][0] != "string" and float(info["nominal_srate"][0]) > 0
+
+    def signal_type(s: dict[str, Any]) -> bool:
+        return numeric(s) and str(s["info"]["type"][0]).upper() in ("EEG", "MEG")
+
+    tests: list[Callable[[dict[str, Any]], bool]] = [signal_type, numeric]
+    if name is not None:
+        tests = [lambda s: numeric(s) and _name(s) == name]
+    for test in tests:
+        found = [s for s in streams if test(s)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
+    listed = ", ".join(f"{_name(s)!r} ({s['info']['type'][0]})" for s in streams) or "none"
+    wanted = f"named {name!r}" if name else "of type EEG or MEG"
+    raise RecordingError(
+        f"Recording {path}: exactly one signal stream {wanted} is needed; streams in the file: {listed}."
+    )
+
+
+def _xdf_signal(info: dict[str, Any], n_channels: int) -> Signal:
+    try:
+        channels = info["desc"][0]["channels"][0]["channel"]
+    except (KeyError, IndexError, TypeError):
+        channels = []
+    if len(channels) != n_channels:
+        channels = [{}] * n_channels
+
+    def text(channel: dict[str, Any], key: str, default: str) -> str:
+        value = channel.get(key) or [default]
+        return str(value[0] or default)
+
+    names = tuple(text(c, "label", f"ch{i}") for i, c in enumerate(channels, 1))
+    types = tuple(re.sub(r"\W", "", text(c, "type", str(info["type"][0]))).lower() for c in channels)
+    units = tuple(
+        canonical_unit(text(c, "unit", "none"), t) or "none" for c, t in zip(channels, types, strict=True)
+    )
+    return Signal(ch_names=names, ch_types=types, units=units, sfreq=float(info["nominal_srate"][0]))
+
+
+def _clock_offset(stream: dict[str, Any]) -> float:
+    values: NDArray[np.float64] = np.asarray(stream.get("clock_values", []), np.float64)
+    return float(np.median(values)) if len(values) else 0.0

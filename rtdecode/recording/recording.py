@@ -1,0 +1,103 @@
+"""The one type of recording that training, replay, play and verify read."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.contract import Signal
+from rtdecode.errors import RecordingError
+
+
+class Event(NamedTuple):
+    """A marker: its stamp in seconds, in the clock of the samples, and its label."""
+
+    timestamp: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A continuous recording.
+
+    Attributes
+    ----------
+    signal : Signal
+        Channels, types, units, nominal rate.
+    samples : array of float32, (n_samples, n_channels)
+        In `signal.units`; exactly what `rtdecode play` pushes.
+    timestamps : array of float64, (n_samples,)
+        Raw stamps in seconds.
+    events : tuple of Event
+        In order of time.
+    path : str
+        Where it came from.
+    """
+
+    signal: Signal
+    samples: NDArray[np.float32]
+    timestamps: NDArray[np.float64]
+    events: tuple[Event, ...] = ()
+    path: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.samples.shape != (len(self.timestamps), self.signal.n_channels) or len(self.samples) == 0:
+            raise RecordingError(
+                f"Recording {self.path or 'in memory'} has samples of shape {self.samples.shape} for "
+                f"{len(self.timestamps)} stamps and {self.signal.n_channels} channels."
+            )
+
+    @property
+    def name(self) -> str:
+        """File name without folder and endings."""
+        return Path(self.path).name.split(".")[0]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first sample to the end of the last."""
+        return len(self.samples) / self.signal.sfreq
+
+    def sample_at(self, timestamp: float) -> int:
+        """Return the sample whose stamp is nearest; of two equally near ones the earlier."""
+        after = int(np.searchsorted(self.timestamps, timestamp))
+        if after == 0:
+            return 0
+        if after == len(self.timestamps):
+            return after - 1
+        nearer = self.timestamps[after] - timestamp < timestamp - self.timestamps[after - 1]
+        return after if nearer else after - 1
+
+    def crop(self, start: int, stop: int | None = None) -> "Recording":
+        """Return samples [start, stop) with their stamps and the events among them."""
+        if not 0 <= start < len(self.samples):
+            raise RecordingError(f"Recording {self.path} has {len(self.samples)} samples; none at {start}.")
+        timestamps = self.timestamps[start:stop]
+        half = 0.5 / self.signal.sfreq
+        kept = [e for e in self.events if timestamps[0] - half <= e.timestamp <= timestamps[-1] + half]
+        return replace(self, samples=self.samples[start:stop], timestamps=timestamps, events=tuple(kept))
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of everything that a decoder could learn from."""
+        digest = hashlib.sha256(self.signal.model_dump_json().encode())
+        for array in (self.samples, self.timestamps):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr(self.events).encode())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path, **more: NDArray[np.generic]) -> None:
+        """Write an .npz that `read_recording` reads; `more` arrays are kept beside."""
+        arrays = {
+            "samples": self.samples,
+            "timestamps": self.timestamps,
+            "sfreq": np.float64(self.signal.sfreq),
+            "ch_names": np.array(self.signal.ch_names),
+            "ch_types": np.array(self.signal.ch_types),
+            "units": np.array(self.signal.units),
+            "event_timestamps": np.array([e.timestamp for e in self.events], np.float64),
+            "event_labels": np.array([e.label for e in self.events], dtype=np.str_),
+        }
+        with Path(path).open("wb") as file:
+            np.savez(file, **arrays, **more)  # type: ignore[arg-type]

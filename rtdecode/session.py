@@ -1,0 +1,88 @@
+"""Keeping what the decoder saw, off the loop: samples, stamps, predictions."""
+
+import json
+import queue
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.contract import Signal
+from rtdecode.decoder import Prediction
+from rtdecode.errors import ConfigurationError
+from rtdecode.recording import Recording
+from rtdecode.replay import prediction_arrays
+
+
+class SessionWriter:
+    """Appends to `FILE.partial/` from a thread of its own, and makes an .npz recording of it at the end.
+
+    If the program dies, the folder holds everything up to then: `signal.json`, `samples.f32` (n_samples,
+    n_channels) and `timestamps.f64`, all little-endian. The .npz is a recording that `rtdecode replay`
+    reads, with the predictions beside it.
+
+    Parameters
+    ----------
+    path : Path
+        The .npz to write.
+    signal : Signal
+        Of the samples as they arrive from the stream.
+    n_classes : int
+        Of the predictions.
+    """
+
+    def __init__(self, path: Path, signal: Signal, n_classes: int) -> None:
+        if path.suffix != ".npz":
+            raise ConfigurationError(f"A session is saved as .npz; {path.name!r} has another ending.")
+        self._path, self._signal, self._n_classes = path, signal, n_classes
+        self._folder = path.with_name(path.name + ".partial")
+        if path.exists() or self._folder.exists():
+            there = path if path.exists() else self._folder
+            raise ConfigurationError(f"{there} exists already. Give another file; nothing is overwritten.")
+        try:
+            self._folder.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None
+        (self._folder / "signal.json").write_text(signal.model_dump_json(), encoding="utf-8")
+        self._predictions: list[Prediction] = []
+        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._append, name="rtdecode-save", daemon=True)
+        self._thread.start()
+
+    def add(
+        self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], predictions: list[Prediction]
+    ) -> None:
+        """Keep a chunk and what it gave; returns at once."""
+        self._queue.put((samples, timestamps))
+        self._predictions += predictions
+
+    def _append(self) -> None:
+        with (
+            (self._folder / "samples.f32").open("ab") as x,
+            (self._folder / "timestamps.f64").open("ab") as t,
+        ):
+            while (item := self._queue.get()) is not None:
+                x.write(np.ascontiguousarray(item[0], "<f4").tobytes())
+                t.write(np.ascontiguousarray(item[1], "<f8").tobytes())
+                if self._queue.empty():
+                    x.flush()
+                    t.flush()
+
+    def close(self, about: dict[str, Any]) -> int:
+        """Write the .npz; `about` is kept as JSON. Return the number of samples (without any, no file)."""
+        self._queue.put(None)
+        self._thread.join()
+        timestamps = np.fromfile(self._folder / "timestamps.f64", "<f8")
+        if len(timestamps):
+            samples = np.memmap(
+                self._folder / "samples.f32", "<f4", "r", shape=(len(timestamps), self._signal.n_channels)
+            )
+            recording = Recording(self._signal, samples, timestamps, path=str(self._path))
+            arrays = prediction_arrays(self._predictions, self._n_classes)
+            recording.save(self._path, about=np.array(json.dumps(about)), **arrays)
+            del samples, recording
+        shutil.rmtree(self._folder)
+        return len(timestamps)

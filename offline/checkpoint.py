@@ -88,9 +88,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(contract, network.eval(), probe)
 
 
-def make_checkpoint(
-    dataset: Dataset, fitted: Fitted, trained_on: set[int], scores: list[Score]
-) -> Checkpoint:
+def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scores: list[Score]) -> Checkpoint:
     """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw."""
     configuration = dataset.configuration
     recordings = [dataset.recordings[i] for i in sorted(trained_on)]

@@ -153,9 +153,7 @@ def read_configuration(name_or_path: str) -> TrainingConfiguration:
     """Read a configuration file, or a shipped one by its name."""
     path = Path(name_or_path)
     if not path.exists() and name_or_path in shipped():
-        with resources.as_file(
-            resources.files("rtdecode_configs").joinpath(f"{name_or_path}.yaml")
-        ) as shipped_path:
+        with resources.as_file(resources.files("rtdecode_configs").joinpath(f"{name_or_path}.yaml")) as shipped_path:
             return validate(TrainingConfiguration, read_yaml(shipped_path), f"Configuration {name_or_path}")
     if not path.exists() and path.suffix == "":
         raise ConfigurationError(

@@ -175,9 +175,7 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
             group = source.parts[wanted.decoder_per] if wanted.decoder_per else "all"
             groups.setdefault(group, []).append(source)
     if not groups:
-        found = (
-            f"{n_matching} files match the pattern, none the selection" if n_matching else "no file matches"
-        )
+        found = f"{n_matching} files match the pattern, none the selection" if n_matching else "no file matches"
         raise ConfigurationError(f"No recordings in {data}: {found} ({wanted.pattern!r}).")
     return groups
 

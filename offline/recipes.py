@@ -150,9 +150,7 @@ Recipe = Annotated[
 ]
 
 
-def build_steps(
-    recipes: Sequence[_Recipe], signal: Signal, training_samples: TrainingSamples
-) -> tuple[Step, ...]:
+def build_steps(recipes: Sequence[_Recipe], signal: Signal, training_samples: TrainingSamples) -> tuple[Step, ...]:
     """Turn recipes into steps for `signal`; fitted ones learn from `training_samples` only."""
     steps: list[Step] = []
     for number, recipe in enumerate(recipes, 1):

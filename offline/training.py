@@ -66,8 +66,7 @@ class Fitted:
         """Return class probabilities (n_windows, n_classes) of windows (n_windows, n_channels, n_times)."""
         with torch.no_grad():
             parts = [
-                torch.softmax(self.network(torch.from_numpy(x[i : i + 256])), dim=1)
-                for i in range(0, len(x), 256)
+                torch.softmax(self.network(torch.from_numpy(x[i : i + 256])), dim=1) for i in range(0, len(x), 256)
             ]
         proba: NDArray[np.float32] = torch.cat(parts).numpy()
         return proba
@@ -86,9 +85,7 @@ def fit_network(
     Fitted steps and weights learn from `train`; `validation` decides when to stop, nothing else is seen.
     """
     configuration = dataset.configuration
-    steps = build_steps(
-        configuration.preprocessing, dataset.signal, lambda so_far: dataset.samples_of(so_far, train)
-    )
+    steps = build_steps(configuration.preprocessing, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
     output = Chain(steps, dataset.signal).output
     times = configuration.window
     n_times, stride = n_samples(times.length_s, output.sfreq), n_samples(times.stride_s, output.sfreq)

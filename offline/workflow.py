@@ -115,9 +115,7 @@ def train(
     return Run(folder, comparisons, finals)
 
 
-def _refuse_unknown(
-    groups: dict[str, list[Source]], wanted: list[str], configuration: TrainingConfiguration
-) -> None:
+def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configuration: TrainingConfiguration) -> None:
     for name in wanted:
         if name not in groups:
             per = configuration.recordings.decoder_per or "decoder"
@@ -157,9 +155,7 @@ def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:
 
 def _score(comparison: Comparison, split: str) -> Score:
     a = comparison.network
-    return Score(
-        name="trial accuracy", value=a.value, low=a.low, high=a.high, chance=a.chance, n=a.n, split=split
-    )
+    return Score(name="trial accuracy", value=a.value, low=a.low, high=a.high, chance=a.chance, n=a.n, split=split)
 
 
 def table(run: Run, configuration: TrainingConfiguration) -> Table:

@@ -149,11 +149,7 @@ class Decoder:
         Determinism: bit-identical for any chunking, on one machine with one set of libraries.
         """
         samples, timestamps = np.asarray(samples), np.asarray(timestamps, np.float64)
-        if (
-            samples.ndim != 2
-            or samples.shape[1] != self._adapt.n_source
-            or timestamps.shape != (len(samples),)
-        ):
+        if samples.ndim != 2 or samples.shape[1] != self._adapt.n_source or timestamps.shape != (len(samples),):
             raise ValueError(
                 f"samples {samples.shape} with timestamps {timestamps.shape}: "
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
@@ -171,9 +167,7 @@ class Decoder:
                 self._pass_over(timestamps[cut], predictions)
         return predictions
 
-    def _feed(
-        self, samples: NDArray[Any], timestamps: NDArray[np.float64], predictions: list[Prediction]
-    ) -> None:
+    def _feed(self, samples: NDArray[Any], timestamps: NDArray[np.float64], predictions: list[Prediction]) -> None:
         at, n = 0, len(samples)
         while at < n:
             take = min(self._size - self._filled, n - at)

@@ -72,9 +72,7 @@ def read_model(path: str | Path) -> ModelFile:
     inputs = {v.name: _shape(v, str(path)) for v in proto.graph.input}
     outputs = {v.name: _shape(v, str(path)) for v in proto.graph.output}
     n_parameters = _check_weights(proto, str(path))
-    return ModelFile(
-        str(path), hashlib.sha256(content).hexdigest(), contract, content, inputs, outputs, n_parameters
-    )
+    return ModelFile(str(path), hashlib.sha256(content).hexdigest(), contract, content, inputs, outputs, n_parameters)
 
 
 def write_model(proto: "onnx.ModelProto", contract: Contract, path: str | Path) -> None:
@@ -220,9 +218,7 @@ def _check_weights(proto: "onnx.ModelProto", path: str) -> int:
     n_parameters = 0
     for tensor in proto.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ModelError(
-                f"{path}: weight {tensor.name!r} lies outside of the file; a decoder is one file."
-            )
+            raise ModelError(f"{path}: weight {tensor.name!r} lies outside of the file; a decoder is one file.")
         values = onnx.numpy_helper.to_array(tensor)
         if np.issubdtype(values.dtype, np.floating):
             n_parameters += values.size

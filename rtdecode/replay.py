@@ -99,9 +99,7 @@ def prediction_arrays(predictions: list[Prediction], n_classes: int) -> dict[str
     }
 
 
-def decode_recording(
-    recording: Recording, decoder: Decoder, progress: Callable[[int], None] | None = None
-) -> Replay:
+def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[[int], None] | None = None) -> Replay:
     """Push a whole recording through a fresh decoder.
 
     Parameters
@@ -146,9 +144,7 @@ def score(recording: Recording, decoder: Decoder, predictions: list[Prediction])
     return decisions
 
 
-def spans(
-    recording: Recording, trials: Trials, class_names: tuple[str, ...]
-) -> list[tuple[float, int, int, int]]:
+def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) -> list[tuple[float, int, int, int]]:
     """Return (event stamp, class index, first, stop sample) of every trial inside the recording."""
     found, sfreq = [], recording.signal.sfreq
     for event in recording.events:

@@ -264,7 +264,8 @@ class Runner:
         if reason in ("gap", "clock", "non-finite", "stream-lost"):
             event = "gap" if reason == "gap" else "reset"
             self._outlets.status(event, timestamp, reason=reason, sample=prediction.sample)
-            self._watcher.state("WARMING", f"{reason} at sample {prediction.sample}: starting anew")
+            if reason != "stream-lost":
+                self._watcher.state("WARMING", f"{reason} at sample {prediction.sample}: starting anew")
         self._outlets.status("abstain", timestamp, reason=reason, sample=prediction.sample)
 
     def _state(self, state: str, message: str) -> None:

@@ -13,14 +13,10 @@ NETWORKS: dict[str, type[Network]] = {"lfcnn": LFCNN}
 __all__ = ["LFCNN", "NETWORKS", "Network", "make_network"]
 
 
-def make_network(
-    name: str, n_channels: int, n_times: int, n_outputs: int, settings: dict[str, Any]
-) -> Network:
+def make_network(name: str, n_channels: int, n_times: int, n_outputs: int, settings: dict[str, Any]) -> Network:
     """Build a network by name; ConfigurationError names an unknown network or setting and the nearest one."""
     if name not in NETWORKS:
-        raise ConfigurationError(
-            f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}."
-        )
+        raise ConfigurationError(f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}.")
     known = list(inspect.signature(NETWORKS[name]).parameters)[3:]
     for key in settings:
         if key not in known:

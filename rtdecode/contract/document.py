@@ -176,9 +176,7 @@ def read_metadata(metadata: Mapping[str, str], path: str) -> Contract:
         arrays = {k: v for k, v in metadata.items() if k.startswith(PREFIX)}
         return Contract.model_validate(unpack(document, arrays))
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:6]
-        )
+        wrong = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:6])
         raise ModelError(f"{path}: the decoder's description does not hold together: {wrong}.") from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: the decoder's description cannot be read: {error}.") from None
@@ -194,7 +192,6 @@ def _migrate(document: dict[str, Any], path: str) -> dict[str, Any]:
         raise ModelError(f"{path}: the description has no readable schema_version (found {version!r}).")
     if int(major) > int(SCHEMA_VERSION.partition(".")[0]):
         raise ModelError(
-            f"{path} was written with schema {version}; this rtdecode reads up to {SCHEMA_VERSION}. "
-            "Update rtdecode."
+            f"{path} was written with schema {version}; this rtdecode reads up to {SCHEMA_VERSION}. Update rtdecode."
         )
     return document

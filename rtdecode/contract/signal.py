@@ -121,13 +121,9 @@ class Signal(BaseModel):
 
     def with_channels(self, ch_names: Any, ch_types: Any, units: Any) -> "Signal":
         """Return a signal of the same rate with other channels."""
-        return Signal(
-            ch_names=tuple(ch_names), ch_types=tuple(ch_types), units=tuple(units), sfreq=self.sfreq
-        )
+        return Signal(ch_names=tuple(ch_names), ch_types=tuple(ch_types), units=tuple(units), sfreq=self.sfreq)
 
-    def adapt(
-        self, source: "Signal", source_name: str, needed_by: str, error: type[RtdecodeError]
-    ) -> Adapter:
+    def adapt(self, source: "Signal", source_name: str, needed_by: str, error: type[RtdecodeError]) -> Adapter:
         """Find out how samples of `source` become samples of this signal.
 
         Parameters

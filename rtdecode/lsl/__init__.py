@@ -2,12 +2,13 @@
 
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, find_stream, list_streams
 from rtdecode.lsl.inlet import SignalInlet
-from rtdecode.lsl.loopback import loopback_configuration
 from rtdecode.lsl.outlets import DecoderOutlets, EventOutlet, SignalOutlet, local_clock, versions
+from rtdecode.lsl.reader import OutputReader
 
 __all__ = [
     "DecoderOutlets",
     "EventOutlet",
+    "OutputReader",
     "SignalInlet",
     "SignalOutlet",
     "StreamChoice",
@@ -15,6 +16,5 @@ __all__ = [
     "find_stream",
     "list_streams",
     "local_clock",
-    "loopback_configuration",
     "versions",
 ]

@@ -51,9 +51,7 @@ class SignalInlet:
         timeout_s: float = 5.0,
     ) -> None:
         if stream.channel_format == "string" or stream.sfreq <= 0:
-            raise StreamError(
-                f"Stream {stream} is not a signal: a numeric format and a regular rate are needed."
-            )
+            raise StreamError(f"Stream {stream} is not a signal: a numeric format and a regular rate are needed.")
         self.stream = stream
         self._timeout_s = timeout_s
         self._inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
@@ -66,9 +64,7 @@ class SignalInlet:
                 f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
             ) from None
         if not info.desc().child("rtdecode").empty():
-            raise StreamError(
-                f"Stream {stream} is an output of rtdecode; a decoder is not fed its own output."
-            )
+            raise StreamError(f"Stream {stream} is an output of rtdecode; a decoder is not fed its own output.")
         self._same_host = stream.host == socket.gethostname()
         self.signal = _describe(info, stream, ch_names, units)
 
@@ -113,9 +109,7 @@ class SignalInlet:
         try:
             measured = float(self._inlet.time_correction(self._timeout_s))
         except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(
-                f"Stream {self.stream.name!r} is lost: its clock does not answer."
-            ) from None
+            raise StreamLostError(f"Stream {self.stream.name!r} is lost: its clock does not answer.") from None
         return 0.0 if self._same_host and abs(measured) < _SAME_HOST_CORRECTION_S else measured
 
     def close(self) -> None:
@@ -135,9 +129,7 @@ def _describe(
     n = stream.n_channels
     names = list(ch_names or fields["label"])
     if len(names) != n or not all(names):
-        told = (
-            f"lists {len(names)} channel labels for {n} channels" if any(names) else "has no channel labels"
-        )
+        told = f"lists {len(names)} channel labels for {n} channels" if any(names) else "has no channel labels"
         raise StreamError(
             f"Stream {stream} {told}. Let the source describe its channels, or list them as `ch_names` in "
             "the file given with `run --config`."
@@ -159,6 +151,4 @@ def _describe(
             f"({undeclared[0]}, ...). "
             "Let the source declare it, or give `units` in the file given with `run --config`."
         )
-    return Signal(
-        ch_names=tuple(names), ch_types=tuple(types), units=tuple(map(str, canonical)), sfreq=stream.sfreq
-    )
+    return Signal(ch_names=tuple(names), ch_types=tuple(types), units=tuple(map(str, canonical)), sfreq=stream.sfreq)

@@ -90,9 +90,7 @@ class DecoderOutlets:
         `label` (the class's name), `json`, or `int32` (its index).
     """
 
-    def __init__(
-        self, name: str, class_names: tuple[str, ...], marker_format: MarkerFormat = "label"
-    ) -> None:
+    def __init__(self, name: str, class_names: tuple[str, ...], marker_format: MarkerFormat = "label") -> None:
         self._class_names, self._format = class_names, marker_format
         number = pylsl.cf_int32 if marker_format == "int32" else pylsl.cf_string
         self._markers = self._outlet(name, "Markers", ["label"], number)
@@ -133,9 +131,7 @@ class DecoderOutlets:
         if self._format == "label" or prediction.proba is None:
             return label
         proba = dict(zip(self._class_names, map(float, prediction.proba), strict=True))
-        return json.dumps(
-            {"label": label, "index": prediction.label, "proba": proba, "sample": prediction.sample}
-        )
+        return json.dumps({"label": label, "index": prediction.label, "proba": proba, "sample": prediction.sample})
 
     def status(self, event: str, timestamp: float, **details: Any) -> None:
         """Publish one JSON object on NAME-status."""

@@ -12,9 +12,7 @@ from rtdecode.preprocessing.filters import Decimate, Filter
 from rtdecode.preprocessing.scaling import Clamp, Scale, Standardize
 from rtdecode.preprocessing.spatial import Linear, Pick
 
-_AnyStep = Annotated[
-    Pick | Linear | Scale | Filter | Decimate | Standardize | Clamp, Field(discriminator="step")
-]
+_AnyStep = Annotated[Pick | Linear | Scale | Filter | Decimate | Standardize | Clamp, Field(discriminator="step")]
 _STEP: TypeAdapter[Step] = TypeAdapter(_AnyStep)
 
 
@@ -62,9 +60,7 @@ class Chain:
             try:
                 signal = step.output(signal)
             except ValueError as error:
-                raise ModelError(
-                    f"Preprocessing step {number} ({step.step}) does not fit: {error}."
-                ) from None
+                raise ModelError(f"Preprocessing step {number} ({step.step}) does not fit: {error}.") from None
             settling += step.settling() * self.factor
             self.group_delay_s += step.group_delay() * self.factor / rate
             self.factor *= step.factor

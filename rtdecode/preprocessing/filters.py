@@ -204,6 +204,5 @@ def _check_edges(freqs_hz: tuple[float, ...], sfreq: float) -> None:
     if not freqs_hz or list(freqs_hz) != sorted(freqs_hz) or freqs_hz[0] <= 0 or freqs_hz[-1] >= sfreq / 2:
         shown = ", ".join(f"{f:g}" for f in freqs_hz)
         raise ValueError(
-            f"filter frequencies must rise between 0 and half the rate ({sfreq / 2:g} Hz); "
-            f"got {shown or 'none'}"
+            f"filter frequencies must rise between 0 and half the rate ({sfreq / 2:g} Hz); got {shown or 'none'}"
         )

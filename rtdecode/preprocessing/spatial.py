@@ -73,17 +73,13 @@ class Linear(Step):
     @model_validator(mode="after")
     def _shapes(self) -> Self:
         if self.matrix.ndim != 2 or len(self.matrix) != len(self.ch_names):
-            raise ValueError(
-                f"matrix has shape {self.matrix.shape}; ({len(self.ch_names)}, n_channels) is needed"
-            )
+            raise ValueError(f"matrix has shape {self.matrix.shape}; ({len(self.ch_names)}, n_channels) is needed")
         return self
 
     @classmethod
     def average_reference(cls, signal: Signal, ch_type: str = "eeg") -> Self:
         """Subtract the mean over the channels of one type from each of them."""
-        return cls._subtracting(
-            signal, [t == ch_type for t in signal.ch_types], f"average reference ({ch_type})"
-        )
+        return cls._subtracting(signal, [t == ch_type for t in signal.ch_types], f"average reference ({ch_type})")
 
     @classmethod
     def channel_reference(cls, signal: Signal, ch_names: tuple[str, ...], ch_type: str = "eeg") -> Self:
@@ -101,9 +97,7 @@ class Linear(Step):
             raise ValueError(f"no channel to compute the {label} from")
         rows = [t == ch_type for t in signal.ch_types] if ch_type else chosen
         matrix = np.eye(signal.n_channels) - np.outer(np.array(rows, float), weights / weights.sum())
-        return cls(
-            matrix=matrix, ch_names=signal.ch_names, ch_types=signal.ch_types, units=signal.units, label=label
-        )
+        return cls(matrix=matrix, ch_names=signal.ch_names, ch_types=signal.ch_types, units=signal.units, label=label)
 
     @classmethod
     def bipolar(cls, signal: Signal, pairs: tuple[tuple[str, str], ...]) -> Self:

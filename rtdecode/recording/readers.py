@@ -175,9 +175,7 @@ def _xdf_signal(info: dict[str, Any], n_channels: int) -> Signal:
 
     names = tuple(text(c, "label", f"ch{i}") for i, c in enumerate(channels, 1))
     types = tuple(re.sub(r"\W", "", text(c, "type", str(info["type"][0]))).lower() for c in channels)
-    units = tuple(
-        canonical_unit(text(c, "unit", "none"), t) or "none" for c, t in zip(channels, types, strict=True)
-    )
+    units = tuple(canonical_unit(text(c, "unit", "none"), t) or "none" for c, t in zip(channels, types, strict=True))
     return Signal(ch_names=names, ch_types=types, units=units, sfreq=float(info["nominal_srate"][0]))
 
 

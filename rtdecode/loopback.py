@@ -16,7 +16,7 @@ def loopback_configuration(folder: Path) -> Path:
         "[multicast]\nResolveScope = machine\nMachineAddresses = {127.0.0.1}\nLinkAddresses = {}\n"
         "SiteAddresses = {}\nOrganizationAddresses = {}\nGlobalAddresses = {}\n"
         f"[lab]\nKnownPeers = {{127.0.0.1}}\nSessionID = rtdecode-{uuid.uuid4().hex}\n"
-        "[log]\nlevel = -2\n",
+        "[log]\nlevel = -3\n",
         encoding="utf-8",
     )
     return path

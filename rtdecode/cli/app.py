@@ -1,0 +1,57 @@
+"""The one table of commands."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from rtdecode.cli import files, live, training
+
+app = typer.Typer(
+    name="rtdecode",
+    help="Real-time decoder for brain signals: train offline, write one ONNX file, decode live from LSL.",
+    epilog="Exit codes: 2 configuration, 3 model, 4 recording, 5 stream, 6 deadline.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from rtdecode import __version__
+
+        print(f"rtdecode {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Offline": {
+        "train": training.train,
+        "export": training.export,
+        "config": training.config,
+    },
+    "Decoder files and recordings": {
+        "inspect": files.inspect,
+        "verify": files.verify,
+        "replay": files.replay,
+    },
+    "Online": {
+        "streams": live.streams,
+        "run": live.run,
+        "play": live.play,
+        "demo": training.demo,
+    },
+}
+for _panel, _commands in _COMMANDS.items():
+    for _name, _function in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_function)

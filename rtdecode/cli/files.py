@@ -1,0 +1,211 @@
+"""Commands about decoder files and recordings."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtdecode.errors import ConfigurationError, ModelError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rtdecode.decoder import Decoder
+
+_Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
+_Recording = Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")]
+_Stream = Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")]
+
+
+def inspect(model: _Model) -> None:
+    """Show what a decoder file needs, does and promises, with its latency budget on this machine."""
+    from rich.console import Console
+
+    from rtdecode.decoder import Decoder
+    from rtdecode.engine import read_model
+
+    console = Console()
+    decoder = Decoder(read_model(model))
+    for table in (_identity(decoder), _steps(decoder), _budget(decoder), _proof(decoder)):
+        console.print(table)
+
+
+def _table(title: str) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE, show_header=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _identity(decoder: "Decoder") -> "Table":
+    model, contract = decoder.model, decoder.contract
+    signal = contract.signal
+    table = _table(f"{model.path}")
+    kinds = sorted(set(zip(signal.ch_types, signal.units, strict=True)))
+    counts = ", ".join(f"{signal.ch_types.count(t)} {t} ({u})" for t, u in kinds)
+    table.add_row("decoder", f"{contract.name} ({contract.provenance.network}), {model.n_parameters:,} values")
+    table.add_row("SHA-256", model.sha256)
+    table.add_row("needs", f"{counts} at {signal.sfreq:g} Hz")
+    table.add_row("channels", " ".join(signal.ch_names))
+    table.add_row("gives", " | ".join(contract.outputs.class_names))
+    form = "with states" if contract.states else "windowed: the graph sees the whole window at every hop"
+    table.add_row("form", form)
+    if contract.trials:
+        table.add_row("trained on", f"{contract.trials.tmin_s:g} to {contract.trials.tmax_s:g} s after events")
+    return table
+
+
+def _steps(decoder: "Decoder") -> "Table":
+    table = _table("Preprocessing, causal, in this order")
+    for number, step in enumerate(decoder.chain.steps, 1):
+        told = step.describe()
+        if step.settling():
+            told += f"; settles in {step.settling()} samples, delays by {step.group_delay():.1f}"
+        table.add_row(str(number), told)
+    return table
+
+
+def _budget(decoder: "Decoder") -> "Table":
+    import numpy as np
+
+    window, sfreq = decoder.contract.window, decoder.chain.output.sfreq
+    compute = _measure(decoder)
+    table = _table("Latency budget")
+    ms = 1e3 / sfreq
+    table.add_row("hop", f"{window.hop} samples, {window.hop * ms:.1f} ms: how often it predicts")
+    table.add_row(
+        "window", f"{window.n_times} samples, {window.n_times * ms:.0f} ms: what a prediction looks back on"
+    )
+    table.add_row(
+        "group delay",
+        f"{1e3 * decoder.chain.group_delay_s:.1f} ms: how late the filters let the signal through",
+    )
+    p50, p99 = np.percentile(compute, [50, 99]) * 1e3
+    table.add_row("compute", f"{p50:.3f} ms median, {p99:.3f} ms p99 per hop, {len(compute)} hops measured here")
+    table.add_row("warm-up", f"{decoder.warm_up_s:.2f} s after a start or a gap")
+    return table
+
+
+def _measure(decoder: "Decoder", n_hops: int = 200) -> list[float]:
+    """Time `push` of one hop at a time, on noise as large as the training data, after the warm-up."""
+    import numpy as np
+
+    contract = decoder.contract
+    hop = contract.window.hop * decoder.chain.factor
+    n_before = decoder.warm_up * decoder.chain.factor + hop
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((n_before + n_hops * hop, contract.signal.n_channels)) * contract.amplitude.std
+    samples = noise.astype(np.float32)
+    stamps = np.arange(len(samples)) / contract.signal.sfreq
+    decoder.push(samples[:n_before], stamps[:n_before])
+    times = []
+    for at in range(n_before, len(samples), hop):
+        start = time.perf_counter()
+        decoder.push(samples[at : at + hop], stamps[at : at + hop])
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _proof(decoder: "Decoder") -> "Table":
+    contract = decoder.contract
+    provenance, parity = contract.provenance, contract.parity
+    table = _table("Where it comes from, and what was proven")
+    table.add_row("written", f"{provenance.created}, schema {contract.schema_version}")
+    table.add_row("recordings", " ".join(provenance.recordings))
+    table.add_row("fingerprint", provenance.data_fingerprint)
+    for s in provenance.scores:
+        table.add_row(
+            s.name, f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}], chance {s.chance:.3f}, n = {s.n}; {s.split}"
+        )
+    if not provenance.scores:
+        table.add_row("score", "none stored in this file")
+    if parity:
+        table.add_row("torch = ONNX", f"within {parity.torch_onnx_max:.1g} on {parity.n_windows} windows")
+        table.add_row("chunked = one-shot", f"identical on {parity.n_chunked_predictions} predictions")
+    table.add_row("packages", ", ".join(f"{k} {v}" for k, v in provenance.packages.items()))
+    return table
+
+
+def verify(
+    model: _Model,
+    recording: _Recording,
+    chunkings: Annotated[int, typer.Option(help="How many chunkings to try.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Of the random chunkings.")] = 0,
+    stream: _Stream = None,
+) -> None:
+    """Prove on a recording that decoding in chunks equals decoding in one shot, to the last bit.
+
+    Ends with exit code 3 when it does not.
+    """
+    from rtdecode.decoder import Decoder
+    from rtdecode.engine import read_model
+    from rtdecode.recording import read_recording
+    from rtdecode.replay import prove_chunking
+
+    model_file, data = read_model(model), read_recording(recording, stream)
+    proof = prove_chunking(
+        data, lambda: Decoder(model_file, data.signal, source_name=f"Recording {recording}"), chunkings, seed
+    )
+    if proof.differing:
+        raise ModelError(f"{model} depends on chunking: {'; '.join(proof.differing)}.")
+    if not proof.n_predictions:
+        raise ModelError(
+            f"Nothing is proven: {recording} ({data.duration_s:.1f} s) is too short for one prediction of {model}."
+        )
+    print(f"{model}: {proof.n_predictions} predictions, one shot and {proof.n_chunkings} chunkings: identical.")
+
+
+def replay(
+    recording: _Recording,
+    model: Annotated[Path, typer.Option("--model", "-m", help="The decoder file (.onnx).")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the predictions here (.csv or .npz).")
+    ] = None,
+    start: Annotated[int, typer.Option(help="First sample to decode.", min=0)] = 0,
+    gap_tolerance_ms: Annotated[float, typer.Option(help="As for `run`.", min=0)] = 0.0,
+    stream: _Stream = None,
+) -> None:
+    """Decode a recording as fast as it goes, exactly as the live run would, and score it by its events."""
+    from collections import Counter
+
+    from rtdecode.decoder import Decoder
+    from rtdecode.engine import read_model
+    from rtdecode.recording import read_recording
+    from rtdecode.replay import decode_recording
+
+    if output and output.suffix not in (".csv", ".npz"):
+        raise ConfigurationError(f"Predictions are written as .csv or .npz, not as {output.name!r}.")
+    data = read_recording(recording, stream)
+    data = data.crop(start) if start else data
+    decoder = Decoder(read_model(model), data.signal, gap_tolerance_ms / 1e3, f"Recording {recording}")
+    before = time.perf_counter()
+    decoded = decode_recording(data, decoder, _progress(len(data.samples)))
+    took = time.perf_counter() - before
+    abstained = Counter(p.reason for p in decoded.predictions if p.reason)
+    n = len(decoded.predictions) - sum(abstained.values())
+    print(f"{n} predictions, abstained {dict(abstained) or 0}; {data.duration_s / took:.0f} times real time")
+    trials, windows = decoded.trial_accuracy(), decoded.window_accuracy()
+    if trials and windows:
+        print(f"accuracy over trials:  {trials}")
+        print(f"accuracy over windows: {windows}; windows overlap, so this interval is too narrow")
+        if data.name in decoder.contract.provenance.recordings:
+            print("The decoder was trained on this recording: these figures say nothing about new data.")
+    if output:
+        decoded.write(output)
+        print(f"written to {output}")
+
+
+def _progress(total: int):  # type: ignore[no-untyped-def] # noqa: ANN202
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int) -> None:
+        end = "\n" if done >= total else ""
+        print(f"\rdecoding {100 * done // total:3d} %", end=end, file=sys.stderr, flush=True)
+
+    return show

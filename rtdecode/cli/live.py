@@ -1,0 +1,138 @@
+"""Commands about streams."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end a run as Ctrl-C does, with its summary."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def streams(
+    wait: Annotated[float, typer.Option(help="Seconds to listen.", min=0.2)] = 2.0,
+) -> None:
+    """List the LSL streams that can be reached."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rtdecode.lsl import list_streams
+
+    found = list_streams(wait)
+    if not found:
+        print("No stream answered. Is the amplifier's LSL outlet on, and does the firewall let LSL through?")
+        return
+    table = Table()
+    for name in ("name", "type", "channels", "Hz", "format", "host", "source_id"):
+        table.add_column(name, overflow="fold")
+    for s in found:
+        table.add_row(s.name, s.type, str(s.n_channels), f"{s.sfreq:g}", s.channel_format, s.host, s.source_id)
+    Console().print(table)
+
+
+def run(
+    model: Annotated[Path, typer.Option("--model", "-m", help="The decoder file (.onnx).")],
+    stream: Annotated[str | None, typer.Option(help="Name of the stream to decode.")] = None,
+    type: Annotated[str | None, typer.Option(help="Its type; EEG or MEG when not given.")] = None,
+    source_id: Annotated[str | None, typer.Option(help="Its source_id.")] = None,
+    host: Annotated[str | None, typer.Option(help="The host it comes from.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of our streams.", show_default="rtdecode-MODEL")] = None,
+    marker_format: Annotated[str | None, typer.Option(help="label, json or int32.", show_default="label")] = None,
+    wait: Annotated[float | None, typer.Option(help="Seconds to look for the stream.", show_default="30")] = None,
+    duration: Annotated[float | None, typer.Option(help="End after this many seconds of stream.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the stream ends.")] = False,
+    gap_tolerance_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="How far a step between stamps may be from one sample; more for sources whose stamps jitter.",
+            show_default="half a sample",
+        ),
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with any of these settings.")] = None,
+) -> None:
+    """Decode a live stream and publish predictions as LSL streams, stamped with the time of their data.
+
+    NAME carries a marker per prediction, NAME-proba the probabilities, NAME-status what happens, as JSON.
+    Ctrl-C ends it with a summary.
+    """
+    from rtdecode.configuration import read_yaml, validate
+    from rtdecode.engine import read_model
+    from rtdecode.monitor import StatusLine
+    from rtdecode.runner import Runner, RunSettings
+
+    document: dict[str, Any] = read_yaml(config) if config else {}
+    given = {"name": stream, "type": type, "source_id": source_id, "host": host}
+    chosen = {k: v for k, v in given.items() if v is not None}
+    if chosen and isinstance(document.setdefault("stream", {}), dict):
+        document["stream"] = {**document["stream"], **chosen}
+    options = {
+        "name": name, "marker_format": marker_format, "wait_s": wait, "duration_s": duration,
+        "once": once or None, "gap_tolerance_ms": gap_tolerance_ms, "save": save,
+    }  # fmt: skip
+    document.update({k: v for k, v in options.items() if v is not None})
+    settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
+    model_file = read_model(model)
+    _end_on_sigterm()
+    line = StatusLine(sys.stderr, model_file.contract.outputs.class_names)
+    runner = Runner(model_file, settings, line)
+    summary = runner.run()
+    line.finish()
+    figures = summary.figures()
+    print(
+        f"{figures['samples']} samples, {figures['predictions']} predictions, abstained {figures['abstained'] or 0}"
+    )
+    if "age_ms" in figures:
+        told = ", ".join(f"{key} {value:.2f}" for key, value in figures["age_ms"].items())
+        print(f"age of the newest sample when published, ms: {told}")
+    if settings.save and summary.n_samples:
+        print(f"saved to {settings.save}")
+
+
+def play(
+    recording: Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")],
+    name: Annotated[str, typer.Option(help="Name of the signal stream.")] = "rtdecode-play",
+    source_id: Annotated[str, typer.Option(help="Its source_id.", show_default="rtdecode-play-NAME")] = "",
+    chunk: Annotated[int, typer.Option(help="Samples in a push; 0: irregular, 1 to 64.", min=0)] = 8,
+    seed: Annotated[int, typer.Option(help="Of irregular chunks.")] = 0,
+    start: Annotated[int, typer.Option(help="First sample to play.", min=0)] = 0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a consumer before sample 0.")] = 60.0,
+    stream: Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")] = None,
+) -> None:
+    """Play a recording as an LSL source in real time: its signal, and its events as NAME-events.
+
+    Waits for a consumer before the first sample, pushes each chunk when its last sample is due, and stamps
+    every sample with the time at which an amplifier would have taken it.
+    """
+    from rtdecode.configuration import validate
+    from rtdecode.player import PlayerSettings
+    from rtdecode.player import play as play_recording
+    from rtdecode.recording import read_recording
+
+    document = {"name": name, "source_id": source_id, "chunk": chunk, "seed": seed, "wait_s": wait}
+    settings = validate(PlayerSettings, document, "Options")
+    data = read_recording(recording, stream)
+    data = data.crop(start) if start else data
+    _end_on_sigterm()
+
+    def ready() -> None:
+        print(
+            f"{name}: {data.signal.n_channels} channels, {data.signal.sfreq:g} Hz, {data.duration_s:.1f} s, "
+            f"{len(data.events)} events; waiting for a consumer",
+            flush=True,
+        )
+
+    played = play_recording(data, settings, ready)
+    late = sorted(played.lateness_s)
+    print(
+        f"played {played.n_samples} samples and {played.n_events} events; sample 0 at {played.first_timestamp!r}; "
+        f"pushes late by {1e3 * late[len(late) // 2]:.2f} ms median, {1e3 * late[-1]:.2f} ms at most"
+    )

@@ -1,0 +1,81 @@
+"""Commands whose work is in the package `offline`, which needs an extra and is loaded when called."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rtdecode.errors import ConfigurationError
+
+_EXTRA = "pip install 'rtdecode[offline,cpu]'"
+
+
+def _offline(module: str) -> Any:
+    """Import a module of `offline`, or say in one sentence why it cannot be."""
+    try:
+        package = import_module("offline")
+    except ModuleNotFoundError:
+        raise ConfigurationError(f"The package `offline` is not installed. {_EXTRA}") from None
+    home = Path(package.__file__ or "").parent
+    if not (home / "recipes.py").exists():
+        where = package.__file__ or ", ".join(map(str, getattr(package, "__path__", [])))
+        raise ConfigurationError(
+            f"Another module called `offline` ({where}) hides rtdecode's. Start from another folder, or rename it."
+        )
+    try:
+        return import_module(f"offline.{module}")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"Training needs {error.name!r}, which is not installed. {_EXTRA}") from None
+
+
+def train(
+    configuration: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the recordings.", envvar="RTDECODE_DATA", metavar="DIR")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to keep the run in.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Train only this decoder (say, 007); may be repeated.")
+    ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit this decoder on all of its runs and write its .onnx; may be repeated."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Folds fitted at once.", min=1)] = 1,
+) -> None:
+    """Train decoders on recordings, score them on what they were not trained on, and export.
+
+    The run's folder keeps the configuration, the partition, the scores, and a checkpoint per fold, which
+    `rtdecode export` turns into a decoder file.
+    """
+    _offline("commands").train(configuration, data, output, only or [], export or [], jobs)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pt file in the folder of a training run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")],
+) -> None:
+    """Turn a checkpoint into a decoder file, proven: torch = ONNX Runtime, chunked = one-shot."""
+    _offline("commands").export(checkpoint, output)
+
+
+def config(
+    name: Annotated[str | None, typer.Argument(help="Which one; the list without it.")] = None,
+) -> None:
+    """Print a shipped training configuration, to copy and change."""
+    configuration = _offline("configuration")
+    print(configuration.shipped_text(name) if name else "\n".join(configuration.shipped()))
+
+
+def demo(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Keep recordings and decoder in this folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated subject.")] = 0,
+) -> None:
+    """Show everything once, with simulated data: train, export, play, decode live, compare with replay.
+
+    Needs no hardware and no download; takes about two minutes. LSL stays on this machine.
+    """
+    _offline("demo").demo(output, seed)

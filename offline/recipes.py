@@ -125,6 +125,22 @@ class StandardizeRecipe(_Recipe):
         return Standardize.fit(np.asarray(samples()))
 
 
+class WhitenRecipe(_Recipe):
+    """Decorrelate the channels over the training trials."""
+
+    step: Literal["whiten"]
+    shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the step needs training data."""
+        return True
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Linear.whitening(signal, np.asarray(samples()), self.shrinkage)
+
+
 class ClampRecipe(_Recipe):
     """Limit every value."""
 
@@ -145,6 +161,7 @@ Recipe = Annotated[
     | NotchRecipe
     | DecimateRecipe
     | StandardizeRecipe
+    | WhitenRecipe
     | ClampRecipe,
     Field(discriminator="step"),
 ]

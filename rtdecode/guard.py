@@ -48,15 +48,18 @@ class Guard:
 
     def check(self, samples: NDArray[np.floating], timestamps: NDArray[np.float64]) -> list[Segment]:
         """Cut a chunk (n_samples, n_channels) with stamps (n_samples,) into segments, in order."""
+        if len(timestamps) == 0:
+            return []
         finite = np.isfinite(samples).all(axis=1)
+        if not np.isfinite(timestamps).all():
+            timestamps = np.where(np.isfinite(timestamps), timestamps, np.nan)
         excess = np.diff(timestamps, prepend=self._last) - self._period
-        if math.isnan(self._last) and len(excess):
+        if math.isnan(self._last):
             excess[0] = 0.0 if math.isfinite(timestamps[0]) else math.nan
         clean = finite & (np.abs(excess) <= self.gap_tolerance_s)
         if self._sound and clean.all():
-            if len(timestamps):
-                self._last = float(timestamps[-1])
-            return [Segment(0, len(timestamps), None)] if len(timestamps) else []
+            self._last = float(timestamps[-1])
+            return [Segment(0, len(timestamps), None)]
         return self._cut(finite, excess, timestamps)
 
     def _cut(

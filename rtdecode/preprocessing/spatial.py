@@ -119,6 +119,26 @@ class Linear(Step):
             label="bipolar derivations",
         )
 
+    @classmethod
+    def whitening(cls, signal: Signal, samples: Samples, shrinkage: float = 0.01) -> Self:
+        """Decorrelate the channels of `samples` (n_samples, n_channels): the symmetric inverse square root.
+
+        The covariance is shrunk towards its mean variance by `shrinkage`, so that a channel that is flat or a
+        sum of others does no harm.
+        """
+        covariance = np.cov(samples, rowvar=False).reshape(signal.n_channels, signal.n_channels)
+        variance = float(np.trace(covariance)) / signal.n_channels
+        covariance = (1 - shrinkage) * covariance + shrinkage * variance * np.eye(signal.n_channels)
+        values, vectors = np.linalg.eigh(covariance)
+        n = signal.n_channels
+        return cls(
+            matrix=(vectors / np.sqrt(values)) @ vectors.T,
+            ch_names=signal.ch_names,
+            ch_types=signal.ch_types,
+            units=("none",) * n,
+            label="whitening by the training data's covariance",
+        )
+
     def output(self, signal: Signal) -> Signal:
         """See Step."""
         if self.matrix.shape[1] != signal.n_channels:

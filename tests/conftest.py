@@ -1,0 +1,69 @@
+"""Shared by all tests. LSL is kept on this machine, in a session of its own, before anything loads it."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from rtdecode.loopback import loopback_configuration
+
+_FOLDER = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+os.environ["LSLAPICFG"] = str(loopback_configuration(Path(_FOLDER.name)))
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.builders import build_model, build_recording
+
+settings.register_profile(
+    "default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("default")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def shared():
+    """The folder of reference data beside the project, where there is one."""
+    if not SHARED.is_dir():
+        pytest.skip("the reference data are not beside the project")
+    return SHARED
+
+
+@pytest.fixture
+def model_path(tmp_path):
+    return build_model(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def recording():
+    return build_recording()
+
+
+@pytest.fixture
+def recording_path(tmp_path, recording):
+    path = tmp_path / "recording.npz"
+    recording.save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    np.random.seed(0)
+
+
+@pytest.fixture
+def eventually():
+    """Wait until a condition holds; the one place in which tests sleep."""
+
+    def wait(condition, timeout_s=20.0, what="the condition"):
+        deadline = time.monotonic() + timeout_s
+        while not (result := condition()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"{what} did not come true within {timeout_s} s")
+            time.sleep(0.02)
+        return result
+
+    return wait

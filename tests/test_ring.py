@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtdecode.ring import Ring
+
+
+@given(sizes=st.lists(st.integers(0, 25), max_size=30), capacity=st.integers(1, 12))
+def test_window_holds_the_newest_samples(sizes, capacity):
+    ring, samples = Ring(2, capacity), np.arange(2 * sum(sizes), dtype=np.float64).reshape(-1, 2)
+    at = 0
+    for size in sizes:
+        ring.write(samples[at : at + size])
+        at += size
+        kept = min(at, capacity)
+        for n in {1, kept} if kept else ():
+            assert np.array_equal(ring.window(n), samples[at - n : at].T)
+
+
+def test_window_is_a_view_contiguous_in_time():
+    ring = Ring(3, 8)
+    ring.write(np.ones((11, 3)))
+    window = ring.window(8)
+    assert window.base is not None
+    assert window.strides[1] == window.itemsize
+
+
+@pytest.mark.parametrize("n", [4, 9])
+def test_more_than_there_is_is_refused(n):
+    ring = Ring(1, 8)
+    ring.write(np.ones((3, 1)))
+    with pytest.raises(ValueError, match="asked for"):
+        ring.window(n)
+
+
+def test_clear_forgets():
+    ring = Ring(1, 4)
+    ring.write(np.ones((4, 1)))
+    ring.clear()
+    with pytest.raises(ValueError, match="0 kept"):
+        ring.window(1)

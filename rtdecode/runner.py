@@ -3,7 +3,7 @@
 import platform
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -147,33 +147,35 @@ class Runner:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
         # Proves the file itself before anything is opened.
         Decoder(self.model)
-        self._refuse_taken_names()
+        known = self._refuse_taken_names()
         self._outlets = DecoderOutlets(
             self.name, self.model.contract.outputs.class_names, self.settings.marker_format
         )
         self._state("SEARCHING", f"looking for {self.settings.stream}")
         try:
             with quiet_collector():
-                self._connect_again_and_again()
+                self._connect_again_and_again(known)
         except KeyboardInterrupt:
             self._state("STOPPING", "interrupted")
         finally:
             self._end()
         return self.summary
 
-    def _refuse_taken_names(self) -> None:
+    def _refuse_taken_names(self) -> list[StreamFound]:
         names = DecoderOutlets.names(self.name)
-        taken = [s for s in list_streams() if s.name in names]
+        known = list_streams()
+        taken = [s for s in known if s.name in names]
         if taken:
             raise StreamError(
                 f"A stream of our output's name is there already: {taken[0]}. Stop the other decoder, or "
                 "choose a name with --name."
             )
+        return known
 
-    def _connect_again_and_again(self) -> None:
+    def _connect_again_and_again(self, known: Sequence[StreamFound]) -> None:
         wait_s = self.settings.wait_s
         while True:
-            found = find_stream(self.settings.stream, wait_s, exclude=DecoderOutlets.names(self.name))
+            found = find_stream(self.settings.stream, wait_s, DecoderOutlets.names(self.name), known)
             try:
                 inlet, decoder = self._handshake(found)
                 try:
@@ -186,7 +188,7 @@ class Runner:
                 if self.settings.once and self.summary.n_samples:
                     return
             # Lost in the middle of an experiment: it is looked for as long as it takes.
-            wait_s = float("inf")
+            wait_s, known = float("inf"), ()
             self._state("SEARCHING", f"looking for {self.settings.stream} again")
 
     def _handshake(self, found: StreamFound) -> tuple[SignalInlet, Decoder]:

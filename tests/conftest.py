@@ -1,20 +1,19 @@
-"""Shared by all tests. LSL is kept on this machine, in a session of its own, before anything loads it."""
+"""Shared by all tests."""
 
 import os
 import tempfile
 import time
 from pathlib import Path
 
-from rtdecode.loopback import loopback_configuration
-
-_FOLDER = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-os.environ["LSLAPICFG"] = str(loopback_configuration(Path(_FOLDER.name)))
-
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rtdecode.loopback import loopback_configuration
 from tests.builders import build_model, build_recording
+
+# LSL is kept on this machine, in a session of its own. Nothing imported above loads liblsl, which reads this.
+_FOLDER = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+os.environ["LSLAPICFG"] = str(loopback_configuration(Path(_FOLDER.name)))
 
 settings.register_profile(
     "default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -47,11 +46,6 @@ def recording_path(tmp_path, recording):
     path = tmp_path / "recording.npz"
     recording.save(path)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    np.random.seed(0)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 import rtdecode
 from rtdecode.decoder import Decoder, one_shot
@@ -16,6 +17,7 @@ from tests.builders import (
     build_signal,
     build_state,
     counting_graph,
+    graph,
     push_in_chunks,
 )
 
@@ -218,9 +220,6 @@ def test_a_window_longer_than_the_recording_gives_abstentions_only(model):
 
 
 def test_a_graph_that_gives_nan_leads_to_abstentions(tmp_path):
-    from tests.builders import graph
-    from onnx import helper
-
     nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["s"], keepdims=0), helper.make_node("Sqrt", ["s"], ["r"])]
     nodes.append(helper.make_node("Reshape", ["r", "shape"], ["one"]))
     nodes.append(helper.make_node("Concat", ["one", "one"], ["proba"], axis=1))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from offline.models.base import Network
 
+_LOWEST = torch.finfo(torch.float32).min
 Scope = Literal["fc", "demix", "temporal"]
 
 _NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -131,7 +132,8 @@ class SamePool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pool (batch, n_latent, n_times) to (batch, n_latent, n_out)."""
         if self.pool_type == "max":
-            return F.max_pool1d(F.pad(x, self.pad, value=-torch.inf), self.size, self.stride)
+            # Not -inf: a decoder file holds no value that is not finite. Every pool has a real sample.
+            return F.max_pool1d(F.pad(x, self.pad, value=_LOWEST), self.size, self.stride)
         return F.avg_pool1d(F.pad(x, self.pad), self.size, self.stride) / self._share
 
 

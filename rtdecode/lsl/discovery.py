@@ -1,6 +1,6 @@
 """Which streams there are, and which one is meant."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +105,7 @@ def find_stream(
     choice: StreamChoice,
     wait_s: float,
     exclude: Sequence[str] = (),
-    progress: Callable[[], None] | None = None,
+    known: Sequence[StreamFound] = (),
 ) -> StreamFound:
     """Look for the one stream that is meant.
 
@@ -117,8 +117,8 @@ def find_stream(
         Seconds to go on looking.
     exclude : sequence of str
         Names never taken: those of our own outlets.
-    progress : callable, optional
-        Called after every round of about a second.
+    known : sequence of StreamFound
+        What `list_streams` just found: looked at before listening again.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def find_stream(
     clock = pylsl.local_clock
     deadline = clock() + wait_s
     while True:
-        everything = list_streams(min(_ROUND_S, max(wait_s, 0.2)))
+        everything = known or list_streams(min(_ROUND_S, max(wait_s, 0.2)))
         fitting = [s for s in everything if s.name not in exclude and choice.fits(s)]
         if len(fitting) == 1:
             return fitting[0]
@@ -145,5 +145,4 @@ def find_stream(
                 f"No stream found in {wait_s:g} s; wanted: {choice}. {seen}\n"
                 "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
             )
-        if progress:
-            progress()
+        known = ()

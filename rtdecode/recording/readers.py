@@ -115,6 +115,10 @@ def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
 def _read_xdf(path: Path, stream: str | None) -> Recording:
     import pyxdf
 
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if path.suffix == ".xdf" and magic != b"XDF:":
+        raise RecordingError(f"Recording {path} is not an XDF file.")
     # Raw stamps: neither smoothed over gaps nor moved into another clock.
     streams, _ = pyxdf.load_xdf(str(path), synchronize_clocks=False, dejitter_timestamps=False)
     chosen = _choose(streams, path, stream)

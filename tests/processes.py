@@ -1,0 +1,67 @@
+"""Programs in processes of their own, ended by the test that started them."""
+
+import subprocess
+import sys
+import threading
+
+
+class Program:
+    """A Python program whose output is collected; use as a context manager."""
+
+    def __init__(self, *arguments, prefix=()):
+        self._process = subprocess.Popen(
+            [*prefix, sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        self.lines = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip())
+
+    @property
+    def output(self):
+        return "\n".join(self.lines)
+
+    def saw(self, text):
+        return any(text in line for line in self.lines)
+
+    def interrupt(self):
+        self._process.terminate()
+
+    def kill(self):
+        self._process.kill()
+
+    def wait(self, timeout_s=60):
+        code = self._process.wait(timeout_s)
+        self._reader.join(10)
+        return code
+
+    @property
+    def ended(self):
+        return self._process.poll() is not None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if not self.ended:
+            self._process.kill()
+        self.wait()
+        self._process.stdout.close()
+
+
+def rtdecode(*arguments, prefix=()):
+    """Start the command line."""
+    return Program("-m", "rtdecode", *map(str, arguments), prefix=prefix)
+
+
+def run_rtdecode(*arguments):
+    """Run the command line to its end: (exit code, output)."""
+    with rtdecode(*arguments) as program:
+        return program.wait(), program.output

@@ -1,0 +1,305 @@
+"""Real LSL on loopback: player, decoder and listener in processes of their own."""
+
+import json
+import shutil
+import subprocess
+import uuid
+
+import numpy as np
+import pylsl
+import pytest
+
+from rtdecode.decoder import Decoder
+from rtdecode.engine import read_model
+from rtdecode.lsl import OutputReader
+from rtdecode.recording import read_recording
+from rtdecode.replay import decode_recording
+from tests.builders import build_model, build_recording, build_signal
+from tests.processes import rtdecode
+
+SHIFT_S = 100_000
+SHIFTED = ("unshare", "-r", "-T", "--monotonic", str(SHIFT_S), "--boottime", str(SHIFT_S), "-f", "--")
+
+
+def can_shift_clocks():
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*SHIFTED, "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def names():
+    """Names of a source and of our outputs that no other test uses."""
+    unique = uuid.uuid4().hex[:8]
+    return f"source-{unique}", f"decoder-{unique}"
+
+
+class Session:
+    """Everything a decoder published while it decoded a played recording."""
+
+    def __init__(self, recording_path, model_path, names, *, play=(), run=(), player_prefix=()):
+        source, ours = names
+        with rtdecode("run", "--model", model_path, "--stream", source, "--name", ours, "--once", *run) as decoder:
+            readers = {n: OutputReader(n) for n in (ours, f"{ours}-proba", f"{ours}-status")}
+            clock = pylsl.local_clock
+            self.started = clock()
+            with rtdecode("play", recording_path, "--name", source, *play, prefix=player_prefix) as player:
+                self.received = {name: [] for name in readers}
+                deadline = clock() + 60
+                while not decoder.ended and clock() < deadline:
+                    self._pull(readers)
+                self.player_code, self.decoder_code = player.wait(), decoder.wait()
+                self._pull(readers)
+            for reader in readers.values():
+                reader.close()
+            self.player_output, self.decoder_output = player.output, decoder.output
+        self.ended = clock()
+        self.markers, self.proba, status = self.received.values()
+        self.status = [(stamp, json.loads(row[0])) for stamp, row in status]
+
+    def _pull(self, readers):
+        for name, reader in readers.items():
+            values, stamps, _ = reader.pull(0.01)
+            self.received[name] += list(zip(map(float, stamps), values, strict=True))
+
+    @property
+    def first_timestamp(self):
+        """The stamp of sample 0, as the player tells it."""
+        line = next(line for line in self.player_output.splitlines() if "sample 0 at" in line)
+        return float(line.partition("sample 0 at ")[2].partition(";")[0])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32, 0])
+def test_live_is_replay_to_the_last_bit_for_any_pushed_chunks(tmp_path, names, chunk):
+    model_path = build_model(tmp_path / "m.onnx")
+    build_recording(600).save(tmp_path / "r.npz")
+    session = Session(tmp_path / "r.npz", model_path, names, play=("--chunk", chunk))
+    recording = read_recording(tmp_path / "r.npz")
+    replayed = decode_recording(recording, Decoder(read_model(model_path), recording.signal)).predictions
+    live = [(t, row) for t, row in session.proba if not (np.isnan(row[0]) and t > session.proba[-2][0])]
+    assert session.player_code == 0 and session.decoder_code == 0
+    # The decoder abstains once more when the source ends.
+    assert len(session.proba) - len(replayed) in (0, 1)
+    for (stamp, row), p in zip(session.proba, replayed, strict=False):
+        since_start = recording.timestamps[p.sample] - recording.timestamps[0]
+        assert stamp == pytest.approx(session.first_timestamp + since_start, abs=1e-6)
+        expected = [np.nan, np.nan] if p.proba is None else p.proba
+        assert np.array_equal(np.array(row[:-1], np.float32), expected, equal_nan=True)
+        assert row[-1] == p.label
+    decoded = [p for p in replayed if p.proba is not None]
+    assert len(decoded) > 20 and len(live) >= len(replayed)
+    assert [row[0] for _, row in session.markers] == [("left", "right")[p.label] for p in decoded]
+
+
+def test_the_status_stream_tells_the_run_from_start_to_end(tmp_path, names):
+    model_path = build_model(tmp_path / "m.onnx")
+    build_recording(500).save(tmp_path / "r.npz")
+    session = Session(tmp_path / "r.npz", model_path, names, run=("--marker-format", "json"))
+    events = [document["event"] for _, document in session.status]
+    start = next(d for _, d in session.status if d["event"] == "start")
+    end = session.status[-1][1]
+    assert {"state", "abstain", "end"} <= set(events) and events[-1] == "end"
+    assert start["sha256"] == read_model(model_path).sha256
+    assert start["first_timestamp"] == pytest.approx(session.first_timestamp, abs=1e-6)
+    assert start["settings"]["marker_format"] == "json" and start["correction_s"] == 0.0
+    assert end["samples"] == 500 and end["predictions"] == len(session.markers) > 20
+    marker = json.loads(session.markers[0][1][0])
+    assert set(marker) == {"label", "index", "proba", "sample"}
+    assert session.markers[0][0] == pytest.approx(session.first_timestamp + marker["sample"] / 128, abs=1e-6)
+
+
+def test_int32_markers_carry_the_label_index(tmp_path, names):
+    build_recording(500).save(tmp_path / "r.npz")
+    model_path = build_model(tmp_path / "m.onnx")
+    session = Session(tmp_path / "r.npz", model_path, names, run=("--marker-format", "int32"))
+    labels = [int(row[-1]) for _, row in session.proba if row[-1] >= 0]
+    assert [row[0] for _, row in session.markers] == labels
+
+
+def test_what_is_saved_replays_to_what_was_published(tmp_path, names):
+    build_recording(500).save(tmp_path / "r.npz")
+    model_path = build_model(tmp_path / "m.onnx")
+    session = Session(tmp_path / "r.npz", model_path, names, run=("--save", tmp_path / "saved.npz"))
+    saved = read_recording(tmp_path / "saved.npz")
+    assert saved.samples.tobytes() == read_recording(tmp_path / "r.npz").samples.tobytes()
+    replayed = decode_recording(saved, Decoder(read_model(model_path), saved.signal)).predictions
+    with np.load(tmp_path / "saved.npz") as arrays:
+        kept = arrays["prediction_proba"]
+    published = np.array([row[:-1] for _, row in session.proba][: len(kept)], np.float32)
+    assert kept.tobytes() == published.tobytes()
+    assert len(replayed) == len(kept)
+    assert all(p.proba is None or p.proba.tobytes() == row.tobytes() for p, row in zip(replayed, kept, strict=True))
+    assert not (tmp_path / "saved.npz.partial").exists()
+
+
+@pytest.mark.skipif(not can_shift_clocks(), reason="this system does not allow time namespaces")
+def test_markers_of_a_source_with_another_clock_land_in_ours(tmp_path, names):
+    model_path = build_model(tmp_path / "m.onnx")
+    build_recording(500).save(tmp_path / "r.npz")
+    session = Session(tmp_path / "r.npz", model_path, names, player_prefix=SHIFTED)
+    first = session.first_timestamp - SHIFT_S
+    assert session.started < first < session.ended
+    start = next(d for _, d in session.status if d["event"] == "start")
+    assert start["correction_s"] == pytest.approx(-SHIFT_S, abs=1e-3)
+    stamps = [t for t, row in session.proba if row[-1] >= 0]
+    recording = read_recording(tmp_path / "r.npz")
+    replayed = decode_recording(recording, Decoder(read_model(model_path), recording.signal)).predictions
+    samples = [p.sample for p in replayed if p.proba is not None]
+    assert len(stamps) == len(samples)
+    assert np.abs(np.array(stamps) - (first + np.array(samples) / 128)).max() < 1e-3
+
+
+def test_a_constant_per_channel_arrives_in_the_right_input(tmp_path, names):
+    """306 channels, two types with units of their own, in another order at the source."""
+    n = 306
+    types = tuple(("grad", "grad", "mag")[i % 3] for i in range(n))
+    units = tuple({"grad": "fT/cm", "mag": "fT"}[t] for t in types)
+    channels = tuple(f"MEG{i:04d}" for i in range(n))
+    wanted = build_signal().model_copy(update={"ch_names": channels, "ch_types": types, "units": units})
+    from tests.builders import build_contract
+
+    model_path = build_model(tmp_path / "m.onnx", build_contract(wanted, steps=[], n_times=8, hop=8))
+    order = np.random.default_rng(0).permutation(n)
+    source = wanted.pick(tuple(channels[i] for i in order))
+    si = tuple({"grad": "T/m", "mag": "fT"}[t] for t in source.ch_types)
+    source = source.with_channels(source.ch_names, source.ch_types, si)
+    values = np.arange(1.0, n + 1) / n
+    scale = np.where(np.array(source.ch_types) == "grad", 1e-13, 1.0)
+    recording = build_recording(200, source)
+    recording.samples[:] = (values[order] * scale).astype(np.float32)
+    recording.save(tmp_path / "r.npz")
+    session = Session(tmp_path / "r.npz", model_path, names)
+    expected = Decoder(read_model(model_path)).push(np.tile(values, (8, 1)), np.arange(8) / 128)[-1]
+    assert np.allclose(session.proba[-2][1][:-1], expected.proba, atol=1e-4)
+    swapped = values.copy()
+    swapped[[4, 200]] = swapped[[200, 4]]
+    other = Decoder(read_model(model_path)).push(np.tile(swapped, (8, 1)), np.arange(8) / 128)[-1]
+    assert not np.allclose(other.proba, expected.proba, atol=1e-3)
+
+
+def test_a_stream_that_ends_and_comes_back_is_decoded_again(tmp_path, names, eventually):
+    source, ours = names
+    model_path = build_model(tmp_path / "m.onnx")
+    build_recording(400).save(tmp_path / "r.npz")
+    with rtdecode("run", "--model", model_path, "--stream", source, "--name", ours) as decoder:
+        for times in (1, 2):
+            with rtdecode("play", tmp_path / "r.npz", "--name", source) as player:
+                assert player.wait() == 0
+            eventually(lambda: sum("LOST" in line for line in decoder.lines) == times, what="the loss")  # noqa: B023
+        decoder.interrupt()
+        assert decoder.wait() == 0
+    assert sum("RUNNING" in line for line in decoder.lines) == 2
+    assert decoder.saw("800 samples") and decoder.saw("'stream-lost': 2")
+
+
+def test_ctrl_c_ends_with_a_summary(tmp_path, names, eventually):
+    source, ours = names
+    build_recording(4000).save(tmp_path / "r.npz")
+    model_path = build_model(tmp_path / "m.onnx")
+    run = ("run", "--model", model_path, "--stream", source, "--name", ours)
+    with rtdecode(*run) as decoder, rtdecode("play", tmp_path / "r.npz", "--name", source):
+        eventually(lambda: decoder.saw("RUNNING"), what="the first prediction")
+        decoder.interrupt()
+        assert decoder.wait() == 0
+    assert decoder.saw("predictions, abstained") and decoder.saw("age of the newest sample")
+
+
+class TestRefusals:
+    """What `run` says, and its exit code, when a stream does not fit."""
+
+    @pytest.fixture
+    def outlet(self, names):
+        kept = []
+
+        def make(name=names[0], source_id="", n_channels=4, sfreq=128.0, kind="EEG", labels=None, unit="microvolts",
+                 channel_format=pylsl.cf_float32):  # fmt: skip
+            source_id = source_id or uuid.uuid4().hex
+            info = pylsl.StreamInfo(name, kind, n_channels, sfreq, channel_format, source_id)
+            channels = info.desc().append_child("channels")
+            for label in labels if labels is not None else [f"E{i}" for i in range(n_channels)]:
+                channel = channels.append_child("channel")
+                channel.append_child_value("label", label)
+                channel.append_child_value("unit", unit)
+                channel.append_child_value("type", "EEG")
+            kept.append(pylsl.StreamOutlet(info))
+            return kept[-1]
+
+        yield make
+        kept.clear()
+
+    def refused(self, model_path, names, *options):
+        with rtdecode("run", "--model", model_path, "--name", names[1], "--wait", "1", *options) as decoder:
+            assert decoder.wait() == 5
+        assert "Traceback" not in decoder.output
+        return decoder.output
+
+    def test_no_stream(self, model_path, names):
+        told = self.refused(model_path, names, "--stream", names[0])
+        assert "No stream found in 1 s; wanted: a stream with name" in told
+
+    def test_two_streams_of_one_name(self, model_path, names, outlet):
+        outlet(source_id="a")
+        outlet(source_id="b")
+        told = self.refused(model_path, names, "--stream", names[0])
+        assert "2 streams could be meant" in told and "'a'" in told and "'b'" in told
+
+    def test_two_streams_told_apart_by_source_id_are_no_ambiguity(self, model_path, names, outlet):
+        outlet(source_id="a")
+        outlet(source_id="b", n_channels=3)
+        told = self.refused(model_path, names, "--stream", names[0], "--source-id", "b")
+        assert "lacks 1 of the 4" in told
+
+    def test_a_missing_channel(self, model_path, names, outlet):
+        outlet(labels=["E0", "E1", "e2", "E3"])
+        assert "E2 (near names: E2 -> e2)" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_another_rate(self, model_path, names, outlet):
+        outlet(sfreq=250.0)
+        assert "runs at 250 Hz" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_no_labels(self, model_path, names, outlet):
+        outlet(labels=[])
+        assert "has no channel labels" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_no_units(self, model_path, names, outlet):
+        outlet(unit="")
+        assert "does not declare the unit" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_tesla_for_volts(self, model_path, names, outlet):
+        outlet(unit="fT")
+        assert "E0 (fT instead of uV)" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_a_string_stream(self, model_path, names, outlet):
+        outlet(channel_format=pylsl.cf_string)
+        assert "is not a signal" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_an_irregular_stream(self, model_path, names, outlet):
+        outlet(sfreq=0.0)
+        assert "is not a signal" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_our_name_is_taken(self, model_path, names, outlet):
+        outlet(name=f"{names[1]}-proba", kind="Predictions")
+        assert "is there already" in self.refused(model_path, names, "--stream", names[0])
+
+    def test_our_own_output(self, model_path, names, outlet, eventually):
+        other = f"other-{names[1]}"
+        outlet()
+        with rtdecode("run", "--model", model_path, "--stream", names[0], "--name", other) as decoder:
+            eventually(lambda: decoder.saw("WARMING"), what="the other decoder")
+            told = self.refused(model_path, names, "--stream", f"{other}-proba")
+        # An irregular stream is refused before its description is asked for.
+        assert "is not a signal" in told
+
+
+def test_nobody_listens_to_the_player(recording_path, names):
+    with rtdecode("play", recording_path, "--name", names[0], "--wait", "0.5") as player:
+        assert player.wait() == 6
+    assert player.saw("Nobody listened")
+
+
+def test_streams_lists_what_can_be_reached(recording_path, names, eventually):
+    with rtdecode("play", recording_path, "--name", names[0], "--wait", "30") as player:
+        eventually(lambda: player.saw("waiting for a consumer"), what="the outlet")
+        with rtdecode("streams", "--wait", "1") as listing:
+            assert listing.wait() == 0
+    assert names[0][:10] in listing.output

@@ -1,0 +1,149 @@
+import mne
+import numpy as np
+import pytest
+
+from rtdecode.errors import RecordingError
+from rtdecode.recording import Event, Recording, read_recording
+from tests.builders import build_recording, build_signal
+
+
+@pytest.fixture
+def raw():
+    """An MNE recording with three kinds of channels, in SI units, and annotations."""
+    info = mne.create_info(["Cz", "MEG1", "MEG2", "STI"], 200.0, ["eeg", "mag", "grad", "stim"])
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((4, 1000)) * np.array([[1e-5], [1e-12], [1e-11], [0.0]])
+    data[3, [100, 101, 400]] = [5, 5, 7]
+    return mne.io.RawArray(data, info, first_samp=30, verbose="ERROR")
+
+
+def annotate(raw):
+    raw.set_annotations(mne.Annotations([0.25, 1.0], [0.1, 0.1], ["left", "right"]))
+    return raw
+
+
+def test_npz_gives_back_what_was_saved(tmp_path):
+    recording = build_recording()
+    recording.save(tmp_path / "r.npz")
+    again = read_recording(tmp_path / "r.npz")
+    assert again.signal == recording.signal
+    assert again.events == recording.events
+    assert again.samples.tobytes() == recording.samples.tobytes()
+    assert again.timestamps.tobytes() == recording.timestamps.tobytes()
+    assert again.fingerprint() == recording.fingerprint()
+
+
+def test_npz_needs_only_samples_rate_and_names(tmp_path):
+    np.savez(tmp_path / "r.npz", samples=np.ones((5, 2)), sfreq=100, ch_names=["a", "b"])
+    recording = read_recording(tmp_path / "r.npz")
+    assert recording.signal.units == ("uV", "uV")
+    assert recording.timestamps == pytest.approx(np.arange(5) / 100)
+
+
+@pytest.mark.parametrize("name", ["r_raw.fif", "r_raw.fif.gz"])
+def test_fif_is_read_in_declared_units(tmp_path, raw, name):
+    annotate(raw).save(tmp_path / name, fmt="double", verbose="ERROR")
+    recording = read_recording(tmp_path / name)
+    assert recording.signal.units == ("uV", "fT", "fT/cm", "none")
+    factors = np.array([1e6, 1e15, 1e13, 1.0])
+    assert recording.samples.tobytes() == (raw.get_data().T * factors).astype(np.float32).tobytes()
+    assert recording.events == (Event(0.25, "left"), Event(1.0, "right"))
+
+
+def test_split_fif_is_read_whole(tmp_path, raw):
+    long = mne.concatenate_raws([raw.copy() for _ in range(300)], verbose="ERROR")
+    long.save(tmp_path / "r_raw.fif", split_size="2MB", verbose="ERROR")
+    assert (tmp_path / "r_raw-1.fif").exists()
+    assert len(read_recording(tmp_path / "r_raw.fif").samples) == 300_000
+
+
+@pytest.mark.parametrize("name", ["r.vhdr", "r.edf"])
+def test_brainvision_and_edf_are_read(tmp_path, raw, name):
+    eeg = annotate(raw.copy().pick(["Cz"]))
+    mne.export.export_raw(tmp_path / name, eeg, verbose="ERROR")
+    recording = read_recording(tmp_path / name)
+    assert recording.signal.ch_names == ("Cz",) and recording.signal.units == ("uV",)
+    assert np.allclose(recording.samples[:, 0], eeg.get_data()[0] * 1e6, atol=0.1)
+    assert [e.label.removeprefix("Comment/") for e in recording.events][-2:] == ["left", "right"]
+
+
+def test_the_stimulus_channel_gives_events_where_there_are_no_annotations(tmp_path, raw):
+    raw.save(tmp_path / "r_raw.fif", verbose="ERROR")
+    assert read_recording(tmp_path / "r_raw.fif").events == (Event(0.5, "5"), Event(2.0, "7"))
+
+
+@pytest.mark.parametrize(
+    ("stamp", "sample"), [(-5.0, 0), (0.0, 0), (0.5, 0), (0.51, 1), (1.5, 1), (1.6, 2), (9.0, 9), (50.0, 9)]
+)
+def test_an_event_belongs_to_the_nearest_sample_and_a_tie_to_the_earlier(stamp, sample):
+    signal = build_signal(1, 1.0)
+    recording = Recording(signal, np.zeros((10, 1), np.float32), np.arange(10.0))
+    assert recording.sample_at(stamp) == sample
+
+
+def test_crop_keeps_stamps_and_its_own_events():
+    recording = build_recording()
+    part = recording.crop(350, 700)
+    assert part.timestamps[0] == recording.timestamps[350]
+    assert [e.timestamp for e in part.events] == [recording.timestamps[at] for at in (400, 600)]
+
+
+def test_the_fingerprint_knows_every_value():
+    recording = build_recording()
+    before = recording.fingerprint()
+    recording.samples[700, 2] += 1
+    assert recording.fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("gone.fif", None, "does not exist"),
+        ("r.npz", b"PK nonsense", "not an .npz file"),
+        ("r_raw.fif", b"nonsense" * 100, "cannot be read"),
+        ("r.xdf", b"nonsense" * 100, "not an XDF file"),
+        ("r.txt", b"text", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_sentence(tmp_path, name, content, told):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(RecordingError, match=told) as caught:
+        read_recording(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_npz_without_names_says_what_is_missing(tmp_path):
+    np.savez(tmp_path / "r.npz", samples=np.ones((5, 2)))
+    with pytest.raises(RecordingError, match="lacks the arrays sfreq, ch_names"):
+        read_recording(tmp_path / "r.npz")
+
+
+def test_channel_names_that_stand_twice_are_refused(tmp_path):
+    np.savez(tmp_path / "r.npz", samples=np.ones((5, 2)), sfreq=100, ch_names=["a", "a"])
+    with pytest.raises(RecordingError, match="stand twice: a"):
+        read_recording(tmp_path / "r.npz")
+
+
+def test_xdf_keeps_raw_stamps_and_brings_markers_into_their_clock(shared):
+    recording = read_recording(shared / "data/xdf_examples/clock_resets.xdf")
+    assert recording.signal.n_channels == 8 and recording.samples.shape == (27815, 8)
+    assert len(recording.events) == 175
+    # The clock was reset in the middle: raw stamps show it.
+    assert np.abs(np.diff(recording.timestamps)).max() > 1
+
+
+def test_xdf_without_a_signal_lists_what_is_there(shared):
+    with pytest.raises(RecordingError, match="streams in the file: 'Empty data stream"):
+        read_recording(shared / "data/xdf_examples/empty_streams.xdf")
+
+
+def test_real_meg_has_gradiometers_and_magnetometers_in_their_units(shared):
+    recording = read_recording(shared / "data/meg_mne_sample/sample_audvis_24s_raw.fif.gz")
+    signal = recording.signal
+    assert signal.sfreq == pytest.approx(600.614990, abs=1e-6)
+    assert dict(zip(signal.ch_types, signal.units, strict=True)) == {
+        "grad": "fT/cm", "mag": "fT", "eeg": "uV", "eog": "uV", "stim": "none",
+    }  # fmt: skip
+    assert [e.label for e in recording.events[:3]] == ["2", "3", "1"]
+    assert recording.sample_at(recording.events[0].timestamp) == 27977 - 25800

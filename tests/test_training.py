@@ -1,0 +1,306 @@
+"""From recordings to a decoder file, on a simulated subject."""
+
+import csv
+import json
+from io import StringIO
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from offline.checkpoint import read_checkpoint
+from offline.configuration import TrainingConfiguration, read_configuration, shipped
+from offline.dataset import Cutter, find_sources, load_dataset
+from offline.export import export
+from offline.models import LFCNN
+from offline.partition import make_folds
+from offline.recipes import build_steps
+from offline.simulation import simulate
+from offline.training import fit_network
+from offline.workflow import table, train
+from rtdecode.decoder import Decoder
+from rtdecode.errors import ConfigurationError, ModelError, RecordingError
+from rtdecode.recording import read_recording
+from rtdecode.replay import decode_recording
+from rtdecode.scoring import accuracy, mean_interval
+
+QUIET = Console(file=StringIO())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for subject in ("a", "b"):
+        for run in (1, 2, 3):
+            seed = run + 10 * (subject == "b")
+            simulate(16, seed).save(folder / f"sub-{subject}_run-{run:02d}.npz")
+    return folder
+
+
+def configuration(**changes):
+    document = read_configuration("demo").model_dump(mode="json")
+    document["recordings"] = {"pattern": "sub-{subject}_run-{run}.npz", "decoder_per": "subject"}
+    document["split"] = {"kind": "leave-one-run-out"}
+    document["training"]["max_epochs"] = 20
+    for key, value in changes.items():
+        document[key] = {**document[key], **value} if isinstance(value, dict) else value
+    return TrainingConfiguration.model_validate(document)
+
+
+def dataset_of(data, subject="a", **changes):
+    settings = configuration(**changes)
+    return load_dataset(settings, find_sources(settings, data)[subject])
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return train(configuration(), data, folder, [], ["a"], 1, QUIET)
+
+
+def test_a_simulated_subject_is_decoded_above_chance(run):
+    for comparison in run.comparisons.values():
+        assert comparison.network.low > comparison.network.chance
+        assert comparison.baseline.low > comparison.baseline.chance
+
+
+def test_the_run_keeps_what_it_rests_on(run):
+    partition = json.loads((run.folder / "partition.json").read_text())
+    assert set(partition) == {"a", "b"} and len(partition["a"]) == 3
+    rows = list(csv.DictReader(StringIO((run.folder / "scores.csv").read_text())))
+    assert {(r["decoder"], r["pipeline"]) for r in rows} == {(d, p) for d in "ab" for p in ("network", "csp-lda")}
+    assert json.loads((run.folder / "configuration.json").read_text())["name"] == "demo"
+    assert len(list((run.folder / "a").glob("*.pt"))) == 4
+
+
+def test_the_table_has_a_row_a_decoder_and_the_mean(run):
+    out = StringIO()
+    Console(file=out, width=200).print(table(run, configuration()))
+    assert all(word in out.getvalue() for word in ("mean", "csp-lda", "difference", "chance"))
+
+
+def test_nothing_is_overwritten(run, data):
+    with pytest.raises(ConfigurationError, match="exists already"):
+        train(configuration(), data, run.folder, [], [], 1, QUIET)
+
+
+def test_the_exported_file_replays_a_run_it_never_saw(run, data, tmp_path):
+    fold = next(f for f in (run.folder / "a").glob("*run-03*.pt"))
+    model = export(read_checkpoint(fold), tmp_path / "m.onnx")
+    assert model.contract.provenance.recordings == ("sub-a_run-01", "sub-a_run-02")
+    recording = read_recording(data / "sub-a_run-03.npz")
+    replayed = decode_recording(recording, Decoder(model, recording.signal))
+    assert len(replayed.trials) == 16
+    assert replayed.trial_accuracy().low > 0.5
+
+
+def test_the_file_tells_scores_parity_and_origin(run, tmp_path):
+    contract = export(read_checkpoint(run.finals["a"]), tmp_path / "m.onnx").contract
+    assert contract.parity.torch_onnx_max <= 1e-5 and contract.parity.chunked_identical
+    (score,) = contract.provenance.scores
+    assert score.n == 48 and score.low < score.value and "leave-one-run-out" in score.split
+    assert contract.provenance.packages["torch"] == torch.__version__
+
+
+def test_the_same_seed_gives_the_same_weights(data):
+    dataset = dataset_of(data, training={"max_epochs": 3})
+    fold = make_folds(dataset)[0]
+    by_id = {t.id: t for t in dataset.trials}
+    some, other = (
+        fit_network(dataset, [by_id[i] for i in fold.train], [by_id[i] for i in fold.validation]) for _ in range(2)
+    )
+    for a, b in zip(some.network.parameters(), other.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_two_processes_give_the_numbers_of_one(run, data, tmp_path):
+    parallel = train(configuration(), data, tmp_path / "run", [], [], 2, QUIET)
+    assert parallel.comparisons == run.comparisons
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"kind": "leave-one-run-out"},
+        {"kind": "held-out-runs", "held_out": {"run": ["02"]}},
+        {"kind": "stratified-blocks", "n_folds": 3},
+    ],
+)
+def test_no_trial_stands_on_two_sides(data, split):
+    dataset = dataset_of(data, split=split)
+    folds = make_folds(dataset)
+    for fold in folds:
+        sides = [set(fold.train), set(fold.validation), set(fold.test)]
+        assert all(sides)
+        assert sum(map(len, sides)) == len(set.union(*sides)) == len(dataset.trials)
+    tested = [i for fold in folds for i in fold.test]
+    assert len(tested) == len(set(tested))
+
+
+def test_leave_one_run_out_never_trains_on_the_run_it_tests(data):
+    for fold in make_folds(dataset_of(data)):
+        runs = {i.partition("#")[0] for i in fold.test}
+        assert len(runs) == 1
+        assert not runs & {i.partition("#")[0] for i in fold.train + fold.validation}
+
+
+def test_runs_that_are_not_tested_on_still_train(data):
+    folds = make_folds(dataset_of(data, split={"test_on": {"run": ["01", "02"]}}))
+    assert [f.name for f in folds] == ["sub-a_run-01", "sub-a_run-02"]
+    assert all(any("run-03" in i for i in f.train) for f in folds)
+
+
+def test_every_class_is_in_every_part(data):
+    dataset = dataset_of(data, split={"kind": "stratified-blocks", "n_folds": 3})
+    truth = {t.id: t.truth for t in dataset.trials}
+    for fold in make_folds(dataset):
+        assert all({truth[i] for i in part} == {0, 1} for part in (fold.train, fold.validation, fold.test))
+
+
+def test_windows_lie_in_their_trials_whole(data):
+    dataset = dataset_of(data, preprocessing=[{"step": "decimate", "by": 3}])
+    steps = build_steps(dataset.configuration.preprocessing, dataset.signal, lambda _: np.empty((0, 16)))
+    windows = Cutter(dataset, steps).cut(dataset.trials[:2], 40, 5)
+    features = dataset.preprocess(steps, 0)
+    for x, number in zip(windows.x, windows.trial, strict=True):
+        trial = dataset.trials[number]
+        starts = [
+            k for k in range(len(features) - 39) if np.array_equal(features[k : k + 40].T.astype(np.float32), x)
+        ]
+        (k,) = starts
+        assert trial.start <= 3 * k and 3 * (k + 39) < trial.stop
+
+
+def test_fitted_steps_learn_from_training_trials_only(data):
+    dataset = dataset_of(data, training={"max_epochs": 1})
+    fold = make_folds(dataset)[0]
+    by_id = {t.id: t for t in dataset.trials}
+    train_trials, validation = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation))
+    before = fit_network(dataset, train_trials, validation).steps
+    for at in {by_id[i].recording for i in fold.test}:
+        dataset.recordings[at].samples[:] *= 50
+    after = fit_network(dataset, train_trials, validation).steps
+    some, others = (next(s.matrix for s in steps if "whitening" in s.describe()) for steps in (before, after))
+    assert np.array_equal(some, others)
+
+
+def test_offline_features_are_the_online_ones(data, run, tmp_path):
+    """What the network was trained on is, to the last bit, what the decoder feeds it."""
+    dataset = dataset_of(data)
+    model = export(read_checkpoint(run.finals["a"]), tmp_path / "m.onnx")
+    recording = dataset.recordings[1]
+    decoder = Decoder(model, recording.signal)
+    offline = dataset.preprocess(decoder.chain.steps, 1).astype(np.float32)
+    seen = {}
+    engine_run = decoder.engine.run
+    decoder.engine.run = lambda window: seen.setdefault(len(seen), window.copy()) is None or engine_run(window)
+    predictions = decoder.push(recording.samples, recording.timestamps)
+    ends = [p.sample + 1 for p in predictions if p.sample + 1 >= model.contract.window.n_times]
+    assert len(seen) == len(ends) > 100
+    for end, window in zip(ends, seen.values(), strict=True):
+        assert window.tobytes() == np.ascontiguousarray(offline[end - window.shape[1] : end].T).tobytes()
+
+
+def test_export_refuses_a_graph_that_differs(run, tmp_path, monkeypatch):
+    checkpoint = read_checkpoint(run.finals["a"])
+
+    class Other(LFCNN):
+        """Exports one thing, computes another."""
+
+        def forward(self, x):
+            logits = super().forward(x)
+            return logits if torch.compiler.is_exporting() else logits + torch.tensor([0.01, 0.0])
+
+    checkpoint.network.__class__ = Other
+    with pytest.raises(ModelError, match="was not written: ONNX Runtime and torch differ"):
+        export(checkpoint, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_export_refuses_weights_that_are_not_finite(run, tmp_path):
+    checkpoint = read_checkpoint(run.finals["a"])
+    with torch.no_grad():
+        checkpoint.network.fc.weight[0, 0] = torch.nan
+    with pytest.raises(ModelError, match="not finite"):
+        export(checkpoint, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "x.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_configurations_are_valid(name):
+    assert read_configuration(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"trial": {}}, "unknown key 'trial' .did you mean 'trials'"),
+        ({"window": {"length_s": 1.5, "stride_s": 0.1, "hop": 0.1}}, "did you mean 'hop_s'"),
+        ({"window": {"length_s": 9.0, "stride_s": 0.1, "hop_s": 0.1}}, "longer than the trials' span"),
+        ({"preprocessing": [{"step": "filter", "lfreq": 8}]}, "did you mean 'l_freq'"),
+        ({"preprocessing": [{"step": "fft"}]}, "preprocessing.0"),
+        ({"split": {"kind": "held-out-runs"}}, "held_out goes with"),
+        ({"training": {"learning_rate": -1}}, "training.learning_rate: .*greater than 0.*got -1"),
+        ({"channels": {}}, "either names or types"),
+    ],
+)
+def test_a_mistake_in_a_configuration_is_told_with_its_place(tmp_path, change, told):
+    import yaml
+
+    document = read_configuration("demo").model_dump(mode="json") | change
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigurationError, match=told):
+        read_configuration(str(tmp_path / "c.yaml"))
+
+
+def test_all_mistakes_are_told_at_once(tmp_path):
+    (tmp_path / "c.yaml").write_text("nam: x\nwindow: {length_s: -1, stride_s: 1, hop_s: 1}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(str(tmp_path / "c.yaml"))
+    assert all(word in str(caught.value) for word in ("'nam'", "window.length_s", "'trials' is missing"))
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("name: x\nname: y\n")
+    with pytest.raises(ConfigurationError, match="'name' stands twice"):
+        read_configuration(str(tmp_path / "c.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "told"),
+    [
+        ({"recordings": {"pattern": "none-{subject}.npz"}}, ConfigurationError, "no file matches"),
+        ({"recordings": {"select": {"run": ["99"]}}}, ConfigurationError, "none the selection"),
+        ({"recordings": {"select": {"session": ["1"]}}}, ConfigurationError, "'session', which is no part"),
+        ({"channels": {"names": ["C3", "Nz"]}}, RecordingError, "lacks the channels Nz"),
+        ({"channels": {"types": ["mag"], "names": None}}, RecordingError, "no channel of type mag; it has eeg"),
+        ({"trials": {"classes": {"left": ["l"], "right": ["right"]}}}, RecordingError, "No trial of class left"),
+        ({"preprocessing": [{"step": "filter", "h_freq": 99}]}, ConfigurationError, "half the rate"),
+    ],
+)
+def test_what_does_not_fit_the_recordings_is_told_before_training(data, tmp_path, changes, error, told):
+    if "channels" in changes:
+        changes = {"channels": {"types": None, **changes["channels"]}}
+    with pytest.raises(error, match=told):
+        train(configuration(**changes), data, tmp_path / "run", [], [], 1, QUIET)
+
+
+def test_an_accuracy_is_told_with_chance_and_wilsons_interval():
+    a = accuracy([0, 0, 0, 1, 1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1, 1, 1, 1, 0])
+    assert (a.value, a.chance, a.n) == (0.8, 0.7, 10)
+    assert (a.low, a.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_a_mean_is_told_with_students_interval():
+    mean, low, high = mean_interval([0.5, 0.6, 0.7, 0.8])
+    assert (mean, low, high) == pytest.approx((0.65, 0.4446, 0.8554), abs=1e-4)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import joblib
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -162,11 +163,11 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
     """Lay the scores out: a row per decoder, then the mean over decoders with its 95 % interval."""
     has_baseline = any(c.baseline for c in run.comparisons.values())
     network = configuration.model.network
-    out = Table(title=f"Trial accuracy, {configuration.split.kind}; [95 % interval]")
-    for name in [configuration.recordings.decoder_per or "decoder", "trials", "chance", network]:
-        out.add_column(name, justify="right")
+    out = Table(title=f"Trial accuracy, {configuration.split.kind}, [95 % interval]", box=SIMPLE_HEAD)
+    columns = [configuration.recordings.decoder_per or "decoder", "trials", "chance", network]
+    for name in [*columns, *(["csp-lda"] if has_baseline else [])]:
+        out.add_column(name, justify="right", no_wrap=True)
     if has_baseline:
-        out.add_column("csp-lda", justify="right")
         out.add_column("difference", justify="right")
     for group, c in run.comparisons.items():
         row = [
@@ -194,7 +195,7 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
 
 
 def _shown(value: float, low: float, high: float, sign: str = "") -> str:
-    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+    return f"{value:{sign}.3f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
 def _write_scores(path: Path, comparisons: dict[str, Comparison]) -> None:

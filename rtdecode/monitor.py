@@ -12,7 +12,7 @@ _WIDTH = 100
 
 
 class StatusLine:
-    """Tells rate, age and the last decision.
+    """Tells rate, age of the data, our own latency, and the last decision.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class StatusLine:
         self._terminal = stream.isatty()
         self._every_s = _LINE_EVERY_S if self._terminal else _PLAIN_EVERY_S
         self._told = time.monotonic()
-        self._recent: deque[tuple[float, float]] = deque(maxlen=512)
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=512)
         self._on_line = False
 
     def state(self, state: str, message: str) -> None:
@@ -35,24 +35,24 @@ class StatusLine:
         self.finish()
         print(f"{state:<10} {message}", file=self._stream, flush=True)
 
-    def prediction(self, prediction: Prediction, age_s: float) -> None:
+    def prediction(self, prediction: Prediction, age_s: float, latency_s: float) -> None:
         """Take note; write only a few times a second."""
         now = time.monotonic()
-        self._recent.append((now, age_s))
+        self._recent.append((now, age_s, latency_s))
         if now - self._told >= self._every_s:
             self._told = now
             self._write(self._describe(prediction, now))
 
     def _describe(self, prediction: Prediction, now: float) -> str:
-        recent = [(t, age) for t, age in self._recent if now - t <= 5.0]
+        recent = [row for row in self._recent if now - row[0] <= 5.0]
         span = now - recent[0][0]
         rate = f"{(len(recent) - 1) / span:5.1f}/s" if span > 0 else "   - /s"
-        ages = sorted(age for _, age in recent)
-        age = f"age {1e3 * ages[len(ages) // 2]:6.2f} ms (max {1e3 * ages[-1]:6.2f})"
+        age, latency = (1e3 * sorted(column)[len(recent) // 2] for column in list(zip(*recent, strict=True))[1:])
+        told = f"{rate}  age {age:6.2f} ms  latency {latency:5.2f} ms"
         if prediction.proba is None:
-            return f"{rate}  {age}  abstaining: {prediction.reason}"
+            return f"{told}  abstaining: {prediction.reason}"
         p = float(prediction.proba[prediction.label])
-        return f"{rate}  {age}  {self._class_names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|"
+        return f"{told}  {self._class_names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|"
 
     def _write(self, text: str) -> None:
         if self._terminal:

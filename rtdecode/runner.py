@@ -77,8 +77,8 @@ class Watcher(Protocol):
     def state(self, state: str, message: str) -> None:
         """Take note of a change of state."""
 
-    def prediction(self, prediction: Prediction, age_s: float) -> None:
-        """Take note of a published prediction, and how old its newest sample is."""
+    def prediction(self, prediction: Prediction, age_s: float, latency_s: float) -> None:
+        """Take note of a published prediction, how old its newest sample is, and what we added to that."""
 
 
 @dataclass
@@ -93,23 +93,27 @@ class Summary:
         Abstentions by reason.
     ages_s : array of float
         Age of the newest sample when its prediction had been published.
+    latencies_s : array of float
+        Our own part of it: from the arrival of the chunk to the publication.
     """
 
     n_samples: int = 0
     n_predictions: int = 0
     abstained: Counter[str] = field(default_factory=Counter)
     ages_s: "array[float]" = field(default_factory=lambda: array("d"))
+    latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
 
     def figures(self) -> dict[str, Any]:
-        """Return the counts and the age's percentiles in milliseconds, as JSON can hold them."""
+        """Return the counts, and the percentiles of age and latency in milliseconds, as JSON can hold them."""
         told: dict[str, Any] = {
             "samples": self.n_samples,
             "predictions": self.n_predictions,
             "abstained": dict(self.abstained),
         }
-        if len(self.ages_s):
-            p50, p95, p99, worst = np.percentile(np.asarray(self.ages_s), [50, 95, 99, 100]) * 1e3
-            told["age_ms"] = {"p50": p50, "p95": p95, "p99": p99, "max": worst}
+        for name, values in (("age_ms", self.ages_s), ("latency_ms", self.latencies_s)):
+            if len(values):
+                p50, p95, p99, worst = np.percentile(np.asarray(values), [50, 95, 99, 100]) * 1e3
+                told[name] = {"p50": p50, "p95": p95, "p99": p99, "max": worst}
         return told
 
 
@@ -216,10 +220,11 @@ class Runner:
         while True:
             try:
                 samples, timestamps = inlet.pull()
+                arrived = self._clock()
                 if self._clock() - corrected_at > _CORRECTION_EVERY_S:
                     correction, corrected_at = inlet.correction(), self._clock()
             except StreamLostError:
-                self._publish(decoder.reset("stream-lost", last_timestamp), correction)
+                self._publish(decoder.reset("stream-lost", last_timestamp), correction, self._clock())
                 raise
             if len(timestamps):
                 last_timestamp = float(timestamps[-1])
@@ -228,7 +233,7 @@ class Runner:
                     self._tell_start(inlet, float(timestamps[0]), correction)
                 predictions = decoder.push(samples, timestamps)
                 for prediction in predictions:
-                    self._publish(prediction, correction)
+                    self._publish(prediction, correction, arrived)
                     if not running and prediction.proba is not None:
                         running = True
                         self._state("RUNNING", f"decoding every {self._hop_s(decoder):.3g} s")
@@ -242,20 +247,22 @@ class Runner:
     def _hop_s(decoder: Decoder) -> float:
         return decoder.contract.window.hop / decoder.chain.output.sfreq
 
-    def _publish(self, prediction: Prediction, correction: float) -> None:
+    def _publish(self, prediction: Prediction, correction: float, arrived: float) -> None:
         timestamp = prediction.timestamp + correction
         if not np.isfinite(timestamp):
             timestamp = self._clock()
         self._outlets.publish(prediction, timestamp)
-        age = self._clock() - timestamp
+        now = self._clock()
+        age, latency = now - timestamp, now - arrived
         if prediction.reason is None:
             self.summary.n_predictions += 1
             self.summary.ages_s.append(age)
+            self.summary.latencies_s.append(latency)
         else:
             self.summary.abstained[prediction.reason] += 1
         if prediction.reason != self._abstaining:
             self._tell_change(prediction, timestamp)
-        self._watcher.prediction(prediction, age)
+        self._watcher.prediction(prediction, age, latency)
 
     def _tell_change(self, prediction: Prediction, timestamp: float) -> None:
         """Tell when abstaining begins, ends, or goes on for another reason; not at every hop."""

@@ -90,9 +90,9 @@ def run(
     print(
         f"{figures['samples']} samples, {figures['predictions']} predictions, abstained {figures['abstained'] or 0}"
     )
-    if "age_ms" in figures:
-        told = ", ".join(f"{key} {value:.2f}" for key, value in figures["age_ms"].items())
-        print(f"age of the newest sample when published, ms: {told}")
+    for key, what in (("age_ms", "age of the newest sample when published"), ("latency_ms", "our part of it")):
+        if key in figures:
+            print(f"{what}, ms: " + ", ".join(f"{k} {v:.2f}" for k, v in figures[key].items()))
     if settings.save and summary.n_samples:
         print(f"saved to {settings.save}")
 

@@ -17,7 +17,7 @@ from rtdecode.contract import Parity
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, ModelFile, read_model, write_model
 from rtdecode.errors import ModelError
-from rtdecode.replay import ChunkingProof, prove_chunking
+from rtdecode.proof import ChunkingProof, prove_chunking
 
 TOLERANCE = 1e-5
 _N_RANDOM = 8

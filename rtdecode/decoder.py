@@ -6,7 +6,7 @@ arrived; so the first block is (hop - 1)*M + 1 samples long and every later one 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.contract import Signal
 from rtdecode.engine import Engine, ModelFile, check_graph, read_model
-from rtdecode.errors import ModelError, RecordingError, RtdecodeError
+from rtdecode.errors import RecordingError, RtdecodeError
 from rtdecode.guard import Guard
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.ring import Ring
@@ -48,13 +48,12 @@ class Prediction:
 
     def same_as(self, other: "Prediction") -> bool:
         """Tell whether the other is the same to the last bit."""
-        if (self.timestamp, self.sample, self.label, self.reason) != (
-            other.timestamp, other.sample, other.label, other.reason,
-        ):  # fmt: skip
-            return False
-        if self.proba is None or other.proba is None:
-            return self.proba is other.proba
-        return self.proba.tobytes() == other.proba.tobytes()
+        return self._bits() == other._bits()
+
+    def _bits(self) -> tuple[Any, ...]:
+        # As bytes: a stamp that is no number equals itself.
+        proba = None if self.proba is None else self.proba.tobytes()
+        return np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, proba
 
 
 class Decoder:
@@ -222,31 +221,3 @@ def load(path: str | Path, source: Signal | None = None, gap_tolerance_s: float 
         The file is unusable, the source does not fit, or ONNX Runtime is missing.
     """
     return Decoder(read_model(path), source, gap_tolerance_s)
-
-
-def one_shot(decoder: Decoder, samples: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Decode one unbroken recording the plain way: preprocess it whole, then cut every window out of it.
-
-    Parameters
-    ----------
-    decoder : Decoder
-        Lends its adapter, steps and engine; it is reset before and after.
-    samples : array, (n_samples, n_channels)
-        In the source's layout, all finite.
-
-    Yields
-    ------
-    sample : int
-        Newest input sample of the window.
-    proba : array of float32, (n_classes,)
-        What the decoder must give there.
-    """
-    if decoder.contract.states:
-        raise ModelError("A decoder with states has no single window to cut; it is compared chunk by chunk.")
-    decoder._anew()
-    features = decoder.chain.process(decoder.adapted(samples)).astype(np.float32)
-    window, factor = decoder.contract.window, decoder.chain.factor
-    for end in range(window.hop, len(features) + 1, window.hop):
-        if end >= decoder.warm_up:
-            yield (end - 1) * factor, decoder.engine.run(features[end - window.n_times : end].T)
-    decoder._anew()

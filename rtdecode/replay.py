@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.contract import Contract, Trials
-from rtdecode.decoder import Decoder, Prediction, one_shot
+from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import ConfigurationError
 from rtdecode.recording import Recording
 from rtdecode.scoring import Accuracy, accuracy
@@ -156,72 +156,3 @@ def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) ->
         if start >= 0 and stop <= len(recording.samples):
             found.append((event.timestamp, class_names.index(name), start, stop))
     return found
-
-
-@dataclass(frozen=True)
-class ChunkingProof:
-    """What `prove_chunking` found.
-
-    Attributes
-    ----------
-    n_predictions : int
-        Decoded hops compared, for every chunking.
-    n_chunkings : int
-        Chunkings tried.
-    differing : list of str
-        What differed; empty when everything is identical.
-    """
-
-    n_predictions: int
-    n_chunkings: int
-    differing: list[str]
-
-
-def prove_chunking(
-    recording: Recording, make: Callable[[], Decoder], n_chunkings: int = 5, seed: int = 0
-) -> ChunkingProof:
-    """Compare chunked decoding with decoding in one shot, bit for bit.
-
-    The one-shot reference preprocesses the whole recording at once and cuts every window out of it; the
-    chunked runs push single samples, whole hops, and random chunks.
-    """
-    rng = np.random.default_rng(seed)
-    sound = np.isfinite(recording.samples).all() and not np.any(
-        np.abs(np.diff(recording.timestamps) - 1 / recording.signal.sfreq) > 0.5 / recording.signal.sfreq
-    )
-    whole = make().push(recording.samples, recording.timestamps)
-    differing = []
-    if sound and not make().contract.states:
-        reference = dict(one_shot(make(), recording.samples))
-        decoded = {p.sample: p for p in whole if p.proba is not None}
-        wrong = [
-            s for s in reference.keys() | decoded.keys()
-            if s not in reference or s not in decoded
-            or reference[s].tobytes() != decoded[s].proba.tobytes()  # type: ignore[union-attr]
-        ]  # fmt: skip
-        if wrong:
-            differing.append(f"one shot: {len(wrong)} of {len(reference)} hops, first at sample {min(wrong)}")
-    hop = make().contract.window.hop
-    for number in range(n_chunkings):
-        longest = (1, hop, 7, 32, 4 * hop)[number % 5]
-        random_sizes = number >= 2
-        chunked = _push_in_chunks(recording, make(), longest, rng if random_sizes else None)
-        wrong_at = [a.sample for a, b in zip(whole, chunked, strict=False) if not a.same_as(b)]
-        if wrong_at or len(whole) != len(chunked):
-            label = f"chunks of {'1 to ' if random_sizes else ''}{longest}"
-            first = f", first at sample {wrong_at[0]}" if wrong_at else ""
-            differing.append(f"{label}: {len(wrong_at)} of {len(whole)} predictions{first}")
-    return ChunkingProof(sum(p.proba is not None for p in whole), n_chunkings, differing)
-
-
-def _push_in_chunks(
-    recording: Recording, decoder: Decoder, longest: int, rng: np.random.Generator | None
-) -> list[Prediction]:
-    predictions: list[Prediction] = []
-    at = 0
-    while at < len(recording.samples):
-        size = longest if rng is None else int(rng.integers(0, longest + 1))
-        cut = slice(at, at + size)
-        predictions += decoder.push(recording.samples[cut], recording.timestamps[cut])
-        at += size
-    return predictions

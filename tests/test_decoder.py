@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import rtdecode
-from rtdecode.decoder import Decoder, one_shot
+from rtdecode.decoder import Decoder
 from rtdecode.engine import read_model
 from rtdecode.errors import RecordingError
 from rtdecode.preprocessing import Clamp
+from rtdecode.proof import one_shot
 from tests.builders import (
     assert_same,
     build_contract,

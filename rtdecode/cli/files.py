@@ -144,8 +144,8 @@ def verify(
     """
     from rtdecode.decoder import Decoder
     from rtdecode.engine import read_model
+    from rtdecode.proof import prove_chunking
     from rtdecode.recording import read_recording
-    from rtdecode.replay import prove_chunking
 
     model_file, data = read_model(model), read_recording(recording, stream)
     proof = prove_chunking(
@@ -157,7 +157,8 @@ def verify(
         raise ModelError(
             f"Nothing is proven: {recording} ({data.duration_s:.1f} s) is too short for one prediction of {model}."
         )
-    print(f"{model}: {proof.n_predictions} predictions, one shot and {proof.n_chunkings} chunkings: identical.")
+    reference = "one shot" if proof.one_shot else "one push of everything (there is no one-shot reference)"
+    print(f"{model}: {proof.n_predictions} predictions, {reference} and {proof.n_chunkings} chunkings: identical.")
 
 
 def replay(

@@ -31,6 +31,12 @@ class _PenalisedClassifier(NeuralNetClassifier):  # type: ignore[misc]
         return loss if penalty is None else loss + penalty
 
 
+class _Constrain(Callback):  # type: ignore[misc]
+    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        if training:
+            net.module_.constrain()
+
+
 class _Tell(Callback):  # type: ignore[misc]
     def __init__(self, tell: Progress) -> None:
         self.tell = tell
@@ -117,7 +123,8 @@ def _fit(
 ) -> int:
     settings = configuration.training
     callbacks: list[Any] = [
-        ("stopping", EarlyStopping("valid_loss", patience=settings.patience, load_best=True, sink=_silent))
+        ("constrain", _Constrain()),
+        ("stopping", EarlyStopping("valid_loss", patience=settings.patience, load_best=True, sink=_silent)),
     ]
     if progress:
         callbacks.append(("tell", _Tell(progress)))

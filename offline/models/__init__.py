@@ -5,12 +5,31 @@ import inspect
 from typing import Any
 
 from offline.models.base import Network
+from offline.models.deep4 import Deep4Net
+from offline.models.eegnet import EEGNet
 from offline.models.lfcnn import LFCNN
+from offline.models.shallow import ShallowFBCSPNet
+from offline.models.varcnn import VARCNN
 from rtdecode.errors import ConfigurationError
 
-NETWORKS: dict[str, type[Network]] = {"lfcnn": LFCNN}
+NETWORKS: dict[str, type[Network]] = {
+    "lfcnn": LFCNN,
+    "varcnn": VARCNN,
+    "eegnet": EEGNet,
+    "shallow": ShallowFBCSPNet,
+    "deep4": Deep4Net,
+}
 
-__all__ = ["LFCNN", "NETWORKS", "Network", "make_network"]
+__all__ = [
+    "LFCNN",
+    "NETWORKS",
+    "VARCNN",
+    "Deep4Net",
+    "EEGNet",
+    "Network",
+    "ShallowFBCSPNet",
+    "make_network",
+]
 
 
 def make_network(name: str, n_channels: int, n_times: int, n_outputs: int, settings: dict[str, Any]) -> Network:

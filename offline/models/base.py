@@ -1,7 +1,9 @@
 """What every network is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,3 +27,19 @@ class Network(nn.Module, ABC):
     def penalty(self) -> Tensor | None:
         """Return what is added to the loss in training, or None."""
         return None
+
+    def constrain(self) -> None:
+        """Bring the weights back to what the network allows (norms); called after every training step."""
+
+
+def limit_norm(weight: Tensor, at_most: float) -> None:
+    """Shrink, in place, every output's weights whose Euclidean norm exceeds `at_most`."""
+    with torch.no_grad():
+        weight.copy_(torch.renorm(weight, 2, 0, at_most))
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is allowed."""
+    choices = list(allowed)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from offline.models.base import Network
+from offline.models.base import Network, one_of
 
 _LOWEST = torch.finfo(torch.float32).min
 Scope = Literal["fc", "demix", "temporal"]
@@ -52,6 +52,8 @@ class LFCNN(Network):
         Which weights they are for: `fc`, `demix`, `temporal`. Biases are never penalised.
     """
 
+    pool_follows_padding = False
+
     def __init__(
         self,
         n_channels: int,
@@ -71,15 +73,15 @@ class LFCNN(Network):
         l2_scope: tuple[Scope, ...] = (),
     ) -> None:
         super().__init__(n_channels, n_times, n_outputs)
-        _one_of("nonlinearity", nonlinearity, _NONLINEARITIES)
-        _one_of("pool_type", pool_type, ("max", "avg"))
-        _one_of("padding", padding, ("same", "valid"))
+        one_of("nonlinearity", nonlinearity, _NONLINEARITIES)
+        one_of("pool_type", pool_type, ("max", "avg"))
+        one_of("padding", padding, ("same", "valid"))
         if padding == "valid" and filter_length > n_times:
             raise ValueError(f"filter_length {filter_length} is longer than the window of {n_times} samples")
         self.demix = nn.Conv1d(n_channels, n_latent, 1)
-        self.temporal = nn.Conv1d(n_latent, n_latent, filter_length, groups=n_latent)
+        self.temporal = self.temporal_filter(n_latent, filter_length)
         filtered = n_times if padding == "same" else n_times - filter_length + 1
-        self.pool = SamePool(filtered, pooling, stride, pool_type)
+        self.pool = Pool(filtered, pooling, stride, pool_type, padding if self.pool_follows_padding else "same")
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(n_latent * self.pool.n_out, n_outputs)
         for layer in (self.demix, self.temporal, self.fc):
@@ -89,6 +91,11 @@ class LFCNN(Network):
         self._pad = (left, filter_length - 1 - left) if padding == "same" else (0, 0)
         self._nonlinearity = _NONLINEARITIES[nonlinearity]
         self._penalties = [(1, l1, tuple(l1_scope)), (2, l2, tuple(l2_scope))]
+
+    @staticmethod
+    def temporal_filter(n_latent: int, filter_length: int) -> nn.Conv1d:
+        """Return the temporal filters: here one kernel per component."""
+        return nn.Conv1d(n_latent, n_latent, filter_length, groups=n_latent)
 
     def features(self, x: Tensor) -> Tensor:
         """Return pooled components (batch, n_latent, n_pooled) of windows (batch, n_channels, n_times)."""
@@ -113,16 +120,18 @@ class LFCNN(Network):
         return torch.stack(terms).sum() if terms else None
 
 
-class SamePool(nn.Module):
-    """Pooling over time that keeps ceil(n_times / stride) values, padded half on each side.
+class Pool(nn.Module):
+    """Pooling over time. With padding `same` it keeps ceil(n_times / stride) values, padded half on each side.
 
     The maximum never sees the padding; the average divides by the samples that are really there.
     """
 
-    def __init__(self, n_times: int, size: int, stride: int, pool_type: str) -> None:
+    def __init__(self, n_times: int, size: int, stride: int, pool_type: str, padding: str = "same") -> None:
         super().__init__()
         self.size, self.stride, self.pool_type = size, stride, pool_type
-        self.n_out = -(-n_times // stride)
+        self.n_out = -(-n_times // stride) if padding == "same" else (n_times - size) // stride + 1
+        if self.n_out < 1:
+            raise ValueError(f"pooling {size} is longer than the {n_times} samples that are pooled")
         total = max((self.n_out - 1) * stride + size - n_times, 0)
         self.pad = (total // 2, total - total // 2)
         real = F.avg_pool1d(F.pad(torch.ones(1, 1, n_times), self.pad), size, stride)
@@ -135,9 +144,3 @@ class SamePool(nn.Module):
             # Not -inf: a decoder file holds no value that is not finite. Every pool has a real sample.
             return F.max_pool1d(F.pad(x, self.pad, value=_LOWEST), self.size, self.stride)
         return F.avg_pool1d(F.pad(x, self.pad), self.size, self.stride) / self._share
-
-
-def _one_of(name: str, value: str, allowed: object) -> None:
-    choices = list(allowed)  # type: ignore[call-overload]
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")

@@ -1,0 +1,185 @@
+"""The published networks against their published outputs, and what each of them promises."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from offline.checkpoint import Checkpoint
+from offline.export import export
+from offline.models import NETWORKS, VARCNN, Deep4Net, EEGNet, ShallowFBCSPNet, make_network
+from rtdecode.engine import Engine, read_model
+from rtdecode.preprocessing import Clamp
+from tests.builders import build_contract, build_recording, build_signal
+
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def load(network, weights):
+    """Put numpy weights into a network; every parameter and statistic must be there."""
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in weights.items()}
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), missing
+    return network.eval()
+
+
+def norm(oracle, theirs, ours):
+    """Rename a batch norm's arrays."""
+    keys = ("weight", "bias", "running_mean", "running_var")
+    return {f"{ours}.{key}": oracle[f"w/{theirs}.{key}"] for key in keys}
+
+
+def varcnn(oracle, config):
+    n_latent, n_outputs = config["n_latent"], config["n_outputs"]
+    fc = oracle["w/fc_weights"].reshape(-1, n_latent, n_outputs).transpose(2, 1, 0).reshape(n_outputs, -1)
+    weights = {
+        "demix.weight": oracle["w/dmx_weights"].T[:, :, None],
+        "demix.bias": oracle["w/dmx_bias"],
+        "temporal.weight": oracle["w/tconv_weights"][0].transpose(2, 1, 0),
+        "temporal.bias": oracle["w/tconv_bias"],
+        "fc.weight": fc,
+        "fc.bias": oracle["w/fc_bias"],
+    }
+    return load(VARCNN(8, 64, 4, n_latent=n_latent, filter_length=config["filter_length"]), weights)
+
+
+def eegnet(oracle, config):
+    network = EEGNet(config["n_chans"], config["n_times"], config["n_outputs"])
+    classifier = oracle["w/final_layer.conv_classifier.weight"]
+    weights = {
+        "temporal.weight": oracle["w/conv_temporal.weight"],
+        "spatial.weight": oracle["eff/conv_spatial.weight"],
+        "depth.weight": oracle["w/conv_separable_depth.weight"],
+        "point.weight": oracle["w/conv_separable_point.weight"],
+        "fc.weight": classifier.reshape(len(classifier), -1),
+        "fc.bias": oracle["w/final_layer.conv_classifier.bias"],
+        **norm(oracle, "bnorm_temporal", "norm_temporal"),
+        **norm(oracle, "bnorm_1", "norm1"),
+        **norm(oracle, "bnorm_2", "norm2"),
+    }
+    return load(network, weights)
+
+
+def time_and_space(oracle):
+    classifier = oracle["w/final_layer.conv_classifier.weight"]
+    return {
+        "temporal.weight": oracle["w/conv_time_spat.conv_time.weight"],
+        "temporal.bias": oracle["w/conv_time_spat.conv_time.bias"],
+        "spatial.weight": oracle["w/conv_time_spat.conv_spat.weight"],
+        "fc.weight": classifier.reshape(len(classifier), -1),
+        "fc.bias": oracle["w/final_layer.conv_classifier.bias"],
+        **norm(oracle, "bnorm", "norm"),
+    }
+
+
+def shallow(oracle, config):
+    return load(ShallowFBCSPNet(config["n_chans"], config["n_times"], config["n_outputs"]), time_and_space(oracle))
+
+
+def deep4(oracle, config):
+    weights = time_and_space(oracle)
+    for block in (2, 3, 4):
+        weights[f"blocks.{block - 2}.1.weight"] = oracle[f"w/conv_{block}.weight"]
+        weights |= norm(oracle, f"bnorm_{block}", f"blocks.{block - 2}.2")
+    settings = {"n_temporal": config["n_filters_time"], "n_spatial": config["n_filters_spat"]}
+    widths = tuple(config[f"n_filters_{block}"] for block in (2, 3, 4))
+    network = Deep4Net(config["n_chans"], config["n_times"], config["n_outputs"], n_filters=widths, **settings)
+    return load(network, weights)
+
+
+def exported(network, folder, hop=8):
+    """Write the network as a decoder file and return its engine."""
+    signal = build_signal(network.n_channels)
+    contract = build_contract(signal, steps=[Clamp(limit=1e3)], n_times=network.n_times, hop=hop)
+    names = tuple(f"class {i}" for i in range(network.n_outputs))
+    contract = contract.model_copy(update={"outputs": contract.outputs.model_copy(update={"class_names": names})})
+    probe = build_recording(network.n_times + 20 * hop, signal)
+    return Engine(read_model(export(Checkpoint(contract, network, probe), folder / "m.onnx").path))
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [("VARCNN", varcnn), ("EEGNet", eegnet), ("ShallowFBCSPNet", shallow), ("Deep4Net", deep4)],
+)
+def test_published_outputs_are_reproduced_in_torch_and_from_the_file(shared, tmp_path, name, build):
+    oracle = np.load(shared / f"oracles/{name}.npz")
+    network = build(oracle, json.loads(str(oracle["config"])))
+    x = oracle["x"] if "x" in oracle.files else oracle["x_bct"]
+    with torch.no_grad():
+        logits = network(torch.from_numpy(x)).numpy()
+    assert np.abs(logits - oracle["output"]).max() < 1e-5
+    engine = exported(network, tmp_path)
+    expected = torch.softmax(torch.from_numpy(oracle["output"]), 1).numpy()
+    assert np.abs(np.stack([engine.run(window) for window in x]) - expected).max() < 1e-5
+
+
+def trained(name, n_channels=5, n_times=500, n_outputs=3):
+    """A network whose statistics are no longer trivial."""
+    torch.manual_seed(0)
+    network = make_network(name, n_channels, n_times, n_outputs, {})
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(3):
+        optimiser.zero_grad()
+        network(torch.randn(16, n_channels, n_times)).square().mean().backward()
+        optimiser.step()
+        network.constrain()
+    return network.eval()
+
+
+@every_network
+def test_the_file_gives_what_torch_gives(tmp_path, name):
+    network = trained(name)
+    engine = exported(network, tmp_path)
+    x = torch.randn(5, 5, 500)
+    with torch.no_grad():
+        expected = torch.softmax(network(x), 1).numpy()
+    assert np.abs(np.stack([engine.run(window) for window in x.numpy()]) - expected).max() < 1e-5
+
+
+@every_network
+def test_one_windows_output_does_not_depend_on_the_others_of_its_batch(name):
+    network, x = trained(name), torch.randn(4, 5, 500)
+    with torch.no_grad():
+        together, alone = network(x), torch.cat([network(window[None]) for window in x])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+@every_network
+def test_a_network_is_rebuilt_from_its_weights(name):
+    network, again = trained(name), make_network(name, 5, 500, 3, {}).eval()
+    again.load_state_dict(network.state_dict())
+    x = torch.randn(2, 5, 500)
+    with torch.no_grad():
+        assert torch.equal(network(x), again(x))
+
+
+@every_network
+def test_every_parameter_learns(name):
+    torch.manual_seed(0)
+    network = make_network(name, 5, 500, 3, {}).train()
+    network(torch.randn(8, 5, 500)).square().sum().backward()
+    assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_parameters_are_as_many_as_published():
+    counts = {name: sum(p.numel() for p in NETWORKS[name](22, 1000, 4).parameters()) for name in ("lfcnn", "varcnn")}
+    assert counts == {"lfcnn": 64_996, "varcnn": 71_940}
+
+
+def test_max_norms_hold_after_a_step_however_large():
+    network = EEGNet(5, 500, 3)
+    with torch.no_grad():
+        network.spatial.weight.mul_(100)
+        network.fc.weight.mul_(100)
+    network.constrain()
+    assert network.spatial.weight.flatten(1).norm(dim=1).max() <= 1 + 1e-5
+    assert network.fc.weight.norm(dim=1).max() <= 0.25 + 1e-5
+
+
+@pytest.mark.parametrize("name", ["eegnet", "shallow", "deep4"])
+def test_a_window_that_is_too_short_is_told(name):
+    from rtdecode.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="a window of 20 samples is too short"):
+        make_network(name, 5, 20, 3, {})

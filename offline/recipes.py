@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError
-from rtdecode.preprocessing import Chain, Clamp, Decimate, Filter, Linear, Pick, Scale, Standardize, Step
+from rtdecode.preprocessing import Chain, Clamp, Decimate, Filter, FilterBank, Linear, Pick, Scale, Standardize, Step
 from rtdecode.preprocessing.base import Samples
 
 # Gives samples of the training trials, preprocessed by the steps so far.
@@ -99,6 +99,21 @@ class NotchRecipe(_Recipe):
         return Filter.notches(signal.sfreq, self.freqs_hz, self.quality)
 
 
+class FilterBankRecipe(_Recipe):
+    """Several band-passes side by side: Butterworth, or the Chebyshev bank of FBLightConvNet's authors."""
+
+    step: Literal["filter-bank"]
+    bands_hz: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)]
+    design: Literal["chebyshev", "butterworth"] = "chebyshev"
+    order: Annotated[int, Field(ge=1, le=12)] = 4
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        if self.design == "butterworth":
+            return FilterBank.butterworth(signal.sfreq, self.bands_hz, self.order)
+        return FilterBank.chebyshev(signal.sfreq, self.bands_hz)
+
+
 class DecimateRecipe(_Recipe):
     """Lower the rate by a whole factor."""
 
@@ -159,6 +174,7 @@ Recipe = Annotated[
     | BipolarRecipe
     | FilterRecipe
     | NotchRecipe
+    | FilterBankRecipe
     | DecimateRecipe
     | StandardizeRecipe
     | WhitenRecipe

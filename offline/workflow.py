@@ -168,7 +168,7 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
     for name in [*columns, *(["csp-lda"] if has_baseline else [])]:
         out.add_column(name, justify="right", no_wrap=True)
     if has_baseline:
-        out.add_column("difference", justify="right")
+        out.add_column("difference", justify="right", min_width=10)
     for group, c in run.comparisons.items():
         row = [
             group,

@@ -8,12 +8,15 @@ import torch
 
 from offline.checkpoint import Checkpoint
 from offline.export import export
-from offline.models import NETWORKS, VARCNN, Deep4Net, EEGNet, ShallowFBCSPNet, make_network
+from offline.models import NETWORKS, VARCNN, Deep4Net, EEGNet, FBLightConvNet, ShallowFBCSPNet, make_network
 from rtdecode.engine import Engine, read_model
 from rtdecode.preprocessing import Clamp
 from tests.builders import build_contract, build_recording, build_signal
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+SETTINGS = {"fblightconvnet": {"segment": 100}}
 
 
 def load(network, weights):
@@ -88,6 +91,22 @@ def deep4(oracle, config):
     return load(network, weights)
 
 
+def fblightconvnet(oracle, config):
+    n_bands = oracle["act_filterbank"].shape[1]
+    spatial = oracle["w/spatial_conv.0.weight"]
+    weights = {
+        "spatial.weight": spatial.reshape(len(spatial), -1, 1),
+        "spatial.bias": oracle["w/spatial_conv.0.bias"],
+        "attention": oracle["w/attn_conv.weight"][:, 0],
+        "fc.weight": oracle["w/final_layer.weight"],
+        "fc.bias": oracle["w/final_layer.bias"],
+        **norm(oracle, "spatial_conv.1", "norm"),
+    }
+    settings = {"n_filters": config["n_filters_spat"], "segment": config["win_len"], "heads": config["heads"]}
+    network = FBLightConvNet(n_bands * config["n_chans"], config["n_times"], config["n_outputs"], **settings)
+    return load(network, weights)
+
+
 def exported(network, folder, hop=8):
     """Write the network as a decoder file and return its engine."""
     signal = build_signal(network.n_channels)
@@ -100,12 +119,21 @@ def exported(network, folder, hop=8):
 
 @pytest.mark.parametrize(
     ("name", "build"),
-    [("VARCNN", varcnn), ("EEGNet", eegnet), ("ShallowFBCSPNet", shallow), ("Deep4Net", deep4)],
+    [
+        ("VARCNN", varcnn),
+        ("EEGNet", eegnet),
+        ("ShallowFBCSPNet", shallow),
+        ("Deep4Net", deep4),
+        ("FBLightConvNet", fblightconvnet),
+        ("FBLightConvNet_iir_causal", fblightconvnet),
+    ],
 )
 def test_published_outputs_are_reproduced_in_torch_and_from_the_file(shared, tmp_path, name, build):
     oracle = np.load(shared / f"oracles/{name}.npz")
     network = build(oracle, json.loads(str(oracle["config"])))
     x = oracle["x"] if "x" in oracle.files else oracle["x_bct"]
+    if "act_filterbank" in oracle.files:
+        x = oracle["act_filterbank"].reshape(len(x), -1, x.shape[2])
     with torch.no_grad():
         logits = network(torch.from_numpy(x)).numpy()
     assert np.abs(logits - oracle["output"]).max() < 1e-5
@@ -117,7 +145,7 @@ def test_published_outputs_are_reproduced_in_torch_and_from_the_file(shared, tmp
 def trained(name, n_channels=5, n_times=500, n_outputs=3):
     """A network whose statistics are no longer trivial."""
     torch.manual_seed(0)
-    network = make_network(name, n_channels, n_times, n_outputs, {})
+    network = make_network(name, n_channels, n_times, n_outputs, SETTINGS.get(name, {}))
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(3):
         optimiser.zero_grad()
@@ -147,7 +175,7 @@ def test_one_windows_output_does_not_depend_on_the_others_of_its_batch(name):
 
 @every_network
 def test_a_network_is_rebuilt_from_its_weights(name):
-    network, again = trained(name), make_network(name, 5, 500, 3, {}).eval()
+    network, again = trained(name), make_network(name, 5, 500, 3, SETTINGS.get(name, {})).eval()
     again.load_state_dict(network.state_dict())
     x = torch.randn(2, 5, 500)
     with torch.no_grad():
@@ -157,7 +185,7 @@ def test_a_network_is_rebuilt_from_its_weights(name):
 @every_network
 def test_every_parameter_learns(name):
     torch.manual_seed(0)
-    network = make_network(name, 5, 500, 3, {}).train()
+    network = make_network(name, 5, 500, 3, SETTINGS.get(name, {})).train()
     network(torch.randn(8, 5, 500)).square().sum().backward()
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
@@ -165,6 +193,15 @@ def test_every_parameter_learns(name):
 def test_parameters_are_as_many_as_published():
     counts = {name: sum(p.numel() for p in NETWORKS[name](22, 1000, 4).parameters()) for name in ("lfcnn", "varcnn")}
     assert counts == {"lfcnn": 64_996, "varcnn": 71_940}
+
+
+def test_fblightconvnet_is_as_large_as_published():
+    assert sum(p.numel() for p in FBLightConvNet(9 * 22, 1000, 4).parameters()) == 6_596
+
+
+def test_segments_that_would_drop_the_newest_samples_are_refused():
+    with pytest.raises(ValueError, match="must divide the window"):
+        FBLightConvNet(8, 1000, 2, segment=300)
 
 
 def test_max_norms_hold_after_a_step_however_large():

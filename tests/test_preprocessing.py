@@ -10,6 +10,7 @@ from rtdecode.preprocessing import (
     Clamp,
     Decimate,
     Filter,
+    FilterBank,
     Linear,
     Pick,
     Scale,
@@ -37,6 +38,8 @@ STEPS = {
     "highpass": Filter.butterworth(SFREQ, 1.0, None, order=2),
     "lowpass": Filter.butterworth(SFREQ, None, 20.0),
     "notch": Filter.notches(SFREQ, (16.0, 50.0)),
+    "filter-bank": FilterBank.butterworth(SFREQ, ((4.0, 8.0), (8.0, 12.0), (20.0, 30.0))),
+    "chebyshev-bank": FilterBank.chebyshev(SFREQ, ((4.0, 8.0), (8.0, 12.0))),
     "decimate": Decimate.design(3),
     "standardize": Standardize.fit(RANDOM.standard_normal((100, 5)) + 2),
     "clamp": Clamp(limit=1.5),
@@ -134,6 +137,20 @@ def test_notch_removes_its_frequency_and_little_else():
         tone = np.sin(2 * np.pi * frequency * t)[:, None]
         gain = run(STEPS["notch"], tone)[2000:].std() / tone.std()
         assert low <= gain <= high
+
+
+def test_a_filter_bank_is_its_filters_side_by_side_band_major():
+    samples, bands = noise(200), STEPS["filter-bank"].bands_hz
+    side_by_side = [run(Filter.butterworth(SFREQ, low, high), samples) for low, high in bands]
+    assert run(STEPS["filter-bank"], samples).tobytes() == np.concatenate(side_by_side, axis=1).tobytes()
+    assert STEPS["filter-bank"].output(SIGNAL).ch_names[5] == "E0 8-12 Hz"
+
+
+def test_the_chebyshev_bank_keeps_to_its_specification():
+    step = FilterBank.chebyshev(250.0, ((8.0, 12.0),))
+    gain = np.abs(scipy_signal.sosfreqz(step.sos[0], worN=[6.0, 8.0, 10.0, 12.0, 14.0, 40.0], fs=250.0)[1])
+    decibels = 20 * np.log10(gain)
+    assert (decibels[[0, 4, 5]] <= -30 + 1e-6).all() and (decibels[[1, 2, 3]] >= -3 - 1e-6).all()
 
 
 def test_decimation_removes_what_would_alias():

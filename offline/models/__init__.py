@@ -7,6 +7,7 @@ from typing import Any
 from offline.models.base import Network
 from offline.models.deep4 import Deep4Net
 from offline.models.eegnet import EEGNet
+from offline.models.fblightconvnet import FBLightConvNet
 from offline.models.lfcnn import LFCNN
 from offline.models.shallow import ShallowFBCSPNet
 from offline.models.varcnn import VARCNN
@@ -18,6 +19,7 @@ NETWORKS: dict[str, type[Network]] = {
     "eegnet": EEGNet,
     "shallow": ShallowFBCSPNet,
     "deep4": Deep4Net,
+    "fblightconvnet": FBLightConvNet,
 }
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "VARCNN",
     "Deep4Net",
     "EEGNet",
+    "FBLightConvNet",
     "Network",
     "ShallowFBCSPNet",
     "make_network",

@@ -2,7 +2,7 @@
 
 from rtdecode.preprocessing.base import Step
 from rtdecode.preprocessing.chain import Chain, read_steps
-from rtdecode.preprocessing.filters import Decimate, Filter
+from rtdecode.preprocessing.filters import Decimate, Filter, FilterBank
 from rtdecode.preprocessing.scaling import Clamp, Scale, Standardize
 from rtdecode.preprocessing.spatial import Linear, Pick
 
@@ -11,6 +11,7 @@ __all__ = [
     "Clamp",
     "Decimate",
     "Filter",
+    "FilterBank",
     "Linear",
     "Pick",
     "Scale",

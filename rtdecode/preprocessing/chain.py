@@ -8,11 +8,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from rtdecode.contract import Signal
 from rtdecode.errors import ModelError
 from rtdecode.preprocessing.base import Samples, Step
-from rtdecode.preprocessing.filters import Decimate, Filter
+from rtdecode.preprocessing.filters import Decimate, Filter, FilterBank
 from rtdecode.preprocessing.scaling import Clamp, Scale, Standardize
 from rtdecode.preprocessing.spatial import Linear, Pick
 
-_AnyStep = Annotated[Pick | Linear | Scale | Filter | Decimate | Standardize | Clamp, Field(discriminator="step")]
+_AnyStep = Annotated[
+    Pick | Linear | Scale | Filter | FilterBank | Decimate | Standardize | Clamp, Field(discriminator="step")
+]
 _STEP: TypeAdapter[Step] = TypeAdapter(_AnyStep)
 
 

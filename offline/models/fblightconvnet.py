@@ -1,0 +1,82 @@
+"""FBLightConvNet: band-wise spatial filters, log variance, and attention over time segments.
+
+Ma, Chen, Yang, Zhang, He, Zhang (2023), IEEE TNSRE 31, 3441-3451, doi 10.1109/TNSRE.2023.3299355. The filter bank
+is a preprocessing step of the decoder (`filter-bank`): it is causal and keeps its state, so the graph starts at the
+bands.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from offline.models.base import Network, one_of
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": torch.relu, "identity": lambda x: x}
+
+
+class FBLightConvNet(Network):
+    """Convolution over bands and channels, log variance of segments, light convolution over them, dense layer.
+
+    Parameters
+    ----------
+    n_channels, n_times, n_outputs : int
+        Shape of a window, number of classes; `n_channels` counts every channel of every band.
+    n_filters : int
+        Spatial filters over bands and channels jointly.
+    segment : int
+        Samples of a segment; they must divide the window, or its newest samples would be dropped.
+    heads : int
+        Attention heads; filter f uses head f mod heads.
+    weight_softmax : bool
+        Whether a head's weights over the segments are a softmax.
+    bias : bool
+        Whether the attention adds a bias.
+    activation : str
+        After the batch norm: `elu`, `relu` or `identity`.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_times: int,
+        n_outputs: int,
+        n_filters: int = 32,
+        segment: int = 250,
+        heads: int = 8,
+        weight_softmax: bool = True,
+        bias: bool = False,
+        activation: str = "elu",
+    ) -> None:
+        super().__init__(n_channels, n_times, n_outputs)
+        one_of("activation", activation, _ACTIVATIONS)
+        if n_times % segment or n_times // segment < 2:
+            raise ValueError(f"segments of {segment} samples must divide the window of {n_times} at least twice")
+        if n_filters % heads:
+            raise ValueError(f"{n_filters} filters cannot be shared by {heads} heads")
+        self.spatial = nn.Conv1d(n_channels, n_filters, 1)
+        self.norm = nn.BatchNorm1d(n_filters)
+        self.attention = nn.Parameter(torch.empty(heads, n_times // segment))
+        self.attention_bias = nn.Parameter(torch.zeros(n_filters)) if bias else None
+        self.fc = nn.Linear(n_filters, n_outputs)
+        self._segment, self._repeats, self._softmax = segment, n_filters // heads, weight_softmax
+        self._activation = _ACTIVATIONS[activation]
+        for weight in (self.spatial.weight, self.attention, self.fc.weight):
+            nn.init.xavier_uniform_(weight)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return features (batch, n_filters) of windows (batch, n_channels, n_times)."""
+        x = self._activation(self.norm(self.spatial(x)))  # (B, F, T)
+        x = x.reshape(x.shape[0], x.shape[1], -1, self._segment)  # (B, F, segments, samples)
+        centred = x - x.mean(dim=3, keepdim=True)
+        variance = centred.square().sum(dim=3) / (self._segment - 1)
+        power = torch.log(torch.clamp(variance, 1e-6, 1e6))  # (B, F, segments)
+        weights = torch.softmax(self.attention, dim=1) if self._softmax else self.attention
+        attended = (power * weights.repeat(self._repeats, 1)).sum(dim=2)  # (B, F)
+        return attended if self.attention_bias is None else attended + self.attention_bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
+        logits: Tensor = self.fc(self.features(x))
+        return logits

@@ -8,7 +8,16 @@ import torch
 
 from offline.checkpoint import Checkpoint
 from offline.export import export
-from offline.models import NETWORKS, VARCNN, Deep4Net, EEGNet, FBLightConvNet, ShallowFBCSPNet, make_network
+from offline.models import (
+    NETWORKS,
+    VARCNN,
+    BrainModule,
+    Deep4Net,
+    EEGNet,
+    FBLightConvNet,
+    ShallowFBCSPNet,
+    make_network,
+)
 from rtdecode.engine import Engine, read_model
 from rtdecode.preprocessing import Clamp
 from tests.builders import build_contract, build_recording, build_signal
@@ -16,7 +25,7 @@ from tests.builders import build_contract, build_recording, build_signal
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
-SETTINGS = {"fblightconvnet": {"segment": 100}}
+SETTINGS = {"fblightconvnet": {"segment": 100}, "brainmodule": {"hidden": 16, "depth": 4}}
 
 
 def load(network, weights):
@@ -107,6 +116,50 @@ def fblightconvnet(oracle, config):
     return load(network, weights)
 
 
+def brainmodule(oracle, config):
+    given = {"hidden_dim": "hidden", "n_virtual_channels": "n_virtual"}
+    passed = ("hidden_dim", "depth", "dilation_period", "n_subjects", "subject_dim", "subject_layers",
+              "embedding_scale", "n_virtual_channels")  # fmt: skip
+    settings = {given.get(key, key): config[key] for key in passed if key in config}
+    if "channel_positions" in oracle.files:
+        settings["positions"] = oracle["channel_positions"]
+    network = BrainModule(config["n_chans"], config["n_times"], config["n_outputs"], **settings)
+    renamed = {
+        "input_projection": "projection", "encoder.sequence": "encoder.blocks", "final_layer.2": "fc",
+        "subject_layers_module.weights": "subject_layer", "subject_embedding.embedding": "embedding",
+        "merger.heads": "attention.heads",
+    }  # fmt: skip
+    weights = {}
+    for key in oracle.files:
+        name = key.removeprefix("w/")
+        if name == key or name.endswith(("num_batches_tracked", "embedding.pos")):
+            continue
+        for theirs, ours in renamed.items():
+            name = name.replace(theirs, ours)
+        if name.startswith("encoder.glus."):
+            name = name.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+        weights[name] = oracle[key]
+    for buffer in ("attention.positions", "attention.embedding"):
+        if buffer in network.state_dict():
+            weights[buffer] = network.state_dict()[buffer].numpy()
+    return load(network, weights)
+
+
+@pytest.mark.parametrize("name", ["BrainModule", "BrainModule_subject", "BrainModule_merger"])
+def test_brainmodule_is_reproduced_and_folds_its_subject_away(shared, tmp_path, name):
+    oracle = np.load(shared / f"oracles/{name}.npz")
+    network = brainmodule(oracle, json.loads(str(oracle["config"])))
+    x, expected = torch.from_numpy(oracle["x"]), oracle["output"]
+    subjects = torch.from_numpy(oracle["subject_index"]).long() if "subject_index" in oracle.files else None
+    with torch.no_grad():
+        assert np.abs(network(x, subjects).numpy() - expected).max() < 1e-5
+    for i, window in enumerate(oracle["x"]):
+        plain = network.for_subject(0 if subjects is None else int(subjects[i]))
+        engine = exported(plain, tmp_path)
+        proba = torch.softmax(torch.from_numpy(expected[i]), 0).numpy()
+        assert np.abs(engine.run(window) - proba).max() < 1e-5
+
+
 def exported(network, folder, hop=8):
     """Write the network as a decoder file and return its engine."""
     signal = build_signal(network.n_channels)
@@ -193,6 +246,46 @@ def test_every_parameter_learns(name):
 def test_parameters_are_as_many_as_published():
     counts = {name: sum(p.numel() for p in NETWORKS[name](22, 1000, 4).parameters()) for name in ("lfcnn", "varcnn")}
     assert counts == {"lfcnn": 64_996, "varcnn": 71_940}
+
+
+def test_brainmodule_is_as_large_as_published():
+    assert sum(p.numel() for p in BrainModule(22, 1000, 4).parameters()) == 6_165_444
+
+
+def test_brainmodules_receptive_field_is_67_samples_to_either_side():
+    torch.manual_seed(0)
+    network = BrainModule(2, 301, 2, hidden=4).eval()
+    x = torch.randn(1, 2, 301, requires_grad=True)
+    network.encoder(network.projection(x))[0, :, 150].sum().backward()
+    (seen,) = x.grad[0].abs().sum(dim=0).nonzero(as_tuple=True)
+    assert (seen.min().item(), seen.max().item()) == (150 - 67, 150 + 67)
+
+
+def test_channels_that_are_dropped_are_made_up_for_by_the_others():
+    network = BrainModule(8, 50, 2, hidden=4, depth=1, channel_dropout=0.5).train()
+    seen = []
+    network.projection.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    network(torch.ones(64, 8, 50))
+    sums = seen[0].sum(dim=1)
+    assert torch.allclose(sums[sums > 0], torch.tensor(8.0))
+    assert (seen[0] == 0).any()
+
+
+def test_a_network_for_several_people_asks_whose_data_it_sees():
+    with pytest.raises(ValueError, match="whose data"):
+        BrainModule(4, 50, 2, hidden=4, depth=1, n_subjects=3, subject_dim=2)(torch.zeros(1, 4, 50))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"growth": 1.3}, {"kernel": 4}, {"dilation_growth": 1.5}, {"batch_norm": False}, {"skip": False}, {"glu": 0}],
+    ids=str,
+)
+def test_brainmodules_variants_keep_the_length_and_export(tmp_path, settings):
+    torch.manual_seed(0)
+    network = BrainModule(4, 60, 2, hidden=8, depth=4, **settings).eval()
+    assert network.encoder(torch.zeros(1, 8, 60)).shape[2] == 60
+    exported(network, tmp_path)
 
 
 def test_fblightconvnet_is_as_large_as_published():

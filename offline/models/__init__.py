@@ -5,6 +5,7 @@ import inspect
 from typing import Any
 
 from offline.models.base import Network
+from offline.models.brainmodule import BrainModule
 from offline.models.deep4 import Deep4Net
 from offline.models.eegnet import EEGNet
 from offline.models.fblightconvnet import FBLightConvNet
@@ -20,12 +21,14 @@ NETWORKS: dict[str, type[Network]] = {
     "shallow": ShallowFBCSPNet,
     "deep4": Deep4Net,
     "fblightconvnet": FBLightConvNet,
+    "brainmodule": BrainModule,
 }
 
 __all__ = [
     "LFCNN",
     "NETWORKS",
     "VARCNN",
+    "BrainModule",
     "Deep4Net",
     "EEGNet",
     "FBLightConvNet",

@@ -1,10 +1,11 @@
 """A fitted decoder between training and export: weights, contract, and some real data to prove it on."""
 
+import contextlib
 import pickle
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from offline.dataset import Dataset
-from offline.models import Network, make_network
+from offline.models import Inputs, Network, make_network
 from offline.training import Fitted
 from rtdecode.contract import (
     Amplitude,
@@ -27,11 +28,13 @@ from rtdecode.contract import (
     write_metadata,
 )
 from rtdecode.errors import ModelError
-from rtdecode.preprocessing import Chain
+from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.recording import Recording
 
-_PACKAGES = ("rtdecode", "torch", "onnx", "onnxscript", "onnxruntime", "skorch", "scikit-learn", "mne",
-             "numpy", "scipy")  # fmt: skip
+_PACKAGES = (
+    "rtdecode", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "skorch", "scikit-learn", "mne",
+    "numpy", "scipy",
+)  # fmt: skip
 _PROBE_HOPS = 40
 
 
@@ -60,7 +63,6 @@ class Checkpoint:
             {
                 "network": model["network"],
                 "settings": model["settings"],
-                "shape": [self.network.n_channels, self.network.n_times, self.network.n_outputs],
                 "weights": self.network.state_dict(),
                 "metadata": write_metadata(self.contract),
                 "probe_signal": self.probe.signal.model_dump_json(),
@@ -74,15 +76,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; ModelError if it is none."""
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        n_channels, n_times, n_outputs = content["shape"]
-        network = make_network(content["network"], n_channels, n_times, n_outputs, content["settings"])
+        contract = read_metadata(content["metadata"], str(path))
+        output = Chain(read_steps(contract.preprocessing), contract.signal).output
+        inputs = Inputs(
+            output.n_channels,
+            contract.window.n_times,
+            len(contract.outputs.class_names),
+            output.sfreq,
+            output.ch_names,
+        )
+        network = make_network(content["network"], inputs, content["settings"])
         network.load_state_dict(content["weights"])
         samples: Tensor = content["probe_samples"]
         signal = Signal.model_validate_json(content["probe_signal"])
-        contract = read_metadata(content["metadata"], str(path))
     except FileNotFoundError:
         raise ModelError(f"Checkpoint {path} does not exist (now in {Path.cwd()}).") from None
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, pickle.UnpicklingError):
+    except (RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError, pickle.UnpicklingError):
         raise ModelError(f"{path} is not a checkpoint of `rtdecode train`, or is damaged.") from None
     probe = Recording(signal, samples.numpy(), np.arange(len(samples)) / signal.sfreq, path=str(path))
     return Checkpoint(contract, network.eval(), probe)
@@ -105,15 +114,24 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             network=configuration.model.network,
             data_fingerprint="+".join(r.fingerprint()[:16] for r in recordings),
-            recordings=tuple(r.name for r in recordings),
+            recordings=tuple(dataset.sources[i].name for i in sorted({dataset.source_of[i] for i in trained_on})),
             configuration=configuration.model_dump(mode="json"),
-            packages={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            packages={**_versions(), "python": platform.python_version()},
             scores=tuple(scores),
         ),
     )
     needed = chain.settling + (fitted.n_times + _PROBE_HOPS * fitted.hop) * chain.factor
     longest = max(recordings, key=lambda r: len(r.samples))
     return Checkpoint(contract, fitted.network, longest.crop(0, needed))
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what a decoder rests on, as far as it is installed."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _amplitude(signal: Signal, recordings: list[Recording]) -> Amplitude:

@@ -1,10 +1,11 @@
 """The training configuration: one YAML file says all that a training run depends on."""
 
+import re
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from offline.recipes import Recipe
 from rtdecode.configuration import read_yaml, validate
@@ -14,6 +15,14 @@ from rtdecode.errors import ConfigurationError
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _relative_pattern(pattern: str) -> str:
+    if PurePosixPath(pattern).is_absolute() or PureWindowsPath(pattern).is_absolute():
+        raise ValueError("the pattern is relative to the data folder")
+    if re.search(r"[{}]", re.sub(r"{[A-Za-z_]\w*}", "", pattern)):
+        raise ValueError("braces hold a name each, as in {subject}")
+    return pattern
 
 
 class Recordings(_Part):
@@ -29,7 +38,7 @@ class Recordings(_Part):
         Captured part of which each value gets a decoder of its own; None: one decoder for all.
     """
 
-    pattern: Annotated[str, Field(min_length=1)]
+    pattern: Annotated[str, Field(min_length=1), AfterValidator(_relative_pattern)]
     select: dict[str, tuple[str, ...]] = {}
     decoder_per: str | None = None
 

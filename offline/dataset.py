@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from offline.configuration import Channels, TrainingConfiguration
 from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.guard import Guard
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Recording, read_recording
@@ -20,9 +22,20 @@ from rtdecode.replay import spans
 
 @dataclass(frozen=True)
 class Source:
-    """A file that the configuration's pattern matches, and what its name says."""
+    """A file that the configuration's pattern matches, and what its name says.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+    name : str
+        Its path below the data folder without what all have in common; different for every file.
+    parts : dict of str to str
+        What the pattern's braces captured.
+    """
 
     path: Path
+    name: str
     parts: dict[str, str]
 
     def has(self, wanted: dict[str, tuple[str, ...]]) -> bool:
@@ -61,8 +74,12 @@ class Dataset:
     ----------
     signal : Signal
         What the decoder will need.
-    sources, recordings : list
-        Files, and what they hold.
+    sources : list of Source
+        The files.
+    recordings : list of Recording
+        What they hold, cut where samples are missing: live, the decoder starts anew there too.
+    source_of : list of int
+        Which source each recording is from.
     trials : list of Trial
         In order of recording and time.
     """
@@ -71,7 +88,13 @@ class Dataset:
     signal: Signal
     sources: list[Source]
     recordings: list[Recording]
+    source_of: list[int]
     trials: list[Trial]
+
+    @property
+    def trial_length(self) -> int:
+        """Input samples of a trial; all are equally long."""
+        return self.trials[0].stop - self.trials[0].start
 
     def preprocess(self, steps: Sequence[Step], recording: int) -> Samples:
         """Run a recording through the steps, from its first sample: (n_samples', n_channels')."""
@@ -170,41 +193,76 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
         if match is None:
             continue
         n_matching += 1
-        source = Source(path, match.groupdict())
+        source = Source(path, _name(path, data, wanted.pattern), match.groupdict())
         if source.has(wanted.select):
             group = source.parts[wanted.decoder_per] if wanted.decoder_per else "all"
             groups.setdefault(group, []).append(source)
+    names = [s.name for sources in groups.values() for s in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"Two recordings are told apart by their ending only: {', '.join(twice)}.")
     if not groups:
         found = f"{n_matching} files match the pattern, none the selection" if n_matching else "no file matches"
         raise ConfigurationError(f"No recordings in {data}: {found} ({wanted.pattern!r}).")
     return groups
 
 
+def _name(path: Path, data: Path, pattern: str) -> str:
+    """Name a file by its path from the first folder on that differs between files, without its ending."""
+    parts = path.relative_to(data).parts
+    fixed = next(i for i, part in enumerate(Path(pattern).parts) if "{" in part or i == len(parts) - 1)
+    return re.sub(r"(_raw)?(\.fif)?(\.gz|\.[A-Za-z]\w*)?$", "", "-".join(parts[fixed:]))
+
+
 def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) -> Dataset:
     """Read the recordings of one decoder and find their trials."""
-    recordings = [read_recording(source.path) for source in sources]
-    signal = _choose_channels(recordings[0], configuration.channels)
-    trials = []
-    for number, recording in enumerate(recordings):
+    whole = [read_recording(source.path) for source in sources]
+    signal = _choose_channels(whole[0], configuration.channels)
+    recordings: list[Recording] = []
+    source_of: list[int] = []
+    trials: list[Trial] = []
+    for number, recording in enumerate(whole):
         signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
         bad = np.flatnonzero(~np.isfinite(recording.samples).all(axis=1))
         if len(bad):
             raise RecordingError(
                 f"Recording {recording.path} holds values that are not finite, first at sample {bad[0]}."
             )
-        for n, (_, truth, start, stop) in enumerate(
-            spans(recording, configuration.trials, configuration.class_names)
-        ):
-            trials.append(Trial(f"{recording.name}#{n}", number, truth, start, stop))
-    dataset = Dataset(configuration, signal, sources, recordings, trials)
+        first = len(trials)
+        for part in _unbroken(recording):
+            for _, truth, start, stop in spans(part, configuration.trials, configuration.class_names):
+                trial_id = f"{sources[number].name}#{len(trials) - first}"
+                trials.append(Trial(trial_id, len(recordings), truth, start, stop))
+            recordings.append(part)
+            source_of.append(number)
+    _refuse_overlaps(trials, configuration)
+    dataset = Dataset(configuration, signal, sources, recordings, source_of, trials)
     missing = [name for i, name in enumerate(configuration.class_names) if all(t.truth != i for t in trials)]
     if missing:
-        there = sorted({e.label for r in recordings for e in r.events})
+        there = sorted({e.label for r in whole for e in r.events})
         raise RecordingError(
-            f"No trial of class {', '.join(missing)} in {recordings[0].path} and {len(recordings) - 1} more; "
+            f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
             f"event labels there: {', '.join(there[:12]) or 'none'}."
         )
     return dataset
+
+
+def _unbroken(recording: Recording) -> list[Recording]:
+    """Cut a recording where samples are missing, as the guard of the live decoder would."""
+    segments = Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps)
+    return [recording.crop(s.start, s.stop) for s in segments if s.sound]
+
+
+def _refuse_overlaps(trials: list[Trial], configuration: TrainingConfiguration) -> None:
+    """Refuse trials that share samples: one could stand on either side of a split, or carry two labels."""
+    by_start = sorted(trials, key=lambda t: (t.recording, t.start))
+    n = sum(a.recording == b.recording and b.start < a.stop for a, b in pairwise(by_start))
+    if n:
+        span = f"{configuration.trials.tmin_s:g} to {configuration.trials.tmax_s:g} s"
+        raise ConfigurationError(
+            f"{n} of {len(trials)} trials share samples with the next one when they last from {span} after their "
+            "event, so no split could keep them apart. Shorten trials.tmin_s to trials.tmax_s."
+        )
 
 
 def _choose_channels(recording: Recording, channels: Channels) -> Signal:

@@ -19,7 +19,7 @@ from offline.simulation import simulate
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.engine import ModelFile
-from rtdecode.errors import DeadlineError, RtdecodeError
+from rtdecode.errors import ConfigurationError, DeadlineError, RtdecodeError
 from rtdecode.loopback import loopback_configuration
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording, score
@@ -34,7 +34,10 @@ def demo(output: Path | None, seed: int) -> None:
     console = Console()
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"Cannot write {folder}: {error.strerror}.") from None
         model, held_out = _train(console, folder, seed)
         received = _decode_live(console, folder, model, held_out)
         _tell(console, model, read_recording(held_out), received)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,12 +84,11 @@ def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> NDArray[
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.pipeline import make_pipeline
 
-    recipes = [r for r in dataset.configuration.preprocessing if not r.fitted]
+    # Up to the first step that learns: what follows (a clamp, say) is made for that step's output.
+    recipes = list(takewhile(lambda recipe: not recipe.fitted, dataset.configuration.preprocessing))
     steps = build_steps(recipes, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
-    output = Chain(steps, dataset.signal).output
-    trials = dataset.configuration.trials
-    # One sample less than the span, which decimation may cost.
-    n_times = n_samples(trials.tmax_s - trials.tmin_s, output.sfreq) - (output.sfreq < dataset.signal.sfreq)
+    chain = Chain(steps, dataset.signal)
+    output, n_times = chain.output, dataset.trial_length // chain.factor
     cutter = Cutter(dataset, steps)
     fitting, tested = (cutter.cut(chosen, n_times, n_times) for chosen in (train, test))
     pipeline = make_pipeline(CSP(min(6, output.n_channels)), LinearDiscriminantAnalysis())

@@ -1,5 +1,6 @@
 """Which trials train and which are tested on; stored, and shared by all that is compared."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -38,13 +39,18 @@ def make_folds(dataset: Dataset) -> list[Fold]:
     testable = [i for i, s in enumerate(dataset.sources) if s.has(split.test_on)]
     if split.kind == "held-out-runs":
         held_out = {i for i in testable if dataset.sources[i].has(split.held_out)}
-        groups = [("held-out", [t for t in trials if t.recording in held_out])]
+        groups = [("held-out", [t for t in trials if dataset.source_of[t.recording] in held_out])]
     elif split.kind == "leave-one-run-out":
-        groups = [(dataset.recordings[i].name, [t for t in trials if t.recording == i]) for i in testable]
+        groups = [
+            (dataset.sources[i].name, [t for t in trials if dataset.source_of[t.recording] == i]) for i in testable
+        ]
     else:
-        candidates = [t for t in trials if t.recording in testable]
+        candidates = [t for t in trials if dataset.source_of[t.recording] in testable]
         # Not shuffled: each fold takes neighbouring trials of each class, so that few trials have a
         # neighbour in time on the other side.
+        fewest = min(Counter(t.truth for t in candidates).values(), default=0)
+        if fewest < split.n_folds:
+            raise RecordingError(f"{split.n_folds} blocks of trials are asked for, but a class has {fewest} trials.")
         divided = StratifiedKFold(split.n_folds).split(candidates, [t.truth for t in candidates])
         groups = [(f"block-{n}", [candidates[i] for i in test]) for n, (_, test) in enumerate(divided, 1)]
     folds = []

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Cutter, Dataset, Trial, Windows
-from offline.models import Network, make_network
+from offline.models import Inputs, Network, make_network
 from offline.recipes import build_steps
+from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
 
 Progress = Callable[[str], None]
@@ -92,9 +93,15 @@ def fit_network(
     """
     configuration = dataset.configuration
     steps = build_steps(configuration.preprocessing, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
-    output = Chain(steps, dataset.signal).output
-    times = configuration.window
+    chain, times = Chain(steps, dataset.signal), configuration.window
+    output = chain.output
     n_times, stride = n_samples(times.length_s, output.sfreq), n_samples(times.stride_s, output.sfreq)
+    shortest = dataset.trial_length // chain.factor
+    if n_times > shortest:
+        raise ConfigurationError(
+            f"window.length_s is {n_times} samples at {output.sfreq:g} Hz, but a trial may hold {shortest} only. "
+            "Shorten the window, or lengthen trials.tmin_s to trials.tmax_s."
+        )
     cutter = Cutter(dataset, steps)
     fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
     # torch and numpy's global generators, which skorch and torch draw from; one thread, so that sums are
@@ -104,9 +111,7 @@ def fit_network(
     np.random.seed(configuration.training.seed)  # noqa: NPY002
     network = make_network(
         configuration.model.network,
-        output.n_channels,
-        n_times,
-        len(configuration.class_names),
+        Inputs(output.n_channels, n_times, len(configuration.class_names), output.sfreq, output.ch_names),
         configuration.model.settings,
     )
     n_epochs = _fit(network, fitting, watched, configuration, progress)
@@ -144,6 +149,11 @@ def _fit(
         verbose=0,
     )
     classifier.fit(fitting.x, fitting.y)
+    # skorch ends quietly on Ctrl-C, as it does when its own stopping says so: only the latter gives a model.
+    history, stopping = classifier.history, dict(classifier.callbacks_)["stopping"]
+    finished = len(history) == settings.max_epochs and "valid_loss" in history[-1]
+    if not finished and stopping.misses_ < settings.patience:
+        raise KeyboardInterrupt
     network.load_state_dict(classifier.module_.state_dict())
     return len(classifier.history)
 

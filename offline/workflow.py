@@ -20,6 +20,7 @@ from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.training import fit_network
 from rtdecode.contract import Score
+from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
 from rtdecode.scoring import mean_interval
 
@@ -80,21 +81,27 @@ def train(
     """
     groups = find_sources(configuration, data)
     _refuse_unknown(groups, [*only, *final], configuration)
-    groups = {g: s for g, s in groups.items() if not only or g in only}
+    groups = {g: s for g, s in groups.items() if not only or g in only or g in final}
     datasets = {g: load_dataset(configuration, sources) for g, sources in groups.items()}
     work = [Job(g, groups[g], fold) for g, dataset in datasets.items() for fold in make_folds(dataset)]
+    # Not installed, it would be missed only after the first fold.
+    runtime_version()
     folder = folder or Path("runs") / f"{configuration.name}-{datetime.now():%Y%m%d-%H%M%S}"
     if folder.exists():
         raise ConfigurationError(f"{folder} exists already; give another --output. Nothing is overwritten.")
-    for group in groups:
-        (folder / group).mkdir(parents=True)
+    try:
+        for group in groups:
+            (folder / group).mkdir(parents=True)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {folder}: {error.strerror}.") from None
     partition = {g: [j.fold.document() for j in work if j.group == g] for g in groups}
     _write_json(folder / "configuration.json", configuration.model_dump(mode="json"))
     _write_json(folder / "partition.json", partition)
     results: dict[str, list[FoldResult]] = {g: [] for g in groups}
     for job, result in _fit_all(configuration, work, jobs, console):
         results[job.group].append(result)
-        seen = {t.recording for t in datasets[job.group].trials if t.id in job.fold.train}
+        ids = {*job.fold.train, *job.fold.validation}
+        seen = {t.recording for t in datasets[job.group].trials if t.id in ids}
         checkpoint = make_checkpoint(datasets[job.group], result.fitted, seen, [])
         checkpoint.save(folder / job.group / f"{job.fold.name}.pt")
     comparisons = {g: summarise(r) for g, r in results.items()}
@@ -108,7 +115,10 @@ def train(
                 *divide_for_stopping(dataset, dataset.trials),
                 lambda text: status.update(f"fitting {group} on all of its runs: {text}"),  # noqa: B023
             )
-        split = f"{configuration.split.kind}, {len(results[group])} folds, test parts never trained on"
+        split = (
+            f"of decoders trained like this one on part of its data ({configuration.split.kind}, "
+            f"folds: {len(results[group])}), each on trials it never saw"
+        )
         score = [_score(comparisons[group], split)]
         everything = set(range(len(dataset.recordings)))
         finals[group] = folder / group / "final.pt"

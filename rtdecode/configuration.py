@@ -17,8 +17,13 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
+        # Before merges (`<<`) are worked in: a key they bring may be given anew.
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float, bool)):
+                raise ConfigurationError(f"line {key_node.start_mark.line + 1}: a key must be a word")
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise ConfigurationError(f"key {key!r} stands twice (again in line {line})")
@@ -38,7 +43,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.load(text, _UniqueKeys)
     except ConfigurationError as error:
         raise ConfigurationError(f"Configuration {path}: {error}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         where = " ".join(str(error).split())
         raise ConfigurationError(f"Configuration {path} is not valid YAML: {where}.") from None
     if not isinstance(document, dict):

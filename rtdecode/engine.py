@@ -82,8 +82,11 @@ def write_model(proto: "onnx.ModelProto", contract: Contract, path: str | Path) 
     for key, value in write_metadata(contract).items():
         proto.metadata_props.add(key=key, value=value)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(proto.SerializeToString(deterministic=True))
-    partial.replace(path)
+    try:
+        partial.write_bytes(proto.SerializeToString(deterministic=True))
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def check_graph(model: ModelFile, n_channels: int) -> None:
@@ -219,7 +222,10 @@ def _check_weights(proto: "onnx.ModelProto", path: str) -> int:
     for tensor in proto.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise ModelError(f"{path}: weight {tensor.name!r} lies outside of the file; a decoder is one file.")
-        values = onnx.numpy_helper.to_array(tensor)
+        try:
+            values = onnx.numpy_helper.to_array(tensor)
+        except Exception:  # whatever a damaged tensor makes of itself
+            raise ModelError(f"{path}: weight {tensor.name!r} is damaged.") from None
         if np.issubdtype(values.dtype, np.floating):
             n_parameters += values.size
             if not np.isfinite(values).all():

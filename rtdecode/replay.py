@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Contract, Trials
 from rtdecode.decoder import Decoder, Prediction
-from rtdecode.errors import ConfigurationError
+from rtdecode.errors import refuse_output
 from rtdecode.recording import Recording
 from rtdecode.scoring import Accuracy, accuracy
 
@@ -69,10 +69,11 @@ class Replay:
     def write(self, path: str | Path) -> None:
         """Write the predictions as .csv or .npz, by the ending of `path`."""
         path, names = Path(path), self.contract.outputs.class_names
+        refuse_output(path, ".csv", ".npz")
         if path.suffix == ".npz":
             with path.open("wb") as file:
                 np.savez(file, class_names=np.array(names), **prediction_arrays(self.predictions, len(names)))  # type: ignore[arg-type]
-        elif path.suffix == ".csv":
+        else:
             with path.open("w", encoding="utf-8", newline="") as text:
                 rows = csv.writer(text)
                 rows.writerow(["timestamp", "sample", "label", "reason", *(f"proba_{n}" for n in names)])
@@ -80,8 +81,6 @@ class Replay:
                     proba = [""] * len(names) if p.proba is None else [repr(float(v)) for v in p.proba]
                     label = names[p.label] if p.label >= 0 else ""
                     rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", *proba])
-        else:
-            raise ConfigurationError(f"Predictions are written as .csv or .npz, not as {path.name!r}.")
 
 
 def prediction_arrays(predictions: list[Prediction], n_classes: int) -> dict[str, NDArray[np.generic]]:
@@ -149,7 +148,7 @@ def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) ->
     found, sfreq = [], recording.signal.sfreq
     for event in recording.events:
         name = trials.class_of(event.label)
-        if name is None:
+        if name is None or not recording.covers(event.timestamp):
             continue
         at = recording.sample_at(event.timestamp)
         start, stop = at + round(trials.tmin_s * sfreq), at + round(trials.tmax_s * sfreq)

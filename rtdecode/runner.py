@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode import __version__
 from rtdecode.decoder import Decoder, Prediction
-from rtdecode.engine import ModelFile, read_model, runtime_version
+from rtdecode.engine import ModelFile, runtime_version
 from rtdecode.errors import StreamError, StreamLostError
 from rtdecode.lsl import (
     DecoderOutlets,
@@ -27,7 +27,7 @@ from rtdecode.lsl import (
 )
 from rtdecode.lsl.outlets import MarkerFormat
 from rtdecode.realtime import quiet_collector
-from rtdecode.session import SessionWriter
+from rtdecode.session import SessionWriter, refuse_unwritable
 
 _CORRECTION_EVERY_S = 1.0
 
@@ -48,7 +48,7 @@ class RunSettings(BaseModel):
     wait_s : float
         How long to look for the stream at the start.
     duration_s : float or None
-        End after this much time with the stream.
+        End this long after the stream was first opened.
     once : bool
         End when the stream goes away, instead of waiting for it to come back.
     gap_tolerance_ms : float
@@ -130,6 +130,13 @@ class Runner:
         Who is told.
     clock : callable
         Seconds in LSL's clock.
+
+    Attributes
+    ----------
+    summary : Summary
+        What happened so far.
+    saved : list of Path
+        Files written for `settings.save`: one, and a further one for each time the stream came back.
     """
 
     def __init__(
@@ -144,13 +151,16 @@ class Runner:
         self.name = settings.name or f"rtdecode-{Path(model.path).stem}"
         self.summary = Summary()
         self._abstaining: str | None = None
-        self._saver: SessionWriter | None = None
-        self._first: tuple[int, float] | None = None
+        self._advised = False
+        self._deadline = float("inf")
+        self.saved: list[Path] = []
 
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
-        # Proves the file itself before anything is opened.
+        # Proves the file itself, and where to save, before anything is opened.
         Decoder(self.model)
+        if self.settings.save:
+            refuse_unwritable(self.settings.save)
         known = self._refuse_taken_names()
         self._outlets = DecoderOutlets(
             self.name, self.model.contract.outputs.class_names, self.settings.marker_format
@@ -162,7 +172,7 @@ class Runner:
         except KeyboardInterrupt:
             self._state("STOPPING", "interrupted")
         finally:
-            self._end()
+            self._outlets.status("end", self._clock(), **self.summary.figures())
         return self.summary
 
     def _refuse_taken_names(self) -> list[StreamFound]:
@@ -177,59 +187,83 @@ class Runner:
         return known
 
     def _connect_again_and_again(self, known: Sequence[StreamFound]) -> None:
-        wait_s = self.settings.wait_s
+        wait_s, ours = self.settings.wait_s, DecoderOutlets.names(self.name)
         while True:
-            found = find_stream(self.settings.stream, wait_s, DecoderOutlets.names(self.name), known)
             try:
-                inlet, decoder = self._handshake(found)
-                try:
-                    if self._decode(inlet, decoder):
-                        return
-                finally:
-                    inlet.close()
+                self._decode_connection(find_stream(self.settings.stream, wait_s, ours, known))
+                return
             except StreamLostError as lost:
                 self._state("LOST", str(lost))
                 if self.settings.once and self.summary.n_samples:
                     return
+            except StreamError:
+                if not self._is_over():
+                    raise
+                return
             # Lost in the middle of an experiment: it is looked for as long as it takes.
-            wait_s, known = float("inf"), ()
+            wait_s, known = max(self._deadline - self._clock(), 0.0), ()
             self._state("SEARCHING", f"looking for {self.settings.stream} again")
 
-    def _handshake(self, found: StreamFound) -> tuple[SignalInlet, Decoder]:
+    def _is_over(self) -> bool:
+        return self._clock() >= self._deadline
+
+    def _decode_connection(self, found: StreamFound) -> None:
+        """Decode one connection until the time is over; StreamLostError when the source goes away."""
         self._state("HANDSHAKE", f"stream {found}")
         inlet = SignalInlet(found, self.settings.ch_names, self.settings.units)
-        decoder = Decoder(
-            self.model,
-            inlet.signal,
-            self.settings.gap_tolerance_ms / 1e3,
-            f"Stream {found.name!r}",
-            StreamError,
-        )
-        if self.settings.save and self._saver is None:
-            n_classes = len(self.model.contract.outputs.class_names)
-            self._saver = SessionWriter(self.settings.save, inlet.signal, n_classes)
-        return inlet, decoder
+        saver = None
+        try:
+            decoder = Decoder(
+                self.model,
+                inlet.signal,
+                self.settings.gap_tolerance_ms / 1e3,
+                f"Stream {found.name!r}",
+                StreamError,
+            )
+            if self.settings.save:
+                saver = self._open_session(inlet)
+            self._decode(inlet, decoder, saver)
+        finally:
+            inlet.close()
+            if saver:
+                self._close_session(saver)
 
-    def _decode(self, inlet: SignalInlet, decoder: Decoder) -> bool:
-        """Decode until the stream is lost (raises) or the time is over (returns True)."""
+    def _open_session(self, inlet: SignalInlet) -> SessionWriter:
+        """Open a file for this connection: the source may have come back with another layout."""
+        assert self.settings.save is not None
+        path, number = self.settings.save, len(self.saved) + 1
+        path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        self.saved.append(path)
+        return SessionWriter(path, inlet.signal, len(self.model.contract.outputs.class_names))
+
+    def _close_session(self, saver: SessionWriter) -> None:
+        about = {"model": self.model.name, "sha256": self.model.sha256, **self.summary.figures()}
+        if not saver.close(about):
+            self.saved.remove(saver.path)
+        if saver.problem:
+            self._state("NOT SAVED", saver.problem)
+
+    def _decode(self, inlet: SignalInlet, decoder: Decoder, saver: SessionWriter | None) -> None:
         correction, corrected_at = inlet.correction(), self._clock()
         inlet.open()
         self._state("WARMING", f"{decoder.warm_up_s:.1f} s until the first prediction")
-        running, last_timestamp = False, float("nan")
-        end = self._clock() + (self.settings.duration_s or float("inf"))
-        while True:
+        if self.settings.duration_s and self._deadline == float("inf"):
+            self._deadline = self._clock() + self.settings.duration_s
+        running, started, last_timestamp = False, False, float("nan")
+        while not self._is_over():
             try:
                 samples, timestamps = inlet.pull()
-                arrived = self._clock()
-                if self._clock() - corrected_at > _CORRECTION_EVERY_S:
-                    correction, corrected_at = inlet.correction(), self._clock()
             except StreamLostError:
-                self._publish(decoder.reset("stream-lost", last_timestamp), correction, self._clock())
+                lost = decoder.reset("stream-lost", last_timestamp)
+                self._publish(lost, correction, self._clock())
+                if saver:
+                    saver.add(np.empty((0, inlet.signal.n_channels), np.float32), np.empty(0), [lost])
                 raise
+            arrived = self._clock()
             if len(timestamps):
                 last_timestamp = float(timestamps[-1])
-                if self._first is None:
-                    self._first = (0, float(timestamps[0]))
+                if not started:
+                    started = True
                     self._tell_start(inlet, float(timestamps[0]), correction)
                 predictions = decoder.push(samples, timestamps)
                 for prediction in predictions:
@@ -238,10 +272,10 @@ class Runner:
                         running = True
                         self._state("RUNNING", f"decoding every {self._hop_s(decoder):.3g} s")
                 self.summary.n_samples += len(timestamps)
-                if self._saver:
-                    self._saver.add(samples, timestamps, predictions)
-            if self._clock() >= end:
-                return True
+                if saver:
+                    saver.add(samples, timestamps, predictions)
+            if arrived - corrected_at > _CORRECTION_EVERY_S:
+                correction, corrected_at = inlet.correction(), arrived
 
     @staticmethod
     def _hop_s(decoder: Decoder) -> float:
@@ -260,22 +294,25 @@ class Runner:
             self.summary.latencies_s.append(latency)
         else:
             self.summary.abstained[prediction.reason] += 1
-        if prediction.reason != self._abstaining:
-            self._tell_change(prediction, timestamp)
+        self._tell_change(prediction, timestamp)
         self._watcher.prediction(prediction, age, latency)
 
     def _tell_change(self, prediction: Prediction, timestamp: float) -> None:
-        """Tell when abstaining begins, ends, or goes on for another reason; not at every hop."""
-        self._abstaining = reason = prediction.reason
-        if reason is None:
-            self._outlets.status("state", timestamp, state="RUNNING", sample=prediction.sample)
-            return
-        if reason in ("gap", "clock", "non-finite", "stream-lost"):
-            event = "gap" if reason == "gap" else "reset"
-            self._outlets.status(event, timestamp, reason=reason, sample=prediction.sample)
+        """Tell every fault, and when abstaining begins, ends, or goes on for another reason; not every hop."""
+        reason, sample = prediction.reason, prediction.sample
+        changed, self._abstaining = reason != self._abstaining, reason
+        if reason in ("gap", "clock") or (changed and reason in ("non-finite", "stream-lost")):
+            self._outlets.status("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
             if reason != "stream-lost":
-                self._watcher.state("WARMING", f"{reason} at sample {prediction.sample}: starting anew")
-        self._outlets.status("abstain", timestamp, reason=reason, sample=prediction.sample)
+                advice = ""
+                if reason != "non-finite" and not self._advised:
+                    self._advised = True
+                    advice = ". If samples were not lost but this source's stamps jitter, see --gap-tolerance-ms"
+                self._watcher.state("WARMING", f"{reason} at sample {sample}: starting anew{advice}")
+        if changed and reason is None:
+            self._outlets.status("state", timestamp, state="RUNNING", sample=sample)
+        elif changed:
+            self._outlets.status("abstain", timestamp, reason=reason, sample=sample)
 
     def _state(self, state: str, message: str) -> None:
         self._watcher.state(state, message)
@@ -285,11 +322,11 @@ class Runner:
         stream = inlet.stream
         self._outlets.status(
             "start",
-            timestamp + correction,
+            timestamp + correction if np.isfinite(timestamp) else self._clock(),
             model=self.model.name,
             sha256=self.model.sha256,
             first_sample=0,
-            first_timestamp=timestamp,
+            first_timestamp=timestamp if np.isfinite(timestamp) else None,
             correction_s=correction,
             stream={
                 "name": stream.name, "type": stream.type, "source_id": stream.source_id,
@@ -302,16 +339,3 @@ class Runner:
                 "onnxruntime": runtime_version(), **versions(),
             },
         )  # fmt: skip
-
-    def _end(self) -> None:
-        figures = self.summary.figures()
-        self._outlets.status("end", self._clock(), **figures)
-        if self._saver:
-            first = {"first_sample": 0, "first_timestamp": self._first[1]} if self._first else {}
-            about = {"model": self.model.name, "sha256": self.model.sha256, **first, **figures}
-            self._saver.close(about)
-
-
-def run_decoder(path: str | Path, settings: RunSettings, watcher: Watcher) -> Summary:
-    """Run a decoder file live; see `Runner`."""
-    return Runner(read_model(path), settings, watcher).run()

@@ -44,7 +44,7 @@ def test_verify_proves_a_sound_decoder(model_path, recording_path):
 
 def test_verify_refuses_to_prove_nothing(model_path, tmp_path):
     build_recording(20).save(tmp_path / "short.npz")
-    assert "too short" in refused("verify", model_path, tmp_path / "short.npz", code=3)
+    assert "Nothing is proven" in refused("verify", model_path, tmp_path / "short.npz", code=3)
 
 
 def test_verify_finds_a_decoder_that_depends_on_chunking(model_path, recording_path):

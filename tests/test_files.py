@@ -105,7 +105,7 @@ def test_a_graph_without_description_is_refused(tmp_path):
         ({"preprocessing": [{"step": "fft"}]}, "step 1 is wrong"),
         ({"preprocessing": []}, "the graph takes"),
         ({"window": {"n_times": 31, "hop": 4}}, "the graph takes"),
-        ({"outputs": {"class_names": ["a", "b", "c"]}}, "the graph gives"),
+        ({"outputs": {"class_names": ["left", "right", "c"]}}, "the graph gives"),
     ],
 )
 def test_a_description_that_does_not_hold_is_refused(tmp_path, changes, told):

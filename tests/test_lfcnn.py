@@ -8,7 +8,7 @@ import torch
 
 from offline.checkpoint import Checkpoint
 from offline.export import export
-from offline.models import LFCNN, make_network
+from offline.models import LFCNN, Inputs, make_network
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, read_model
 from rtdecode.errors import ConfigurationError
@@ -148,7 +148,7 @@ def test_the_penalty_is_the_sum_of_absolute_weights_of_its_scope():
 )
 def test_a_wrong_setting_is_told_with_the_right_one(name, settings, told):
     with pytest.raises(ConfigurationError, match=told):
-        make_network(name, 4, 50, 2, settings)
+        make_network(name, Inputs(4, 50, 2, 100.0, tuple("abcd")), settings)
 
 
 def test_the_exported_decoder_runs_as_torch_does(tmp_path):

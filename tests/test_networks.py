@@ -15,6 +15,7 @@ from offline.models import (
     Deep4Net,
     EEGNet,
     FBLightConvNet,
+    Inputs,
     ShallowFBCSPNet,
     make_network,
 )
@@ -26,6 +27,10 @@ every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 SETTINGS = {"fblightconvnet": {"segment": 100}, "brainmodule": {"hidden": 16, "depth": 4}}
+
+
+def inputs(n_channels, n_times, n_outputs):
+    return Inputs(n_channels, n_times, n_outputs, 128.0, tuple(f"E{i}" for i in range(n_channels)))
 
 
 def load(network, weights):
@@ -198,7 +203,7 @@ def test_published_outputs_are_reproduced_in_torch_and_from_the_file(shared, tmp
 def trained(name, n_channels=5, n_times=500, n_outputs=3):
     """A network whose statistics are no longer trivial."""
     torch.manual_seed(0)
-    network = make_network(name, n_channels, n_times, n_outputs, SETTINGS.get(name, {}))
+    network = make_network(name, inputs(n_channels, n_times, n_outputs), SETTINGS.get(name, {}))
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(3):
         optimiser.zero_grad()
@@ -228,7 +233,7 @@ def test_one_windows_output_does_not_depend_on_the_others_of_its_batch(name):
 
 @every_network
 def test_a_network_is_rebuilt_from_its_weights(name):
-    network, again = trained(name), make_network(name, 5, 500, 3, SETTINGS.get(name, {})).eval()
+    network, again = trained(name), make_network(name, inputs(5, 500, 3), SETTINGS.get(name, {})).eval()
     again.load_state_dict(network.state_dict())
     x = torch.randn(2, 5, 500)
     with torch.no_grad():
@@ -238,7 +243,7 @@ def test_a_network_is_rebuilt_from_its_weights(name):
 @every_network
 def test_every_parameter_learns(name):
     torch.manual_seed(0)
-    network = make_network(name, 5, 500, 3, SETTINGS.get(name, {})).train()
+    network = make_network(name, inputs(5, 500, 3), SETTINGS.get(name, {})).train()
     network(torch.randn(8, 5, 500)).square().sum().backward()
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
@@ -312,4 +317,4 @@ def test_a_window_that_is_too_short_is_told(name):
     from rtdecode.errors import ConfigurationError
 
     with pytest.raises(ConfigurationError, match="a window of 20 samples is too short"):
-        make_network(name, 5, 20, 3, {})
+        make_network(name, inputs(5, 20, 3), {})

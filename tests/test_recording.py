@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import mne
 import numpy as np
 import pytest
 
+from rtdecode.contract import Trials
 from rtdecode.errors import RecordingError
 from rtdecode.recording import Event, Recording, read_recording
+from rtdecode.replay import spans
 from tests.builders import build_recording, build_signal
 
 
@@ -47,7 +51,7 @@ def test_fif_is_read_in_declared_units(tmp_path, raw, name):
     assert recording.signal.units == ("uV", "fT", "fT/cm", "none")
     factors = np.array([1e6, 1e15, 1e13, 1.0])
     assert recording.samples.tobytes() == (raw.get_data().T * factors).astype(np.float32).tobytes()
-    assert recording.events == (Event(0.25, "left"), Event(1.0, "right"))
+    assert recording.events == (Event(0.25, "left"), Event(0.5, "5"), Event(1.0, "right"), Event(2.0, "7"))
 
 
 def test_split_fif_is_read_whole(tmp_path, raw):
@@ -67,9 +71,23 @@ def test_brainvision_and_edf_are_read(tmp_path, raw, name):
     assert [e.label.removeprefix("Comment/") for e in recording.events][-2:] == ["left", "right"]
 
 
-def test_the_stimulus_channel_gives_events_where_there_are_no_annotations(tmp_path, raw):
+def test_annotations_of_bad_stretches_are_no_events(tmp_path, raw):
+    raw.set_annotations(mne.Annotations([0.25, 1.0], [0.1, 0.1], ["BAD_blink", "EDGE boundary"]))
     raw.save(tmp_path / "r_raw.fif", verbose="ERROR")
     assert read_recording(tmp_path / "r_raw.fif").events == (Event(0.5, "5"), Event(2.0, "7"))
+
+
+def test_a_marker_before_the_recording_begins_is_no_trial():
+    recording = build_recording()
+    early = replace(recording, events=(Event(recording.timestamps[0] - 3.0, "left"), *recording.events))
+    trials = Trials(tmin_s=0.0, tmax_s=0.5, classes={"left": ("left",), "right": ("right",)})
+    assert spans(early, trials, ("left", "right")) == spans(recording, trials, ("left", "right"))
+
+
+def test_stamps_that_go_back_still_give_the_nearest_sample():
+    stamps = np.concatenate([np.arange(50.0, 60.0), np.arange(10.0, 20.0)])
+    recording = Recording(build_signal(1, 1.0), np.zeros((20, 1), np.float32), stamps)
+    assert [recording.sample_at(t) for t in (52.0, 12.2, 19.0)] == [2, 12, 19]
 
 
 @pytest.mark.parametrize(

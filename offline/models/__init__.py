@@ -4,11 +4,12 @@ import difflib
 import inspect
 from typing import Any
 
-from offline.models.base import Network
+from offline.models.base import Inputs, Network
 from offline.models.brainmodule import BrainModule
 from offline.models.deep4 import Deep4Net
 from offline.models.eegnet import EEGNet
 from offline.models.fblightconvnet import FBLightConvNet
+from offline.models.foreign import Foreign
 from offline.models.lfcnn import LFCNN
 from offline.models.shallow import ShallowFBCSPNet
 from offline.models.varcnn import VARCNN
@@ -32,23 +33,32 @@ __all__ = [
     "Deep4Net",
     "EEGNet",
     "FBLightConvNet",
+    "Inputs",
     "Network",
     "ShallowFBCSPNet",
     "make_network",
 ]
 
 
-def make_network(name: str, n_channels: int, n_times: int, n_outputs: int, settings: dict[str, Any]) -> Network:
-    """Build a network by name; ConfigurationError names an unknown network or setting and the nearest one."""
+def make_network(name: str, inputs: Inputs, settings: dict[str, Any]) -> Network:
+    """Build a network by its name here, or any torch module by its import path (`my_lab.nets:MyNet`).
+
+    ConfigurationError names an unknown network or setting and the nearest one.
+    """
+    if ":" in name:
+        return Foreign(name, inputs, settings)
     if name not in NETWORKS:
-        raise ConfigurationError(f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}.")
+        raise ConfigurationError(
+            f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}, and any torch "
+            "module by its import path (my_lab.nets:MyNet)."
+        )
     known = list(inspect.signature(NETWORKS[name]).parameters)[3:]
     for key in settings:
         if key not in known:
             raise ConfigurationError(f"Network {name!r} has no setting {key!r}{_near(key, known)}.")
     try:
-        return NETWORKS[name](n_channels, n_times, n_outputs, **settings)
-    except (ValueError, TypeError) as error:
+        return NETWORKS[name](inputs.n_channels, inputs.n_times, inputs.n_outputs, **settings)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise ConfigurationError(f"Network {name!r} cannot be built: {error}.") from None
 
 

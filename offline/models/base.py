@@ -2,9 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network is built for.
+
+    Attributes
+    ----------
+    n_channels, n_times, n_outputs : int
+        Channels and samples of a window, classes.
+    sfreq : float
+        Rate of the samples in Hz.
+    ch_names : tuple of str
+        Names of the channels that leave the preprocessing.
+    """
+
+    n_channels: int
+    n_times: int
+    n_outputs: int
+    sfreq: float
+    ch_names: tuple[str, ...]
 
 
 class Network(nn.Module, ABC):

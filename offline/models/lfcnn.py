@@ -76,6 +76,10 @@ class LFCNN(Network):
         one_of("nonlinearity", nonlinearity, _NONLINEARITIES)
         one_of("pool_type", pool_type, ("max", "avg"))
         one_of("padding", padding, ("same", "valid"))
+        for scope in (*l1_scope, *l2_scope):
+            one_of("l1_scope and l2_scope", scope, ("fc", "demix", "temporal"))
+        if min(n_latent, filter_length, pooling, stride) < 1:
+            raise ValueError("n_latent, filter_length, pooling and stride must be at least 1")
         if padding == "valid" and filter_length > n_times:
             raise ValueError(f"filter_length {filter_length} is longer than the window of {n_times} samples")
         self.demix = nn.Conv1d(n_channels, n_latent, 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.errors import ModelError, refuse_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -136,6 +136,7 @@ def verify(
     recording: _Recording,
     chunkings: Annotated[int, typer.Option(help="How many chunkings to try.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="Of the random chunkings.")] = 0,
+    gap_tolerance_ms: Annotated[float, typer.Option(help="As for `run`.", min=0)] = 0.0,
     stream: _Stream = None,
 ) -> None:
     """Prove on a recording that decoding in chunks equals decoding in one shot, to the last bit.
@@ -148,14 +149,17 @@ def verify(
     from rtdecode.recording import read_recording
 
     model_file, data = read_model(model), read_recording(recording, stream)
-    proof = prove_chunking(
-        data, lambda: Decoder(model_file, data.signal, source_name=f"Recording {recording}"), chunkings, seed
-    )
+
+    def make() -> Decoder:
+        return Decoder(model_file, data.signal, gap_tolerance_ms / 1e3, f"Recording {recording}")
+
+    proof = prove_chunking(data, make, chunkings, seed)
     if proof.differing:
         raise ModelError(f"{model} depends on chunking: {'; '.join(proof.differing)}.")
     if not proof.n_predictions:
         raise ModelError(
-            f"Nothing is proven: {recording} ({data.duration_s:.1f} s) is too short for one prediction of {model}."
+            f"Nothing is proven: {recording} ({data.duration_s:.1f} s) has no stretch without gaps that is long "
+            f"enough for one prediction of {model} ({make().warm_up_s:.1f} s)."
         )
     reference = "one shot" if proof.one_shot else "one push of everything (there is no one-shot reference)"
     print(f"{model}: {proof.n_predictions} predictions, {reference} and {proof.n_chunkings} chunkings: identical.")
@@ -179,9 +183,10 @@ def replay(
     from rtdecode.recording import read_recording
     from rtdecode.replay import decode_recording
 
-    if output and output.suffix not in (".csv", ".npz"):
-        raise ConfigurationError(f"Predictions are written as .csv or .npz, not as {output.name!r}.")
+    if output:
+        refuse_output(output, ".csv", ".npz")
     data = read_recording(recording, stream)
+    fingerprint = data.fingerprint()[:16]
     data = data.crop(start) if start else data
     decoder = Decoder(read_model(model), data.signal, gap_tolerance_ms / 1e3, f"Recording {recording}")
     before = time.perf_counter()
@@ -194,7 +199,7 @@ def replay(
     if trials and windows:
         print(f"accuracy over trials:  {trials}")
         print(f"accuracy over windows: {windows}; windows overlap, so this interval is too narrow")
-        if data.name in decoder.contract.provenance.recordings:
+        if fingerprint in decoder.contract.provenance.data_fingerprint:
             print("The decoder was trained on this recording: these figures say nothing about new data.")
     if output:
         decoded.write(output)

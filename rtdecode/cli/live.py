@@ -23,6 +23,7 @@ def streams(
     """List the LSL streams that can be reached."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from rtdecode.lsl import list_streams
 
@@ -34,7 +35,8 @@ def streams(
     for name in ("name", "type", "channels", "Hz", "format", "host", "source_id"):
         table.add_column(name, overflow="fold")
     for s in found:
-        table.add_row(s.name, s.type, str(s.n_channels), f"{s.sfreq:g}", s.channel_format, s.host, s.source_id)
+        row = (s.name, s.type, str(s.n_channels), f"{s.sfreq:g}", s.channel_format, s.host, s.source_id)
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 
@@ -93,8 +95,8 @@ def run(
     for key, what in (("age_ms", "age of the newest sample when published"), ("latency_ms", "our part of it")):
         if key in figures:
             print(f"{what}, ms: " + ", ".join(f"{k} {v:.2f}" for k, v in figures[key].items()))
-    if settings.save and summary.n_samples:
-        print(f"saved to {settings.save}")
+    for path in runner.saved:
+        print(f"saved to {path}")
 
 
 def play(

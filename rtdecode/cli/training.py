@@ -76,6 +76,6 @@ def demo(
 ) -> None:
     """Show everything once, with simulated data: train, export, play, decode live, compare with replay.
 
-    Needs no hardware and no download; takes about two minutes. LSL stays on this machine.
+    Needs no hardware and no download; takes about a minute. LSL stays on this machine.
     """
     _offline("demo").demo(output, seed)

@@ -13,7 +13,10 @@ PREFIX = "rtdecode.array/"
 
 
 def _check(value: Any) -> NDArray[np.float64]:
-    array = np.array(value, dtype=np.float64)
+    try:
+        array = np.array(value, dtype=np.float64)
+    except TypeError:
+        raise ValueError("no array of numbers") from None
     if not np.isfinite(array).all():
         raise ValueError("array holds values that are not finite")
     array.flags.writeable = False

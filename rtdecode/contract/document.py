@@ -27,8 +27,8 @@ class _Part(BaseModel):
 class Window(_Part):
     """Sliding window, in samples at the model's rate (after any decimation)."""
 
-    n_times: Annotated[int, Field(ge=1)]
-    hop: Annotated[int, Field(ge=1)]
+    n_times: Annotated[int, Field(ge=1, le=10_000_000)]
+    hop: Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class Outputs(_Part):
@@ -146,6 +146,16 @@ class Contract(_Part):
     amplitude: Amplitude
     provenance: Provenance
     parity: Parity | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ranges = (self.amplitude.low, self.amplitude.high, self.amplitude.std)
+        if any(array.shape != (self.signal.n_channels,) for array in ranges):
+            raise ValueError(f"amplitude needs one value for each of the {self.signal.n_channels} channels")
+        unknown = set(self.trials.classes if self.trials else ()) - set(self.outputs.class_names)
+        if unknown:
+            raise ValueError(f"trials are of classes that are no output: {', '.join(sorted(unknown))}")
+        return self
 
 
 def write_metadata(contract: Contract) -> dict[str, str]:

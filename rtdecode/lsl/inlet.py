@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pylsl
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
 from rtdecode.errors import StreamError, StreamLostError
@@ -40,7 +41,7 @@ class SignalInlet:
     Raises
     ------
     StreamError
-        It is no signal, is one of our own outputs, or does not describe its channels.
+        It is no signal, or does not describe its channels.
     """
 
     def __init__(
@@ -63,8 +64,6 @@ class SignalInlet:
             raise StreamLostError(
                 f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
             ) from None
-        if not info.desc().child("rtdecode").empty():
-            raise StreamError(f"Stream {stream} is an output of rtdecode; a decoder is not fed its own output.")
         self._same_host = stream.host == socket.gethostname()
         self.signal = _describe(info, stream, ch_names, units)
 
@@ -138,7 +137,10 @@ def _describe(
     told_types = fields["type"] if len(fields["type"]) == n else [""] * n
     types = [(t or default).lower() for t in told_types]
     told_units = fields["unit"] if len(fields["unit"]) == n else [""] * n
-    canonical = [canonical_unit(u or units or "none", t) for u, t in zip(told_units, types, strict=True)]
+    canonical = [
+        canonical_unit(u or units or "none", t) or (None if t in DEFAULT_UNITS else "none")
+        for u, t in zip(told_units, types, strict=True)
+    ]
     bad = [f"{name} ({u!r})" for name, u, c in zip(names, told_units, canonical, strict=True) if c is None]
     if bad:
         raise StreamError(f"Stream {stream} declares units that are not known: {', '.join(bad[:6])}.")
@@ -151,4 +153,10 @@ def _describe(
             f"({undeclared[0]}, ...). "
             "Let the source declare it, or give `units` in the file given with `run --config`."
         )
-    return Signal(ch_names=tuple(names), ch_types=tuple(types), units=tuple(map(str, canonical)), sfreq=stream.sfreq)
+    try:
+        return Signal(
+            ch_names=tuple(names), ch_types=tuple(types), units=tuple(map(str, canonical)), sfreq=stream.sfreq
+        )
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise StreamError(f"Stream {stream}: {why}. Name each channel once at the source.") from None

@@ -5,12 +5,20 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rtdecode.contract import Signal
 from rtdecode.contract.arrays import FloatArray
 from rtdecode.preprocessing.base import Samples, Step
 
+
+def _check_sections(sos: NDArray[np.float64]) -> NDArray[np.float64]:
+    if sos.ndim != 2 or sos.shape[1] != 6 or len(sos) == 0 or not (sos[:, 3] == 1).all():
+        raise ValueError(f"second-order sections (n_sections, 6) with a0 = 1 are needed, got shape {sos.shape}")
+    return sos
+
+
+Sections = Annotated[FloatArray, AfterValidator(_check_sections)]
 Band = Literal["bandpass", "highpass", "lowpass", "notch"]
 
 
@@ -81,7 +89,7 @@ class Filter(Step):
 
     step: Literal["filter"] = "filter"
     reset_voids = "filter"
-    sos: FloatArray
+    sos: Sections
     band: Band
     freqs_hz: tuple[float, ...]
     sfreq: Annotated[float, Field(gt=0)]
@@ -150,7 +158,7 @@ class FilterBank(Step):
 
     step: Literal["filter-bank"] = "filter-bank"
     reset_voids = "filter"
-    sos: Annotated[tuple[FloatArray, ...], Field(min_length=1)]
+    sos: Annotated[tuple[Sections, ...], Field(min_length=1)]
     bands_hz: tuple[tuple[float, float], ...]
     sfreq: Annotated[float, Field(gt=0)]
 
@@ -241,7 +249,7 @@ class Decimate(Step):
     step: Literal["decimate"] = "decimate"
     reset_voids = "filter"
     by: Annotated[int, Field(ge=2)]
-    sos: FloatArray
+    sos: Sections
 
     @classmethod
     def design(cls, by: int) -> Self:

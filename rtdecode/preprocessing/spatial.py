@@ -130,6 +130,8 @@ class Linear(Step):
         variance = float(np.trace(covariance)) / signal.n_channels
         covariance = (1 - shrinkage) * covariance + shrinkage * variance * np.eye(signal.n_channels)
         values, vectors = np.linalg.eigh(covariance)
+        if values[0] <= 1e-12 * values[-1]:
+            raise ValueError("a channel is a sum of others (a reference does that); whitening needs shrinkage > 0")
         n = signal.n_channels
         return cls(
             matrix=(vectors / np.sqrt(values)) @ vectors.T,

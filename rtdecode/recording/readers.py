@@ -98,18 +98,20 @@ def _read_mne(path: Path) -> Recording:
 
 
 def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Return (sample, label) of the annotations, or of the stimulus channel when there are none."""
+    """Return (sample, label) of annotations and stimulus channel, without those that only mark bad stretches."""
     import mne
 
-    if len(raw.annotations):
-        codes = {label: i for i, label in enumerate(sorted(set(raw.annotations.description)), 1)}
+    events = []
+    described = {d for d in raw.annotations.description if not d.upper().startswith(("BAD", "EDGE"))}
+    if described:
+        codes = {label: i for i, label in enumerate(sorted(described), 1)}
         labels = {code: label for label, code in codes.items()}
         found, _ = mne.events_from_annotations(raw, event_id=codes, regexp=None)
-        return [(int(sample), str(labels[code])) for sample, _, code in found]
+        events += [(int(sample), str(labels[code])) for sample, _, code in found]
     if "stim" in types:
         found = mne.find_events(raw, shortest_event=1, initial_event=True)
-        return [(int(sample), str(code)) for sample, _, code in found]
-    return []
+        events += [(int(sample), str(code)) for sample, _, code in found]
+    return sorted(events)
 
 
 def _read_xdf(path: Path, stream: str | None) -> Recording:
@@ -129,11 +131,13 @@ def _read_xdf(path: Path, stream: str | None) -> Recording:
     signal = _xdf_signal(info, samples.shape[1])
     events = []
     for other in streams:
-        if other["info"]["channel_format"][0] != "string":
+        if not _holds_markers(other):
             continue
-        shift = _clock_offset(other) - _clock_offset(chosen)
-        for stamp, values in zip(other["time_stamps"], other["time_series"], strict=True):
-            events.append(Event(float(stamp) + shift, str(values[0])))
+        at = np.asarray(other["time_stamps"], np.float64)
+        # Into the recorder's clock by the markers' own offsets, out of it again by the signal's.
+        at = at + _clock_offset(other, at)
+        at = at - _clock_offset(chosen, at - _clock_offset(chosen, at))
+        events += [Event(float(t), str(v[0])) for t, v in zip(at, other["time_series"], strict=True)]
     return Recording(signal, samples, stamps, tuple(sorted(events)), str(path))
 
 
@@ -183,6 +187,19 @@ def _xdf_signal(info: dict[str, Any], n_channels: int) -> Signal:
     return Signal(ch_names=names, ch_types=types, units=units, sfreq=float(info["nominal_srate"][0]))
 
 
-def _clock_offset(stream: dict[str, Any]) -> float:
-    values: NDArray[np.float64] = np.asarray(stream.get("clock_values", []), np.float64)
-    return float(np.median(values)) if len(values) else 0.0
+def _holds_markers(stream: dict[str, Any]) -> bool:
+    """Tell whether a stream holds events: irregular, one channel, and not what a decoder made of the signal."""
+    info = stream["info"]
+    described = info["desc"][0] if info.get("desc") else None
+    ours = isinstance(described, dict) and "rtdecode" in described
+    irregular = float(info["nominal_srate"][0]) == 0 and int(info["channel_count"][0]) == 1
+    text = info["channel_format"][0] == "string"
+    return not ours and irregular and (text or str(info["type"][0]).lower() == "markers")
+
+
+def _clock_offset(stream: dict[str, Any], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what must be added to stamps of a stream to bring them into the recorder's clock."""
+    values = np.asarray(stream.get("clock_values", []), np.float64)
+    if len(values) == 0:
+        return np.zeros_like(at)
+    return np.interp(at, np.asarray(stream["clock_times"], np.float64), values)

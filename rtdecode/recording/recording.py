@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,16 +45,25 @@ class Recording:
     path: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if self.samples.shape != (len(self.timestamps), self.signal.n_channels) or len(self.samples) == 0:
+        wanted = (self.timestamps.size, self.signal.n_channels)
+        if self.timestamps.ndim != 1 or self.samples.shape != wanted or len(self.samples) == 0:
             raise RecordingError(
-                f"Recording {self.path or 'in memory'} has samples of shape {self.samples.shape} for "
-                f"{len(self.timestamps)} stamps and {self.signal.n_channels} channels."
+                f"Recording {self.path or 'in memory'} has samples of shape {self.samples.shape} for stamps of "
+                f"shape {self.timestamps.shape} and {self.signal.n_channels} channels."
             )
 
     @property
     def name(self) -> str:
         """File name without folder and endings."""
         return Path(self.path).name.split(".")[0]
+
+    @cached_property
+    def _in_order(self) -> bool:
+        return bool(np.all(np.diff(self.timestamps) >= 0))
+
+    def covers(self, timestamp: float) -> bool:
+        """Tell whether a stamp belongs to a sample of the recording, rather than to a time before or after."""
+        return abs(float(self.timestamps[self.sample_at(timestamp)]) - timestamp) <= 1.0 / self.signal.sfreq
 
     @property
     def duration_s(self) -> float:
@@ -62,6 +72,8 @@ class Recording:
 
     def sample_at(self, timestamp: float) -> int:
         """Return the sample whose stamp is nearest; of two equally near ones the earlier."""
+        if not self._in_order:
+            return int(np.nanargmin(np.abs(self.timestamps - timestamp)))
         after = int(np.searchsorted(self.timestamps, timestamp))
         if after == 0:
             return 0

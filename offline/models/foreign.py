@@ -1,0 +1,81 @@
+"""A torch module of the user's own, by its import path."""
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from offline.models.base import Inputs, Network
+from rtdecode.errors import ConfigurationError
+
+
+class Foreign(Network):
+    """Wraps any module that turns windows (batch, channels, times) into logits (batch, classes).
+
+    Parameters
+    ----------
+    path : str
+        `package.module:Class`; the current folder is searched too.
+    inputs : Inputs
+        Of this, the class gets what its signature asks for, under the names n_chans, n_times, n_outputs,
+        sfreq and ch_names.
+    settings : dict
+        Further keyword arguments.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be imported or built, or does not give logits of the right shape.
+    """
+
+    def __init__(self, path: str, inputs: Inputs, settings: dict[str, Any]) -> None:
+        super().__init__(inputs.n_channels, inputs.n_times, inputs.n_outputs)
+        offered = {
+            "n_chans": inputs.n_channels,
+            "n_times": inputs.n_times,
+            "n_outputs": inputs.n_outputs,
+            "sfreq": inputs.sfreq,
+            "ch_names": list(inputs.ch_names),
+        }
+        make = _find(path)
+        asked = inspect.signature(make).parameters
+        takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in asked.values())
+        arguments = {k: v for k, v in offered.items() if k in asked} | settings
+        unknown = [] if takes_all else [key for key in settings if key not in asked]
+        if unknown:
+            raise ConfigurationError(f"{path} takes no {', '.join(unknown)}; it takes {', '.join(asked)}.")
+        try:
+            self.module: nn.Module = make(**arguments)
+            self.eval()
+            with torch.no_grad():
+                logits = self.module(torch.zeros(2, inputs.n_channels, inputs.n_times))
+        except Exception as error:  # code that is not ours raises whatever it likes
+            raise ConfigurationError(f"{path} cannot be used: {type(error).__name__}: {error}.") from None
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, inputs.n_outputs):
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ConfigurationError(
+                f"{path} gives {got} for 2 windows; logits of shape (2, {inputs.n_outputs}) are needed."
+            )
+        self.train()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
+        logits: Tensor = self.module(x)
+        return logits
+
+
+def _find(path: str) -> Any:
+    module_name, _, name = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        # A console script does not search the folder it is started in, where a lab's own networks lie.
+        sys.path.append(str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except ImportError as error:
+        raise ConfigurationError(f"Network {path!r} cannot be imported: {error} (now in {Path.cwd()}).") from None
+    except AttributeError:
+        raise ConfigurationError(f"Network {path!r}: module {module_name!r} has no {name!r}.") from None

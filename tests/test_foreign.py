@@ -1,0 +1,95 @@
+"""A network of the user's own, by import path."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from offline.checkpoint import Checkpoint, read_checkpoint
+from offline.export import export
+from offline.models import Inputs, make_network
+from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.preprocessing import Clamp
+from tests.builders import build_contract, build_recording, build_signal
+
+INPUTS = Inputs(4, 32, 2, 128.0, ("E0", "E1", "E2", "E3"))
+
+
+class Mean(nn.Module):
+    """The signature of braindecode's models."""
+
+    def __init__(self, n_chans, n_outputs, n_times, sfreq, width=3):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(n_chans, width), nn.Linear(width, n_outputs)
+        self.told = (n_chans, n_outputs, n_times, sfreq)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.hidden(x.mean(dim=2))))
+
+
+class BatchNormalised(Mean):
+    """Its statistics are those of the batch it happens to be in."""
+
+    def forward(self, x):
+        return super().forward(x - x.mean(dim=0)) if len(x) > 1 else super().forward(x)
+
+
+class Wrong(Mean):
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+class Broken(nn.Module):
+    def __init__(self, n_chans):
+        raise RuntimeError("no weights for you")
+
+
+def described(network):
+    configuration = {"model": {"network": "tests.test_foreign:Mean", "settings": {"width": 5}}}
+    contract = build_contract(build_signal(), steps=[Clamp(limit=50.0)], n_times=32, hop=8)
+    provenance = contract.provenance.model_copy(update={"configuration": configuration})
+    return Checkpoint(contract.model_copy(update={"provenance": provenance}), network, build_recording(300))
+
+
+def test_it_gets_what_its_signature_asks_for():
+    network = make_network("tests.test_foreign:Mean", INPUTS, {"width": 5})
+    assert network.module.told == (4, 2, 32, 128.0) and network.module.hidden.out_features == 5
+
+
+def test_it_exports_and_comes_back_from_its_checkpoint(tmp_path):
+    checkpoint = described(make_network("tests.test_foreign:Mean", INPUTS, {"width": 5}).eval())
+    checkpoint.save(tmp_path / "c.pt")
+    again = read_checkpoint(tmp_path / "c.pt")
+    x = torch.randn(3, 4, 32)
+    assert torch.equal(again.network(x), checkpoint.network(x))
+    assert export(again, tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
+
+
+def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "lab_nets.py").write_text("from tests.test_foreign import Mean as MyNet\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert make_network("lab_nets:MyNet", INPUTS, {}).module.told == (4, 2, 32, 128.0)
+
+
+def test_a_window_that_depends_on_its_batch_is_refused_at_export(tmp_path):
+    network = make_network("tests.test_foreign:BatchNormalised", INPUTS, {}).eval()
+    with pytest.raises(ModelError, match="with the other windows of its batch"):
+        export(described(network), tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "told"),
+    [
+        ("no_such_lab.nets:MyNet", {}, "cannot be imported: No module named 'no_such_lab'"),
+        ("tests.test_foreign:Gone", {}, "has no 'Gone'"),
+        ("tests.test_foreign:Mean", {"depth": 3}, "takes no depth; it takes n_chans"),
+        ("tests.test_foreign:Broken", {}, "cannot be used: RuntimeError: no weights for you"),
+        ("tests.test_foreign:Wrong", {}, r"gives \(2,\) for 2 windows; logits of shape \(2, 2\)"),
+    ],
+)
+def test_what_cannot_be_used_is_told(path, settings, told):
+    with pytest.raises(ConfigurationError, match=told):
+        make_network(path, INPUTS, settings)

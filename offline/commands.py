@@ -1,5 +1,6 @@
 """What the commands of the same names do."""
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +17,8 @@ def train(
     configuration: str, data: str | None, output: Path | None, only: list[str], final: list[str], jobs: int
 ) -> None:
     """Train, print the table, export what was asked for."""
-    console = Console()
+    # Not a terminal: wide enough for the table.
+    console = Console(width=None if sys.stdout.isatty() else 100)
     settings = read_configuration(configuration)
     run = train_all(settings, data_folder(data), output, only, final, jobs, console)
     console.print(table(run, settings))

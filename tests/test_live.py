@@ -181,7 +181,8 @@ def test_a_stream_that_ends_and_comes_back_is_decoded_again(tmp_path, names, eve
     source, ours = names
     model_path = build_model(tmp_path / "m.onnx")
     build_recording(400).save(tmp_path / "r.npz")
-    with rtdecode("run", "--model", model_path, "--stream", source, "--name", ours) as decoder:
+    run = ("run", "--model", model_path, "--stream", source, "--name", ours, "--save", tmp_path / "s.npz")
+    with rtdecode(*run) as decoder:
         for times in (1, 2):
             with rtdecode("play", tmp_path / "r.npz", "--name", source) as player:
                 assert player.wait() == 0
@@ -189,6 +190,8 @@ def test_a_stream_that_ends_and_comes_back_is_decoded_again(tmp_path, names, eve
         decoder.interrupt()
         assert decoder.wait() == 0
     assert sum("RUNNING" in line for line in decoder.lines) == 2
+    for path in (tmp_path / "s.npz", tmp_path / "s-2.npz"):
+        assert read_recording(path).samples.tobytes() == build_recording(400).samples.tobytes()
     assert decoder.saw("800 samples") and decoder.saw("'stream-lost': 2")
 
 
@@ -269,6 +272,10 @@ class TestRefusals:
         outlet(unit="fT")
         assert "E0 (fT instead of uV)" in self.refused(model_path, names, "--stream", names[0])
 
+    def test_two_channels_of_one_name(self, model_path, names, outlet):
+        outlet(labels=["E0", "E1", "E2", "E3", "AUX", "AUX"], n_channels=6)
+        assert "channel names stand twice: AUX" in self.refused(model_path, names, "--stream", names[0])
+
     def test_a_string_stream(self, model_path, names, outlet):
         outlet(channel_format=pylsl.cf_string)
         assert "is not a signal" in self.refused(model_path, names, "--stream", names[0])
@@ -289,6 +296,50 @@ class TestRefusals:
             told = self.refused(model_path, names, "--stream", f"{other}-proba")
         # An irregular stream is refused before its description is asked for.
         assert "is not a signal" in told
+
+
+class TestOddSources:
+    """Sources that fit, but are not as tidy as one would like."""
+
+    @pytest.fixture
+    def push(self, names):
+        """Make an outlet with an accelerometer in g beside the EEG, and push stamps to it."""
+        info = pylsl.StreamInfo(names[0], "EEG", 5, 128.0, pylsl.cf_float32, uuid.uuid4().hex)
+        channels = info.desc().append_child("channels")
+        for label, unit, kind in [*((f"E{i}", "microvolts", "EEG") for i in range(4)), ("ACC", "g", "ACC")]:
+            channel = channels.append_child("channel")
+            for key, value in (("label", label), ("unit", unit), ("type", kind)):
+                channel.append_child_value(key, value)
+        outlet = pylsl.StreamOutlet(info)
+
+        def push(stamps):
+            assert outlet.wait_for_consumers(20)
+            outlet.push_chunk(np.random.default_rng(0).standard_normal((len(stamps), 5)).astype(np.float32), stamps)
+
+        return push
+
+    def test_a_first_stamp_that_is_no_number_ends_nothing(self, model_path, names, push):
+        run = ("run", "--model", model_path, "--stream", names[0], "--name", names[1], "--duration", "2")
+        with rtdecode(*run) as decoder:
+            stamps = pylsl.local_clock() + np.arange(400) / 128
+            stamps[0] = np.nan
+            push(list(stamps))
+            assert decoder.wait() == 0, decoder.output
+        assert decoder.saw("400 samples") and decoder.saw("'clock': 1")
+
+    def test_every_gap_is_told_even_one_right_after_another(self, model_path, names, push, eventually):
+        run = ("run", "--model", model_path, "--stream", names[0], "--name", names[1], "--duration", "3")
+        with rtdecode(*run) as decoder:
+            status = OutputReader(f"{names[1]}-status")
+            stamps = pylsl.local_clock() + np.arange(400) / 128
+            stamps[200:] += 1.0
+            stamps[201:] += 1.0
+            push(list(stamps))
+            told = []
+            eventually(lambda: told.extend(json.loads(v[0]) for v in status.pull(0.1)[0]) or decoder.ended)
+            status.close()
+        assert [d["sample"] for d in told if d["event"] == "gap"] == [200, 201]
+        assert decoder.saw("--gap-tolerance-ms")
 
 
 def test_nobody_listens_to_the_player(recording_path, names):

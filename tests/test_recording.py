@@ -9,6 +9,7 @@ from rtdecode.errors import RecordingError
 from rtdecode.recording import Event, Recording, read_recording
 from rtdecode.replay import spans
 from tests.builders import build_recording, build_signal
+from tests.xdf import write_xdf
 
 
 @pytest.fixture
@@ -149,6 +150,49 @@ def test_xdf_keeps_raw_stamps_and_brings_markers_into_their_clock(shared):
     assert len(recording.events) == 175
     # The clock was reset in the middle: raw stamps show it.
     assert np.abs(np.diff(recording.timestamps)).max() > 1
+
+
+EEG = {
+    "name": "eeg", "kind": "EEG", "n_channels": 2, "sfreq": 100, "format": "float32",
+    "stamps": 50 + np.arange(1000) / 100, "values": np.arange(2000.0).reshape(1000, 2),
+    "desc": "<channels><channel><label>a</label><unit>microvolts</unit><type>EEG</type></channel>"
+    "<channel><label>b</label><unit>microvolts</unit><type>EEG</type></channel></channels>",
+}  # fmt: skip
+
+
+def markers(values, stamps, **more):
+    kind = "string" if isinstance(values[0], str) else "int32"
+    return {"name": "markers", "kind": "Markers", "n_channels": 1, "sfreq": 0, "format": kind,
+            "stamps": stamps, "values": values, **more}  # fmt: skip
+
+
+def test_xdf_holds_the_signal_and_its_markers(tmp_path):
+    recording = read_recording(write_xdf(tmp_path / "r.xdf", EEG, markers(["left", "right"], [51.0, 52.5])))
+    assert recording.signal.ch_names == ("a", "b") and recording.signal.units == ("uV", "uV")
+    assert recording.samples.tobytes() == EEG["values"].astype(np.float32).tobytes()
+    assert recording.timestamps.tobytes() == EEG["stamps"].tobytes()
+    assert recording.events == (Event(51.0, "left"), Event(52.5, "right"))
+
+
+def test_markers_that_are_numbers_are_events_too(tmp_path):
+    recording = read_recording(write_xdf(tmp_path / "r.xdf", EEG, markers([7, 9], [51.0, 52.5])))
+    assert recording.events == (Event(51.0, "7"), Event(52.5, "9"))
+
+
+def test_what_a_decoder_published_is_no_truth(tmp_path):
+    ours = markers(["left"] * 3, [51.0, 52.0, 53.0], desc="<rtdecode><role>output</role></rtdecode>")
+    recording = read_recording(write_xdf(tmp_path / "r.xdf", EEG, ours, markers(["right"], [54.0])))
+    assert recording.events == (Event(54.0, "right"),)
+
+
+def test_markers_follow_both_clocks_as_they_drift(tmp_path):
+    """The signal's clock runs 1 % fast, the markers' is off by an hour: a marker at recorder time t lands right."""
+    recorder = np.array([50.0, 55.0, 60.0])
+    signal_clock = 50 + (recorder - 50) * 1.01
+    eeg = {**EEG, "offsets": list(zip(signal_clock, recorder - signal_clock, strict=True))}
+    late = markers(["x"], [3600 + 57.0], offsets=[(3600 + t, -3600.0) for t in recorder])
+    (event,) = read_recording(write_xdf(tmp_path / "r.xdf", eeg, late)).events
+    assert event.timestamp == pytest.approx(50 + 7 * 1.01, abs=1e-3)
 
 
 def test_xdf_without_a_signal_lists_what_is_there(shared):

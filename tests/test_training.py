@@ -21,7 +21,7 @@ from offline.training import fit_network
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError
-from rtdecode.recording import read_recording
+from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy, mean_interval
 
@@ -112,6 +112,45 @@ def test_the_same_seed_gives_the_same_weights(data):
     )
     for a, b in zip(some.network.parameters(), other.network.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_an_interrupted_training_is_no_result(data, tmp_path, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    # Called after every training step: as if Ctrl-C came then.
+    monkeypatch.setattr(LFCNN, "constrain", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(configuration(), data, tmp_path / "run", [], [], 1, QUIET)
+    assert not list((tmp_path / "run").glob("*/*.pt"))
+
+
+def test_recordings_of_one_name_in_two_folders_stay_apart(tmp_path):
+    for session in (1, 2):
+        (tmp_path / f"ses-{session}").mkdir()
+        for run in (1, 2):
+            simulate(8, 10 * session + run).save(tmp_path / f"ses-{session}" / f"run-{run}.v1.npz")
+    settings = configuration(recordings={"pattern": "ses-{session}/run-{run}.v1.npz", "decoder_per": None})
+    dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
+    folds = make_folds(dataset)
+    assert [f.name for f in folds] == ["ses-1-run-1.v1", "ses-1-run-2.v1", "ses-2-run-1.v1", "ses-2-run-2.v1"]
+    assert all(len(f.test) == 8 and len(f.train) + len(f.validation) == 24 for f in folds)
+
+
+def test_a_recording_with_a_gap_is_preprocessed_as_the_live_decoder_would(tmp_path):
+    whole, at = simulate(12, 1), 2600
+    stamps = whole.timestamps + 20.0 * (np.arange(len(whole.samples)) >= at)
+    events = tuple(e._replace(timestamp=e.timestamp + 20.0 * (e.timestamp >= at / 160)) for e in whole.events)
+    Recording(whole.signal, whole.samples, stamps, events).save(tmp_path / "run-1.npz")
+    settings = configuration(
+        recordings={"pattern": "run-{run}.npz", "decoder_per": None},
+        split={"kind": "stratified-blocks", "n_folds": 2},
+    )
+    dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
+    crossing = [e for e in whole.events if e.timestamp < at / 160 < e.timestamp + 3.0]
+    assert len(crossing) == 1 and len(dataset.trials) == 11
+    assert [len(r.samples) for r in dataset.recordings] == [at, len(whole.samples) - at]
+    assert {f for fold in make_folds(dataset) for f in fold.test} == {t.id for t in dataset.trials}
 
 
 def test_two_processes_give_the_numbers_of_one(run, data, tmp_path):
@@ -252,6 +291,8 @@ def test_shipped_configurations_are_valid(name):
         ({"split": {"kind": "held-out-runs"}}, "held_out goes with"),
         ({"training": {"learning_rate": -1}}, "training.learning_rate: .*greater than 0.*got -1"),
         ({"channels": {}}, "either names or types"),
+        ({"recordings": {"pattern": "/data/{run}.fif"}}, "relative to the data folder"),
+        ({"recordings": {"pattern": "run-{1}.fif"}}, "braces hold a name"),
     ],
 )
 def test_a_mistake_in_a_configuration_is_told_with_its_place(tmp_path, change, told):
@@ -286,6 +327,24 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
         ({"channels": {"types": ["mag"], "names": None}}, RecordingError, "no channel of type mag; it has eeg"),
         ({"trials": {"classes": {"left": ["l"], "right": ["right"]}}}, RecordingError, "No trial of class left"),
         ({"preprocessing": [{"step": "filter", "h_freq": 99}]}, ConfigurationError, "half the rate"),
+        ({"trials": {"tmax_s": 5.5}}, ConfigurationError, "share samples with the next one"),
+        (
+            {
+                "trials": {"tmax_s": 2.9875},
+                "window": {"length_s": 2.4875},
+                "preprocessing": [{"step": "decimate", "by": 3}],
+            },
+            ConfigurationError,
+            "133 samples at 53.3333 Hz, but a trial may hold 132",
+        ),
+        (
+            {"preprocessing": [{"step": "reference", "to": "average"}, {"step": "whiten", "shrinkage": 0}]},
+            ConfigurationError,
+            "needs shrinkage > 0",
+        ),
+        ({"model": {"settings": {"stride": 0}}}, ConfigurationError, "must be at least 1"),
+        ({"model": {"settings": {"l1_scope": ["foo"]}}}, ConfigurationError, "must be one of fc, demix, temporal"),
+        ({"split": {"kind": "stratified-blocks", "n_folds": 50}}, RecordingError, "a class has 24 trials"),
     ],
 )
 def test_what_does_not_fit_the_recordings_is_told_before_training(data, tmp_path, changes, error, told):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.dataset import Cutter, Dataset, Trial
+from offline.models import CSPLDA
 from offline.partition import Fold
 from offline.recipes import build_steps
 from offline.training import Fitted, fit_network, n_samples
@@ -76,14 +77,8 @@ def decide(dataset: Dataset, fitted: Fitted, trials: list[Trial]) -> NDArray[np.
 def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> NDArray[np.int64]:
     """Decide trials (n,) by common spatial patterns and linear discriminant analysis on the whole trial.
 
-    The usual pipeline of motor imagery (Blankertz et al. 2008, doi 10.1109/MSP.2008.4408441): six patterns,
-    log variance, shrinkage-free LDA, behind the same causal preprocessing as the network.
+    The usual pipeline of motor imagery, behind the same causal preprocessing as the network.
     """
-    import mne
-    from mne.decoding import CSP
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.pipeline import make_pipeline
-
     # Up to the first step that learns: what follows (a clamp, say) is made for that step's output.
     recipes = list(takewhile(lambda recipe: not recipe.fitted, dataset.configuration.preprocessing))
     steps = build_steps(recipes, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
@@ -91,8 +86,7 @@ def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> NDArray[
     output, n_times = chain.output, dataset.trial_length // chain.factor
     cutter = Cutter(dataset, steps)
     fitting, tested = (cutter.cut(chosen, n_times, n_times) for chosen in (train, test))
-    pipeline = make_pipeline(CSP(min(6, output.n_channels)), LinearDiscriminantAnalysis())
-    with mne.use_log_level("ERROR"):
-        pipeline.fit(fitting.x.astype(np.float64), fitting.y)
-        decided: NDArray[np.int64] = pipeline.predict(tested.x.astype(np.float64))
+    network = CSPLDA(output.n_channels, n_times, len(dataset.configuration.class_names))
+    network.fit(fitting.x, fitting.y)
+    decided: NDArray[np.int64] = Fitted(network.eval(), steps, n_times, n_times, 1).proba(tested.x).argmax(axis=1)
     return decided

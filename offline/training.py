@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Cutter, Dataset, Trial, Windows
 from offline.models import Inputs, Network, make_network
+from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
@@ -114,7 +115,12 @@ def fit_network(
         Inputs(output.n_channels, n_times, len(configuration.class_names), output.sfreq, output.ch_names),
         configuration.model.settings,
     )
-    n_epochs = _fit(network, fitting, watched, configuration, progress)
+    if isinstance(network, ClosedForm):
+        # Nothing to stop early: what would be watched is learned from too.
+        network.fit(np.concatenate([fitting.x, watched.x]), np.concatenate([fitting.y, watched.y]))
+        n_epochs = 1
+    else:
+        n_epochs = _fit(network, fitting, watched, configuration, progress)
     network.eval()
     return Fitted(network, steps, n_times, n_samples(times.hop_s, output.sfreq), n_epochs)
 

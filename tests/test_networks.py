@@ -19,11 +19,13 @@ from offline.models import (
     ShallowFBCSPNet,
     make_network,
 )
+from offline.models.closed_form import ClosedForm
 from rtdecode.engine import Engine, read_model
 from rtdecode.preprocessing import Clamp
 from tests.builders import build_contract, build_recording, build_signal
 
-every_network = pytest.mark.parametrize("name", NETWORKS)
+# Those that learn by gradient descent; the others are in test_closed_form.
+every_network = pytest.mark.parametrize("name", [n for n in NETWORKS if not issubclass(NETWORKS[n], ClosedForm)])
 
 
 SETTINGS = {"fblightconvnet": {"segment": 100}, "brainmodule": {"hidden": 16, "depth": 4}}
@@ -170,7 +172,8 @@ def exported(network, folder, hop=8):
     signal = build_signal(network.n_channels)
     contract = build_contract(signal, steps=[Clamp(limit=1e3)], n_times=network.n_times, hop=hop)
     names = tuple(f"class {i}" for i in range(network.n_outputs))
-    contract = contract.model_copy(update={"outputs": contract.outputs.model_copy(update={"class_names": names})})
+    outputs = contract.outputs.model_copy(update={"class_names": names})
+    contract = contract.model_copy(update={"outputs": outputs, "trials": None})
     probe = build_recording(network.n_times + 20 * hop, signal)
     return Engine(read_model(export(Checkpoint(contract, network, probe), folder / "m.onnx").path))
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from offline.models.base import Inputs, Network
 from offline.models.brainmodule import BrainModule
+from offline.models.csplda import CSPLDA
 from offline.models.deep4 import Deep4Net
 from offline.models.eegnet import EEGNet
 from offline.models.fblightconvnet import FBLightConvNet
 from offline.models.foreign import Foreign
 from offline.models.lfcnn import LFCNN
 from offline.models.shallow import ShallowFBCSPNet
+from offline.models.tangent import TangentSpace
 from offline.models.varcnn import VARCNN
 from rtdecode.errors import ConfigurationError
 
@@ -23,9 +25,12 @@ NETWORKS: dict[str, type[Network]] = {
     "deep4": Deep4Net,
     "fblightconvnet": FBLightConvNet,
     "brainmodule": BrainModule,
+    "csp-lda": CSPLDA,
+    "tangent-space": TangentSpace,
 }
 
 __all__ = [
+    "CSPLDA",
     "LFCNN",
     "NETWORKS",
     "VARCNN",
@@ -36,6 +41,7 @@ __all__ = [
     "Inputs",
     "Network",
     "ShallowFBCSPNet",
+    "TangentSpace",
     "make_network",
 ]
 

@@ -1,0 +1,55 @@
+"""CSP+LDA: common spatial patterns, log variance, linear discriminant analysis.
+
+Blankertz, Tomioka, Lemm, Kawanabe, Müller (2008), IEEE Signal Processing Magazine 25(1), 41-56, doi
+10.1109/MSP.2008.4408441. Fitted by MNE and scikit-learn; the graph computes what they do.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from offline.models.closed_form import ClosedForm
+
+
+class CSPLDA(ClosedForm):
+    """Spatial filters, logarithm of their power in the window, linear classifier.
+
+    Parameters
+    ----------
+    n_channels, n_times, n_outputs : int
+        Shape of a window, number of classes.
+    n_patterns : int
+        Spatial filters, at most as many as channels.
+    """
+
+    def __init__(self, n_channels: int, n_times: int, n_outputs: int, n_patterns: int = 6) -> None:
+        super().__init__(n_channels, n_times, n_outputs)
+        n_patterns = min(n_patterns, n_channels)
+        self.spatial = nn.Conv1d(n_channels, n_patterns, 1, bias=False)
+        self.fc = nn.Linear(n_patterns, n_outputs)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return log powers (batch, n_patterns) of windows (batch, n_channels, n_times)."""
+        # A window without any signal has a power all the same, so that its logarithm is a number.
+        return torch.log(torch.clamp(self.spatial(x).square().mean(dim=2), min=1e-30))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
+        logits: Tensor = self.fc(self.features(x))
+        return logits
+
+    def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
+        """Fit to windows (n_windows, n_channels, n_times) of classes (n_windows,)."""
+        import mne
+        from mne.decoding import CSP
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+        n_patterns = self.spatial.out_channels
+        with mne.use_log_level("ERROR"):
+            csp = CSP(n_patterns).fit(x.astype(np.float64), y)
+        with torch.no_grad():
+            self.spatial.weight.copy_(torch.from_numpy(csp.filters_[:n_patterns, :, None]))
+            features = self.features(torch.from_numpy(x)).double().numpy()
+        classifier = LinearDiscriminantAnalysis().fit(features, y)
+        self.set_classifier(classifier.coef_, classifier.intercept_)

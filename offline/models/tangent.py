@@ -1,0 +1,80 @@
+"""Riemannian tangent space and logistic regression, as a graph of matrix products.
+
+Barachant, Bonnet, Congedo, Jutten (2012), IEEE Trans. Biomed. Eng. 59(4), 920-928, doi 10.1109/TBME.2011.2172210.
+The mean is pyriemann's, the classifier scikit-learn's.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from offline.models.closed_form import ClosedForm, matrix_log
+
+
+class TangentSpace(ClosedForm):
+    """Shrunk covariance of the window, whitened at the training mean, its logarithm, linear classifier.
+
+    Parameters
+    ----------
+    n_channels, n_times, n_outputs : int
+        Shape of a window, number of classes.
+    shrinkage : float
+        Share of the mean variance in every covariance, which keeps it invertible (a flat channel, an average
+        reference).
+    c : float
+        Inverse strength of the logistic regression's penalty.
+    """
+
+    def __init__(
+        self, n_channels: int, n_times: int, n_outputs: int, shrinkage: float = 0.05, c: float = 1.0
+    ) -> None:
+        super().__init__(n_channels, n_times, n_outputs)
+        if not 0 < shrinkage < 1:
+            raise ValueError(f"shrinkage must lie between 0 and 1; got {shrinkage}")
+        self._shrinkage, self._c = shrinkage, c
+        self.register_buffer("whitening", torch.eye(n_channels, dtype=torch.float64))
+        self.whitening: Tensor
+        # Every element off the diagonal stands for two of the symmetric matrix.
+        rows, columns = np.triu_indices(n_channels)
+        self.register_buffer("_upper", torch.from_numpy(rows * n_channels + columns), persistent=False)
+        weight = torch.from_numpy(np.where(rows == columns, 1.0, 2**0.5))
+        self.register_buffer("_weight", weight, persistent=False)
+        self._upper: Tensor
+        self._weight: Tensor
+        self.fc = nn.Linear(len(rows), n_outputs, dtype=torch.float64)
+
+    def covariance(self, x: Tensor) -> Tensor:
+        """Return shrunk covariances (batch, n_channels, n_channels), float64; offsets do not count."""
+        x = x.double()
+        x = x - x.mean(dim=2, keepdim=True)
+        raw = x @ x.transpose(1, 2) / self.n_times
+        eye = torch.eye(self.n_channels, dtype=raw.dtype)
+        variance = (raw * eye).sum(dim=(1, 2), keepdim=True) / self.n_channels
+        # A window without any signal has a covariance all the same, so that its logarithm is a number. Not by
+        # adding: the exporter's optimiser takes an addition of so little for none.
+        return (1 - self._shrinkage) * raw + self._shrinkage * torch.clamp(variance, min=1e-30) * eye
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return tangent vectors (batch, n (n + 1) / 2) of windows (batch, n_channels, n_times)."""
+        logarithm = matrix_log(self.whitening @ self.covariance(x) @ self.whitening)
+        return logarithm.flatten(1)[:, self._upper] * self._weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
+        logits: Tensor = self.fc(self.features(x)).float()
+        return logits
+
+    def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
+        """Fit to windows (n_windows, n_channels, n_times) of classes (n_windows,)."""
+        from pyriemann.geometry.base import invsqrtm
+        from pyriemann.geometry.mean import mean_riemann
+        from sklearn.linear_model import LogisticRegression
+
+        windows = torch.from_numpy(x)
+        with torch.no_grad():
+            covariances = torch.cat([self.covariance(windows[i : i + 256]) for i in range(0, len(x), 256)])
+            self.whitening.copy_(torch.from_numpy(invsqrtm(mean_riemann(covariances.numpy()))))
+            features = torch.cat([self.features(windows[i : i + 256]) for i in range(0, len(x), 256)]).numpy()
+        classifier = LogisticRegression(C=self._c, max_iter=1000).fit(features, y)
+        self.set_classifier(classifier.coef_, classifier.intercept_)

@@ -1,0 +1,80 @@
+"""CSP+LDA and tangent space: the graph against the libraries that fit it."""
+
+import mne
+import numpy as np
+import pytest
+import torch
+from mne.decoding import CSP
+from pyriemann.geometry.mean import mean_riemann
+from pyriemann.geometry.tangentspace import tangent_space
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+
+from offline.models import CSPLDA, TangentSpace
+from offline.models.closed_form import matrix_log
+from tests.test_networks import exported
+
+
+def windows(n_channels, n_classes=2, n=90, n_times=200, seed=0):
+    """Mixed noise in which one source's power tells the class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    sources = rng.standard_normal((n, n_channels, n_times))
+    sources[:, 0] *= 1 + y[:, None]
+    mixing = rng.standard_normal((n_channels, n_channels))
+    return (20 * mixing @ sources).astype(np.float32), y
+
+
+@pytest.mark.parametrize("spread", [1, 3, 5])
+@pytest.mark.parametrize("n", [1, 4, 22, 64])
+def test_the_logarithm_is_that_of_the_eigenvalues(n, spread):
+    rng = np.random.default_rng(n)
+    vectors = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    values = 10 ** rng.uniform(-spread / 2, spread / 2, n)
+    matrix = torch.from_numpy((vectors * values) @ vectors.T)
+    assert np.allclose(matrix_log(matrix[None])[0], (vectors * np.log(values)) @ vectors.T, atol=1e-6)
+
+
+def spoil(x, how):
+    if how == "average reference":
+        x = x - x.mean(axis=1, keepdims=True)
+    if how == "flat channel":
+        x[:, 1] = 0
+    return x
+
+
+@pytest.mark.parametrize("n_channels", [6, 22, 64])
+@pytest.mark.parametrize("how", ["as it is", "average reference", "flat channel"])
+def test_tangent_space_is_pyriemann_and_scikit_learn(tmp_path, n_channels, how):
+    x, y = windows(n_channels)
+    x = spoil(x, how)
+    network = TangentSpace(n_channels, 200, 2, shrinkage=0.05)
+    network.fit(x, y)
+    covariances = np.stack([np.cov(window, bias=True) for window in x.astype(np.float64)])
+    variance = np.trace(covariances, axis1=1, axis2=2)[:, None, None] / n_channels
+    covariances = 0.95 * covariances + 0.05 * variance * np.eye(n_channels)
+    features = tangent_space(covariances, mean_riemann(covariances))
+    expected = LogisticRegression(max_iter=1000).fit(features, y).predict_proba(features)
+    engine = exported(network.eval(), tmp_path)
+    proba = np.stack([engine.run(window) for window in x])
+    assert np.abs(proba - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_csp_lda_is_mne_and_scikit_learn(tmp_path, n_classes):
+    x, y = windows(8, n_classes)
+    network = CSPLDA(8, 200, n_classes, n_patterns=4)
+    network.fit(x, y)
+    with mne.use_log_level("ERROR"):
+        features = CSP(4).fit_transform(x.astype(np.float64), y)
+    expected = LinearDiscriminantAnalysis().fit(features, y).predict_proba(features)
+    engine = exported(network.eval(), tmp_path)
+    assert np.abs(np.stack([engine.run(window) for window in x]) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("make", [CSPLDA, TangentSpace])
+def test_a_window_of_zeros_gives_a_number(make):
+    network = make(5, 100, 2)
+    network.fit(*windows(5, n_times=100))
+    with torch.no_grad():
+        assert torch.isfinite(network.eval()(torch.zeros(1, 5, 100))).all()

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def recording_path(tmp_path, recording):
     path = tmp_path / "recording.npz"
     recording.save(path)
     return path
+
+
+@pytest.fixture
+def names():
+    """Names of a source and of our outputs that no other test uses."""
+    unique = uuid.uuid4().hex[:8]
+    return f"source-{unique}", f"decoder-{unique}"
 
 
 @pytest.fixture

@@ -102,6 +102,11 @@ class Decoder:
         self._anew()
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self.contract.outputs.class_names
+
+    @property
     def warm_up_s(self) -> float:
         """Seconds from a reset until the first hop that may be decoded, at most."""
         hop = self.contract.window.hop

@@ -87,8 +87,10 @@ class Split(_Part):
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        if (self.kind == "held-out-runs") != bool(self.held_out):
-            raise ValueError("held_out goes with kind held-out-runs, and only with it")
+        if self.kind == "held-out-runs" and not self.held_out:
+            raise ValueError('kind held-out-runs needs held_out, for example {run: ["12"]}')
+        if self.kind != "held-out-runs" and self.held_out:
+            raise ValueError(f"held_out goes with kind held-out-runs, not with {self.kind}")
         return self
 
 

@@ -187,13 +187,13 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
     captures = [f"(?P<{n}>[^/]+?)" if names.index(n) == i else f"(?P={n})" for i, n in enumerate(names)]
     regex = re.compile("".join(re.escape(p) + c for p, c in zip(pieces, [*captures, ""], strict=True)))
     groups: dict[str, list[Source]] = {}
-    n_matching = 0
+    matching = []
     for path in sorted(data.glob(re.sub(r"{\w+}", "*", wanted.pattern))):
         match = regex.fullmatch(path.relative_to(data).as_posix())
         if match is None:
             continue
-        n_matching += 1
         source = Source(path, _name(path, data, wanted.pattern), match.groupdict())
+        matching.append(source)
         if source.has(wanted.select):
             group = source.parts[wanted.decoder_per] if wanted.decoder_per else "all"
             groups.setdefault(group, []).append(source)
@@ -201,10 +201,25 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigurationError(f"Two recordings are told apart by their ending only: {', '.join(twice)}.")
+    if not matching:
+        raise ConfigurationError(f"No recordings in {data}: no file matches {wanted.pattern!r}.")
+    for where, chosen in (
+        ("recordings.select", wanted.select),
+        ("split.test_on", split.test_on),
+        ("split.held_out", split.held_out),
+    ):
+        _refuse_absent(where, chosen, matching)
     if not groups:
-        found = f"{n_matching} files match the pattern, none the selection" if n_matching else "no file matches"
-        raise ConfigurationError(f"No recordings in {data}: {found} ({wanted.pattern!r}).")
+        raise ConfigurationError(f"No recordings in {data}: no file has all of recordings.select together.")
     return groups
+
+
+def _refuse_absent(where: str, chosen: dict[str, tuple[str, ...]], sources: list[Source]) -> None:
+    for key, values in chosen.items():
+        there = sorted({s.parts[key] for s in sources})
+        for value in values:
+            if value not in there:
+                raise ConfigurationError(f"{where}: no recording has {key} {value!r}; there is {', '.join(there)}.")
 
 
 def _name(path: Path, data: Path, pattern: str) -> str:
@@ -239,7 +254,16 @@ def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) ->
     dataset = Dataset(configuration, signal, sources, recordings, source_of, trials)
     missing = [name for i, name in enumerate(configuration.class_names) if all(t.truth != i for t in trials)]
     if missing:
-        there = sorted({e.label for r in whole for e in r.events})
+        labels = [e.label for r in whole for e in r.events]
+        wanted = {label for name in missing for label in configuration.trials.classes[name]}
+        n = sum(label in wanted for label in labels)
+        if n:
+            raise RecordingError(
+                f"{n} events of class {', '.join(missing)} are there, but none has unbroken data from "
+                f"{configuration.trials.tmin_s:g} to {configuration.trials.tmax_s:g} s after it (trials.tmin_s, "
+                f"tmax_s; {whole[0].path} lasts {whole[0].duration_s:.0f} s)."
+            )
+        there = sorted(set(labels))
         raise RecordingError(
             f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
             f"event labels there: {', '.join(there[:12]) or 'none'}."

@@ -31,7 +31,8 @@ _STREAM = "rtdecode-demo-eeg"
 
 def demo(output: Path | None, seed: int) -> None:
     """Run the demo and print what it found; RtdecodeError if live and replay differ."""
-    console = Console()
+    # Not a terminal: wide enough for the tables.
+    console = Console(width=None if sys.stdout.isatty() else 100)
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         try:

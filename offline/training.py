@@ -93,18 +93,37 @@ def fit_network(
     Fitted steps and weights learn from `train`; `validation` decides when to stop, nothing else is seen.
     """
     configuration = dataset.configuration
+    steps, network, n_times = build(dataset, train)
+    output = Chain(steps, dataset.signal).output
+    stride = n_samples(configuration.window.stride_s, output.sfreq)
+    cutter = Cutter(dataset, steps)
+    fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
+    if isinstance(network, ClosedForm):
+        # Nothing to stop early: what would be watched is learned from too.
+        network.fit(np.concatenate([fitting.x, watched.x]), np.concatenate([fitting.y, watched.y]))
+        n_epochs = 1
+    else:
+        n_epochs = _fit(network, fitting, watched, configuration, progress)
+    network.eval()
+    return Fitted(network, steps, n_times, n_samples(configuration.window.hop_s, output.sfreq), n_epochs)
+
+
+def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Network, int]:
+    """Build the preprocessing (what is fitted learns from `train`), a fresh network, and samples in a window.
+
+    ConfigurationError tells what does not fit together.
+    """
+    configuration = dataset.configuration
     steps = build_steps(configuration.preprocessing, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
-    chain, times = Chain(steps, dataset.signal), configuration.window
+    chain = Chain(steps, dataset.signal)
     output = chain.output
-    n_times, stride = n_samples(times.length_s, output.sfreq), n_samples(times.stride_s, output.sfreq)
+    n_times = n_samples(configuration.window.length_s, output.sfreq)
     shortest = dataset.trial_length // chain.factor
     if n_times > shortest:
         raise ConfigurationError(
             f"window.length_s is {n_times} samples at {output.sfreq:g} Hz, but a trial may hold {shortest} only. "
             "Shorten the window, or lengthen trials.tmin_s to trials.tmax_s."
         )
-    cutter = Cutter(dataset, steps)
-    fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
     # torch and numpy's global generators, which skorch and torch draw from; one thread, so that sums are
     # always taken in the same order.
     torch.set_num_threads(1)
@@ -115,14 +134,7 @@ def fit_network(
         Inputs(output.n_channels, n_times, len(configuration.class_names), output.sfreq, output.ch_names),
         configuration.model.settings,
     )
-    if isinstance(network, ClosedForm):
-        # Nothing to stop early: what would be watched is learned from too.
-        network.fit(np.concatenate([fitting.x, watched.x]), np.concatenate([fitting.y, watched.y]))
-        n_epochs = 1
-    else:
-        n_epochs = _fit(network, fitting, watched, configuration, progress)
-    network.eval()
-    return Fitted(network, steps, n_times, n_samples(times.hop_s, output.sfreq), n_epochs)
+    return steps, network, n_times
 
 
 def _fit(

@@ -18,11 +18,11 @@ from offline.configuration import TrainingConfiguration
 from offline.dataset import Source, find_sources, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
-from offline.training import fit_network
+from offline.training import build, fit_network
 from rtdecode.contract import Score
 from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
-from rtdecode.scoring import mean_interval
+from rtdecode.scoring import Accuracy, accuracy, mean_interval
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,10 @@ def train(
     groups = {g: s for g, s in groups.items() if not only or g in only or g in final}
     datasets = {g: load_dataset(configuration, sources) for g, sources in groups.items()}
     work = [Job(g, groups[g], fold) for g, dataset in datasets.items() for fold in make_folds(dataset)]
-    # Not installed, it would be missed only after the first fold.
+    # What would otherwise be noticed after the folder was made, or after the first fold.
     runtime_version()
+    for dataset in datasets.values():
+        build(dataset, dataset.trials)
     folder = folder or Path("runs") / f"{configuration.name}-{datetime.now():%Y%m%d-%H%M%S}"
     if folder.exists():
         raise ConfigurationError(f"{folder} exists already; give another --output. Nothing is overwritten.")
@@ -102,7 +104,8 @@ def train(
         results[job.group].append(result)
         ids = {*job.fold.train, *job.fold.validation}
         seen = {t.recording for t in datasets[job.group].trials if t.id in ids}
-        checkpoint = make_checkpoint(datasets[job.group], result.fitted, seen, [])
+        score = _score(accuracy(result.truth, result.network), f"{configuration.split.kind}, on {job.fold.name}")
+        checkpoint = make_checkpoint(datasets[job.group], result.fitted, seen, [score])
         checkpoint.save(folder / job.group / f"{job.fold.name}.pt")
     comparisons = {g: summarise(r) for g, r in results.items()}
     _write_scores(folder / "scores.csv", comparisons)
@@ -119,10 +122,10 @@ def train(
             f"of decoders trained like this one on part of its data ({configuration.split.kind}, "
             f"folds: {len(results[group])}), each on trials it never saw"
         )
-        score = [_score(comparisons[group], split)]
+        scores = [_score(comparisons[group].network, split)]
         everything = set(range(len(dataset.recordings)))
         finals[group] = folder / group / "final.pt"
-        make_checkpoint(dataset, fitted, everything, score).save(finals[group])
+        make_checkpoint(dataset, fitted, everything, scores).save(finals[group])
     return Run(folder, comparisons, finals)
 
 
@@ -164,8 +167,7 @@ def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:
     return run_fold(load_dataset(configuration, job.sources), job.fold)
 
 
-def _score(comparison: Comparison, split: str) -> Score:
-    a = comparison.network
+def _score(a: Accuracy, split: str) -> Score:
     return Score(name="trial accuracy", value=a.value, low=a.low, high=a.high, chance=a.chance, n=a.n, split=split)
 
 
@@ -173,7 +175,12 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
     """Lay the scores out: a row per decoder, then the mean over decoders with its 95 % interval."""
     has_baseline = any(c.baseline for c in run.comparisons.values())
     network = configuration.model.network
-    out = Table(title=f"Trial accuracy, {configuration.split.kind}, [95 % interval]", box=SIMPLE_HEAD)
+    out = Table(
+        title=f"Trial accuracy, {configuration.split.kind}, [95 % interval]",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     columns = [configuration.recordings.decoder_per or "decoder", "trials", "chance", network]
     for name in [*columns, *(["csp-lda"] if has_baseline else [])]:
         out.add_column(name, justify="right", no_wrap=True)

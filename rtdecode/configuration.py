@@ -65,6 +65,18 @@ def _tell(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(error["loc"][-1]), _keys(model, error["loc"][:-1]), n=1)
         return f"unknown key {path!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        known = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
+        near = difflib.get_close_matches(str(context["tag"]), known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"{path}: unknown step {context['tag']!r}{hint}; there is {', '.join(known)}"
+    if error["type"] in ("union_tag_not_found", "model_attributes_type"):
+        return f"{path}: a step is written as {{step: NAME, ...}}"
+    if error["type"] == "tuple_type":
+        return f"{path}: a list is needed, as in [{error['input']}]"
+    if error["type"] == "string_type" and isinstance(error["input"], (int, float)):
+        return f'{path}: {error["input"]!r} is a number here; put it in quotes, as it stands in the names: "007"'
     if error["type"] == "missing":
         return f"key {path!r} is missing"
     text = error["msg"].removeprefix("Value error, ")

@@ -270,7 +270,8 @@ class Runner:
                     self._publish(prediction, correction, arrived)
                     if not running and prediction.proba is not None:
                         running = True
-                        self._state("RUNNING", f"decoding every {self._hop_s(decoder):.3g} s")
+                        # NAME-status was told already, with the prediction's own stamp.
+                        self._watcher.state("RUNNING", f"decoding every {self._hop_s(decoder):.3g} s")
                 self.summary.n_samples += len(timestamps)
                 if saver:
                     saver.add(samples, timestamps, predictions)

@@ -287,8 +287,11 @@ def test_shipped_configurations_are_valid(name):
         ({"window": {"length_s": 1.5, "stride_s": 0.1, "hop": 0.1}}, "did you mean 'hop_s'"),
         ({"window": {"length_s": 9.0, "stride_s": 0.1, "hop_s": 0.1}}, "longer than the trials' span"),
         ({"preprocessing": [{"step": "filter", "lfreq": 8}]}, "did you mean 'l_freq'"),
-        ({"preprocessing": [{"step": "fft"}]}, "preprocessing.0"),
-        ({"split": {"kind": "held-out-runs"}}, "held_out goes with"),
+        ({"preprocessing": [{"step": "whitten"}]}, "preprocessing.0: unknown step 'whitten' .did you mean 'whiten'"),
+        ({"preprocessing": ["whiten"]}, "a step is written as {step: NAME"),
+        ({"recordings": {"pattern": "{run}.fif", "select": {"run": [2]}}}, "2 is a number here; put it in quotes"),
+        ({"recordings": {"pattern": "{run}.fif", "select": {"run": "2"}}}, r"a list is needed, as in \[2\]"),
+        ({"split": {"kind": "held-out-runs"}}, "needs held_out, for example"),
         ({"training": {"learning_rate": -1}}, "training.learning_rate: .*greater than 0.*got -1"),
         ({"channels": {}}, "either names or types"),
         ({"recordings": {"pattern": "/data/{run}.fif"}}, "relative to the data folder"),
@@ -321,8 +324,18 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     ("changes", "error", "told"),
     [
         ({"recordings": {"pattern": "none-{subject}.npz"}}, ConfigurationError, "no file matches"),
-        ({"recordings": {"select": {"run": ["99"]}}}, ConfigurationError, "none the selection"),
+        (
+            {"recordings": {"select": {"run": ["99"]}}},
+            ConfigurationError,
+            "no recording has run '99'; there is 01, 02, 03",
+        ),
         ({"recordings": {"select": {"session": ["1"]}}}, ConfigurationError, "'session', which is no part"),
+        (
+            {"split": {"kind": "held-out-runs", "held_out": {"run": ["13"]}}},
+            ConfigurationError,
+            "split.held_out: no recording has run '13'",
+        ),
+        ({"trials": {"tmin_s": 500.0, "tmax_s": 503.0}}, RecordingError, "none has unbroken data from 500 to 503 s"),
         ({"channels": {"names": ["C3", "Nz"]}}, RecordingError, "lacks the channels Nz"),
         ({"channels": {"types": ["mag"], "names": None}}, RecordingError, "no channel of type mag; it has eeg"),
         ({"trials": {"classes": {"left": ["l"], "right": ["right"]}}}, RecordingError, "No trial of class left"),
@@ -352,6 +365,9 @@ def test_what_does_not_fit_the_recordings_is_told_before_training(data, tmp_path
         changes = {"channels": {"types": None, **changes["channels"]}}
     with pytest.raises(error, match=told):
         train(configuration(**changes), data, tmp_path / "run", [], [], 1, QUIET)
+    if "split" not in changes:
+        # Nothing is left that would stand in the way of the next try.
+        assert not (tmp_path / "run").exists()
 
 
 def test_an_accuracy_is_told_with_chance_and_wilsons_interval():

@@ -62,11 +62,13 @@ def _identity(decoder: "Decoder") -> "Table":
 
 def _steps(decoder: "Decoder") -> "Table":
     table = _table("Preprocessing, causal, in this order")
+    ms = 1e3 / decoder.contract.signal.sfreq
     for number, step in enumerate(decoder.chain.steps, 1):
         told = step.describe()
         if step.settling():
-            told += f"; settles in {step.settling()} samples, delays by {step.group_delay():.1f}"
+            told += f"; settles in {step.settling() * ms:.0f} ms, delays by {step.group_delay() * ms:.1f} ms"
         table.add_row(str(number), told)
+        ms *= step.factor
     return table
 
 

@@ -136,7 +136,7 @@ def find_stream(
             listed = "\n  ".join(str(s) for s in fitting)
             raise StreamError(
                 f"{len(fitting)} streams could be meant by {choice}; choose one with --stream, --type, "
-                f"--source-id or --host:\n  {listed}"
+                f"--source-id or --host, or stop the others:\n  {listed}"
             )
         if clock() >= deadline:
             listed = "\n  ".join(str(s) for s in everything)

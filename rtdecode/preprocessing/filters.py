@@ -288,7 +288,7 @@ class Decimate(Step):
 
     def describe(self) -> str:
         """See Step."""
-        return f"anti-alias and keep every {self.by}th sample"
+        return f"low-pass against aliasing, keep one sample in {self.by}"
 
 
 def _check_rate(what: str, sfreq: float, signal: Signal) -> None:

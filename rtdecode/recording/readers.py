@@ -48,7 +48,10 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
         raise RecordingError(f"Recording {path}: {error.errors()[0]['msg']}.") from None
     except Exception as error:  # readers of damaged files raise whatever they like
         text = " ".join(str(error).split())[:200].rstrip(".")
-        raise RecordingError(f"Recording {path} cannot be read: {type(error).__name__}: {text}.") from None
+        why = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise RecordingError(
+            f"Recording {path} cannot be read ({why}). FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF and .npz can."
+        ) from None
 
 
 def _read_npz(path: Path) -> Recording:

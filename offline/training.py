@@ -134,7 +134,12 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
         Inputs(output.n_channels, n_times, len(configuration.class_names), output.sfreq, output.ch_names),
         configuration.model.settings,
     )
-    return steps, network, n_times
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, output.n_channels, n_times))
+    except ValueError as error:
+        raise ConfigurationError(f"Network {configuration.model.network!r} cannot be trained: {error}.") from None
+    return steps, network.train(), n_times
 
 
 def _fit(

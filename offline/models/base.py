@@ -20,6 +20,8 @@ class Inputs:
         Rate of the samples in Hz.
     ch_names : tuple of str
         Names of the channels that leave the preprocessing.
+    positions : tuple of (float, float), or None
+        Where each of them is on a plane, both coordinates in [0, 1]; None when the recordings do not tell.
     """
 
     n_channels: int
@@ -27,6 +29,7 @@ class Inputs:
     n_outputs: int
     sfreq: float
     ch_names: tuple[str, ...]
+    positions: tuple[tuple[float, float], ...] | None = None
 
 
 class Network(nn.Module, ABC):

@@ -19,10 +19,11 @@ from offline.training import Fitted
 from rtdecode.contract import (
     Amplitude,
     Contract,
-    Outputs,
     Provenance,
+    Regression,
     Score,
     Signal,
+    Targets,
     Window,
     read_metadata,
     write_metadata,
@@ -81,11 +82,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         inputs = Inputs(
             output.n_channels,
             contract.window.n_times,
-            len(contract.outputs.class_names),
+            len(contract.outputs.names),
             output.sfreq,
             output.ch_names,
         )
         network = make_network(content["network"], inputs, content["settings"])
+        if isinstance(contract.outputs, Regression):
+            network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs))
         network.load_state_dict(content["weights"])
         samples: Tensor = content["probe_samples"]
         signal = Signal.model_validate_json(content["probe_signal"])
@@ -99,7 +102,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scores: list[Score]) -> Checkpoint:
     """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw."""
-    configuration = dataset.configuration
+    configuration, targets = dataset.configuration, dataset.configuration.targets
     recordings = [dataset.recordings[i] for i in sorted(trained_on)]
     chain = Chain(fitted.steps, dataset.signal)
     contract = Contract(
@@ -107,8 +110,9 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
         signal=dataset.signal,
         preprocessing=tuple(step.model_dump() for step in fitted.steps),
         window=Window(n_times=fitted.n_times, hop=fitted.hop),
-        outputs=Outputs(class_names=configuration.class_names),
+        outputs=dataset.outputs,
         trials=configuration.trials,
+        targets=None if targets is None else Targets(**targets.model_dump(exclude={"names"})),
         amplitude=_amplitude(dataset.signal, recordings),
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),

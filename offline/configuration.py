@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from offline.recipes import Recipe
 from rtdecode.configuration import read_yaml, validate
-from rtdecode.contract import Trials
+from rtdecode.contract import Classification, Regression, Targets, Trials
 from rtdecode.errors import ConfigurationError
 
 
@@ -64,23 +64,44 @@ class WindowTimes(_Part):
     hop_s: Annotated[float, Field(gt=0)]
 
 
+class TargetSettings(Targets):
+    """Continuous values instead of classes.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the values of each class of the trials are called; target channels go by their own names.
+    """
+
+    names: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if any(len(values) != len(self.names) for values in self.values.values()):
+            raise ValueError("values needs one number per name for every class")
+        if self.channels and self.names:
+            raise ValueError("target channels go by their own names; names is for values")
+        return self
+
+
 class Split(_Part):
-    """How a score is obtained. Trials stay whole; runs stay whole but in `stratified-blocks`.
+    """How a score is obtained. Trials stay whole; runs stay whole but in the `blocks`.
 
     Attributes
     ----------
     kind : str
         `leave-one-run-out`: each run that may be tested on is held out once. `held-out-runs`: those in
         `held_out`, once. `stratified-blocks`: `n_folds` blocks of neighbouring trials of each class.
+        `blocks`: `n_folds` blocks of neighbouring trials or segments.
     test_on : dict
         Values of captured parts that a recording must have to be tested on; others only ever train.
     held_out : dict
         For `held-out-runs`.
     n_folds : int
-        For `stratified-blocks`.
+        For the `blocks`.
     """
 
-    kind: Literal["leave-one-run-out", "held-out-runs", "stratified-blocks"]
+    kind: Literal["leave-one-run-out", "held-out-runs", "stratified-blocks", "blocks"]
     test_on: dict[str, tuple[str, ...]] = {}
     held_out: dict[str, tuple[str, ...]] = {}
     n_folds: Annotated[int, Field(ge=2)] = 5
@@ -105,7 +126,8 @@ class Training(_Part):
     """How the network is fitted: Adam, early stopping on an inner validation part, best weights restored.
 
     `validation` is the share of the training trials that early stopping watches. It is never the part that
-    is reported.
+    is reported. `class_weight` says how much a window of each class counts: all the same, `balanced` (rarer
+    classes more), or numbers by class.
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
@@ -114,6 +136,7 @@ class Training(_Part):
     patience: Annotated[int, Field(ge=1)] = 3
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: int = 0
+    class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
 
 
 class TrainingConfiguration(_Part):
@@ -122,26 +145,67 @@ class TrainingConfiguration(_Part):
     name: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
     recordings: Recordings
     channels: Channels
-    trials: Trials
+    trials: Trials | None = None
+    targets: TargetSettings | None = None
     window: WindowTimes
     preprocessing: tuple[Recipe, ...]
     model: Model
     training: Training = Training()
     split: Split
+    measure: Literal["accuracy", "auc"] = "accuracy"
     baseline: Literal["csp-lda"] | None = None
 
     @model_validator(mode="after")
-    def _spans(self) -> Self:
-        if len(self.trials.classes) < 2:
+    def _truth(self) -> Self:
+        if self.targets is not None and self.targets.channels:
+            if self.trials is not None:
+                raise ValueError("targets.channels are decoded everywhere; leave trials out")
+        elif self.trials is None:
+            raise ValueError("trials are needed: classes, tmin_s, tmax_s")
+        elif len(self.trials.classes) < 2:
             raise ValueError("trials.classes: at least two classes are needed")
-        if self.window.length_s > self.trials.tmax_s - self.trials.tmin_s + 1e-9:
+        if self.targets is not None and self.targets.values and set(self.targets.values) != set(self.class_names):
+            raise ValueError("targets.values needs an entry for each of trials.classes")
+        if self.window.length_s > self.span_s + 1e-9:
             raise ValueError("window.length_s is longer than the trials' span")
+        return self
+
+    @model_validator(mode="after")
+    def _for_classes_only(self) -> Self:
+        if self.targets is not None:
+            wrong: list[str] = [
+                key for key in ("measure", "baseline") if getattr(self, key) not in (None, "accuracy")
+            ]
+            wrong += ["training.class_weight"] if self.training.class_weight else []
+            wrong += ["split.kind stratified-blocks"] if self.split.kind == "stratified-blocks" else []
+            if wrong:
+                raise ValueError(f"{', '.join(wrong)}: for classes only, not for targets")
+        elif self.measure == "auc" and len(self.class_names) != 2:
+            raise ValueError("measure auc needs two classes")
+        weights = self.training.class_weight
+        if isinstance(weights, dict) and set(weights) != set(self.class_names):
+            raise ValueError("training.class_weight needs a number for each of trials.classes")
         return self
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Classes in the order of the outputs."""
-        return tuple(self.trials.classes)
+        """Classes of the trials, in the order of the outputs."""
+        return tuple(self.trials.classes) if self.trials else ()
+
+    @property
+    def span_s(self) -> float:
+        """Seconds of a trial, or of a segment for targets that are channels."""
+        if self.trials is not None:
+            return self.trials.tmax_s - self.trials.tmin_s
+        assert self.targets is not None
+        return self.targets.segment_s
+
+    def outputs(self, units: tuple[str, ...]) -> Classification | Regression:
+        """Return what the decoder gives; `units` are those of target channels."""
+        if self.targets is None:
+            return Classification(class_names=self.class_names)
+        names = self.targets.channels or self.targets.names
+        return Regression(names=names, units=units or ("none",) * len(names))
 
 
 def shipped() -> list[str]:

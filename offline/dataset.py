@@ -4,20 +4,19 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offline.configuration import Channels, TrainingConfiguration
-from rtdecode.contract import Signal
+from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.guard import Guard
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Recording, read_recording
-from rtdecode.replay import spans
+from rtdecode.truth import channel_values, spans
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Trial:
-    """A stretch of a recording in which the truth is known.
+    """A stretch of a recording in which the truth is known; it is never divided by a split.
 
     Attributes
     ----------
@@ -54,7 +53,7 @@ class Trial:
     recording : int
         Index into the data set's recordings.
     truth : int
-        Class index.
+        Class index; 0 where target channels tell the truth.
     start, stop : int
         Input samples [start, stop).
     """
@@ -82,6 +81,8 @@ class Dataset:
         Which source each recording is from.
     trials : list of Trial
         In order of recording and time.
+    values : list of arrays, (n_samples, n_targets)
+        Values of the target channels of each recording; empty without any.
     """
 
     configuration: TrainingConfiguration
@@ -90,6 +91,24 @@ class Dataset:
     recordings: list[Recording]
     source_of: list[int]
     trials: list[Trial]
+    values: list[NDArray[np.float64]]
+
+    @property
+    def outputs(self) -> Classification | Regression:
+        """What a decoder of this data set gives."""
+        targets = self.configuration.targets
+        channels = targets.channels if targets else ()
+        return self.configuration.outputs(self.recordings[0].signal.pick(channels).units if channels else ())
+
+    def truth(self, trial: Trial, newest: int) -> int | NDArray[np.float64]:
+        """Return the class of a trial, or the values (n_targets,) that belong to its input sample `newest`."""
+        targets = self.configuration.targets
+        if targets is None:
+            return trial.truth
+        if targets.values:
+            return np.array(targets.values[self.configuration.class_names[trial.truth]])
+        values: NDArray[np.float64] = self.values[trial.recording][newest - targets.lag(self.signal.sfreq)]
+        return values
 
     @property
     def trial_length(self) -> int:
@@ -129,14 +148,14 @@ class Windows:
     Attributes
     ----------
     x : array of float32, (n_windows, n_channels, n_times)
-    y : array of int64, (n_windows,)
-        Class indices.
+    y : array of int64, (n_windows,), or of float32, (n_windows, n_targets)
+        Class indices, or values.
     trial : array of int64, (n_windows,)
         Position of each window's trial in the list they were cut from.
     """
 
     x: NDArray[np.float32]
-    y: NDArray[np.int64]
+    y: NDArray[np.int64] | NDArray[np.float32]
     trial: NDArray[np.int64]
 
 
@@ -158,9 +177,11 @@ class Cutter:
             first, stop = _outputs(trial, self._factor)
             for start in range(first, stop - n_times + 1, stride):
                 x.append(features[start : start + n_times].T.astype(np.float32))
-                y.append(trial.truth)
+                y.append(self._dataset.truth(trial, (start + n_times - 1) * self._factor))
                 numbers.append(number)
-        return Windows(np.stack(x), np.array(y, np.int64), np.array(numbers, np.int64))
+        classes = self._dataset.configuration.targets is None
+        truth = np.array(y, np.int64) if classes else np.array(y, np.float32)
+        return Windows(np.stack(x), truth, np.array(numbers, np.int64))
 
 
 def data_folder(given: str | None) -> Path:
@@ -232,10 +253,15 @@ def _name(path: Path, data: Path, pattern: str) -> str:
 def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) -> Dataset:
     """Read the recordings of one decoder and find their trials."""
     whole = [read_recording(source.path) for source in sources]
-    signal = _choose_channels(whole[0], configuration.channels)
+    targets = configuration.targets
+    target_channels = targets.channels if targets else ()
+    signal = _choose_channels(whole[0], configuration.channels, target_channels)
+    unit_of = dict(zip(whole[0].signal.ch_names, whole[0].signal.units, strict=True))
+    target_units = tuple(unit_of.get(name, "none") for name in target_channels)
     recordings: list[Recording] = []
     source_of: list[int] = []
     trials: list[Trial] = []
+    values: list[NDArray[np.float64]] = []
     for number, recording in enumerate(whole):
         signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
         bad = np.flatnonzero(~np.isfinite(recording.samples).all(axis=1))
@@ -245,13 +271,35 @@ def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) ->
             )
         first = len(trials)
         for part in _unbroken(recording):
-            for _, truth, start, stop in spans(part, configuration.trials, configuration.class_names):
+            for truth, start, stop in _stretches(part, configuration):
                 trial_id = f"{sources[number].name}#{len(trials) - first}"
                 trials.append(Trial(trial_id, len(recordings), truth, start, stop))
+            if target_channels:
+                values.append(channel_values(part, target_channels, target_units))
             recordings.append(part)
             source_of.append(number)
-    _refuse_overlaps(trials, configuration)
-    dataset = Dataset(configuration, signal, sources, recordings, source_of, trials)
+    _refuse_absent_classes(configuration, whole, trials)
+    return Dataset(configuration, signal, sources, recordings, source_of, trials, values)
+
+
+def _stretches(recording: Recording, configuration: TrainingConfiguration) -> list[tuple[int, int, int]]:
+    """Return (class index, first, stop sample) of every trial, or of every segment for target channels."""
+    if configuration.trials is not None:
+        return [found[1:] for found in spans(recording, configuration.trials, configuration.class_names)]
+    targets, sfreq = configuration.targets, recording.signal.sfreq
+    assert targets is not None
+    length = round(targets.segment_s * sfreq)
+    starts = range(targets.lag(sfreq), len(recording.samples) - length + 1, length)
+    return [(0, start, start + length) for start in starts]
+
+
+def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Recording], trials: list[Trial]) -> None:
+    if configuration.trials is None:
+        if not trials:
+            raise RecordingError(
+                f"No recording holds an unbroken segment of {configuration.span_s:g} s (targets.segment_s)."
+            )
+        return
     missing = [name for i, name in enumerate(configuration.class_names) if all(t.truth != i for t in trials)]
     if missing:
         labels = [e.label for r in whole for e in r.events]
@@ -268,7 +316,6 @@ def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) ->
             f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
             f"event labels there: {', '.join(there[:12]) or 'none'}."
         )
-    return dataset
 
 
 def _unbroken(recording: Recording) -> list[Recording]:
@@ -277,27 +324,20 @@ def _unbroken(recording: Recording) -> list[Recording]:
     return [recording.crop(s.start, s.stop) for s in segments if s.sound]
 
 
-def _refuse_overlaps(trials: list[Trial], configuration: TrainingConfiguration) -> None:
-    """Refuse trials that share samples: one could stand on either side of a split, or carry two labels."""
-    by_start = sorted(trials, key=lambda t: (t.recording, t.start))
-    n = sum(a.recording == b.recording and b.start < a.stop for a, b in pairwise(by_start))
-    if n:
-        span = f"{configuration.trials.tmin_s:g} to {configuration.trials.tmax_s:g} s"
-        raise ConfigurationError(
-            f"{n} of {len(trials)} trials share samples with the next one when they last from {span} after their "
-            "event, so no split could keep them apart. Shorten trials.tmin_s to trials.tmax_s."
-        )
-
-
-def _choose_channels(recording: Recording, channels: Channels) -> Signal:
+def _choose_channels(recording: Recording, channels: Channels, targets: tuple[str, ...]) -> Signal:
+    """Return the decoder's signal: never with a channel that is its target."""
     signal = recording.signal
     if channels.names is not None:
+        both = [name for name in targets if name in channels.names]
+        if both:
+            raise ConfigurationError(f"channels.names holds target channels: {', '.join(both)}.")
         missing = [name for name in channels.names if name not in signal.ch_names]
         if missing:
             raise RecordingError(f"Recording {recording.path} lacks the channels {', '.join(missing)}.")
         return signal.pick(channels.names)
     types = channels.types or ()
-    names = tuple(n for n, t in zip(signal.ch_names, signal.ch_types, strict=True) if t in types)
+    described = zip(signal.ch_names, signal.ch_types, strict=True)
+    names = tuple(name for name, ch_type in described if ch_type in types and name not in targets)
     if not names:
         raise RecordingError(
             f"Recording {recording.path} has no channel of type {', '.join(types)}; "

@@ -137,7 +137,7 @@ def _tell(console: Console, model: ModelFile, recording: Recording, received: _R
     decoder = Decoder(model, recording.signal)
     replayed = decode_recording(recording, decoder)
     live = _as_predictions(received, recording)
-    names = model.contract.outputs.class_names
+    names = decoder.output_names
     decisions = Table("at", "imagined", "decided", "", title="Decisions against truth (held-out run, simulated)")
     for trial in score(recording, decoder, live):
         outcome = "hit" if trial.decided == trial.truth else "[red]miss[/]"

@@ -1,4 +1,4 @@
-"""Scores on trials that were not learned from, of the network and of CSP+LDA on the same folds."""
+"""Figures on trials that were not learned from, of the network and of CSP+LDA on the same folds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,16 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.dataset import Cutter, Dataset, Trial
+from offline.configuration import TrainingConfiguration
+from offline.dataset import Cutter, Dataset, Trial, Windows
 from offline.models import CSPLDA
 from offline.partition import Fold
 from offline.recipes import build_steps
-from offline.training import Fitted, fit_network, n_samples
+from offline.training import Fitted, class_weights, fit_closed_form, fit_network, n_samples
 from rtdecode.preprocessing import Chain
-from rtdecode.scoring import Accuracy, accuracy
+from rtdecode.scoring import Figure, accuracy, auc, regression
+
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,56 +29,89 @@ class FoldResult:
         Its trials.
     fitted : Fitted
         The network.
-    truth, network, baseline : arrays of int, (n_trials,)
-        Classes of the tested trials: true, by the network, by CSP+LDA (None without a baseline).
+    truth : array of int, (n_trials,), or of float, (n_trials, n_windows, n_targets)
+        Of the tested trials: classes, or values.
+    network, baseline : arrays, (n_trials, n_classes), or (n_trials, n_windows, n_targets)
+        By the network and by CSP+LDA (None without a baseline): evidence for each class, or predicted values.
     """
 
     fold: Fold
     fitted: Fitted
-    truth: NDArray[np.int64]
-    network: NDArray[np.int64]
-    baseline: NDArray[np.int64] | None
+    truth: NDArray[np.int64] | _Floats
+    network: _Floats
+    baseline: _Floats | None
+
+    def figures(self, configuration: TrainingConfiguration) -> list[Figure]:
+        """Return the network's figures on this fold."""
+        return summarise([self], configuration).network
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Accuracy over all tested trials of one decoder: network and baseline."""
+    """Figures over all tested trials of one decoder: of the network, and in the same order of the baseline."""
 
-    network: Accuracy
-    baseline: Accuracy | None
+    network: list[Figure]
+    baseline: list[Figure]
 
 
-def summarise(results: list[FoldResult]) -> Comparison:
-    """Put the folds' decisions together: every tested trial counts once."""
-    truth = np.concatenate([r.truth for r in results])
-    decided = [r.baseline for r in results if r.baseline is not None]
-    baseline = accuracy(truth, np.concatenate(decided)) if decided else None
-    return Comparison(accuracy(truth, np.concatenate([r.network for r in results])), baseline)
+def summarise(results: list[FoldResult], configuration: TrainingConfiguration) -> Comparison:
+    """Put the folds' trials together: every tested one counts once."""
+    # Segments hold equally many windows, but for a rounding of their borders.
+    shortest = min(r.truth.shape[1] for r in results) if configuration.targets else None
+    truth = np.concatenate([r.truth[:, :shortest] if shortest else r.truth for r in results])
+
+    def figures(parts: list[_Floats]) -> list[Figure]:
+        given = np.concatenate([part[:, :shortest] if shortest else part for part in parts])
+        if configuration.targets is not None:
+            return regression(truth, given, configuration.targets.channels or configuration.targets.names)
+        if configuration.measure == "auc":
+            return [auc(truth, given[:, 1] - given[:, 0])]
+        return [accuracy(truth, given.argmax(axis=1))]
+
+    baselines = [r.baseline for r in results if r.baseline is not None]
+    return Comparison(figures([r.network for r in results]), figures(baselines) if baselines else [])
 
 
 def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | None = None) -> FoldResult:
-    """Fit on a fold's training trials and decide its test trials."""
+    """Fit on a fold's training trials and decode its test trials."""
     by_id = {t.id: t for t in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
     fitted = fit_network(dataset, train, validation, progress)
     baseline = None
     if dataset.configuration.baseline == "csp-lda":
         baseline = csp_lda(dataset, train + validation, test)
-    truth = np.array([t.truth for t in test])
-    return FoldResult(fold, fitted, truth, decide(dataset, fitted, test), baseline)
+    return FoldResult(fold, fitted, *decode(dataset, fitted, test), baseline)
 
 
-def decide(dataset: Dataset, fitted: Fitted, trials: list[Trial]) -> NDArray[np.int64]:
-    """Decide trials (n,) by the mean log probability over their windows."""
+def decode(dataset: Dataset, fitted: Fitted, trials: list[Trial]) -> tuple[NDArray[np.int64] | _Floats, _Floats]:
+    """Return truth and outputs of trials, as FoldResult has them.
+
+    A trial's evidence is the mean log probability over its windows, its values are their mean; where target
+    channels tell the truth, every window of a segment has its own.
+    """
     output = Chain(fitted.steps, dataset.signal).output
     stride = n_samples(dataset.configuration.window.stride_s, output.sfreq)
     windows = Cutter(dataset, fitted.steps).cut(trials, fitted.n_times, stride)
-    log_proba = np.log(np.maximum(fitted.proba(windows.x), 1e-12))
-    return np.array([log_proba[windows.trial == i].mean(axis=0).argmax() for i in range(len(trials))])
+    outputs = fitted.outputs(windows.x).astype(np.float64)
+    targets = dataset.configuration.targets
+    if targets is None:
+        evidence = _by_trial(np.log(np.maximum(outputs, 1e-12)), windows).mean(axis=1)
+        return np.array([t.truth for t in trials]), evidence
+    truth, predicted = _by_trial(windows.y.astype(np.float64), windows), _by_trial(outputs, windows)
+    if targets.values:
+        truth, predicted = (part.mean(axis=1, keepdims=True) for part in (truth, predicted))
+    return truth, predicted
 
 
-def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> NDArray[np.int64]:
-    """Decide trials (n,) by common spatial patterns and linear discriminant analysis on the whole trial.
+def _by_trial(values: _Floats, windows: Windows) -> _Floats:
+    """Stack the windows of each trial: (n_trials, n_windows, n_outputs), as many as all trials have."""
+    counts = np.bincount(windows.trial)
+    starts = np.cumsum(counts) - counts
+    return np.stack([values[start : start + counts.min()] for start in starts])
+
+
+def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> _Floats:
+    """Return evidence (n_trials, n_classes) of common spatial patterns and LDA on the whole trial.
 
     The usual pipeline of motor imagery, behind the same causal preprocessing as the network.
     """
@@ -87,6 +123,6 @@ def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> NDArray[
     cutter = Cutter(dataset, steps)
     fitting, tested = (cutter.cut(chosen, n_times, n_times) for chosen in (train, test))
     network = CSPLDA(output.n_channels, n_times, len(dataset.configuration.class_names))
-    network.fit(fitting.x, fitting.y)
-    decided: NDArray[np.int64] = Fitted(network.eval(), steps, n_times, n_times, 1).proba(tested.x).argmax(axis=1)
-    return decided
+    fit_closed_form(network, fitting.x, fitting.y, class_weights(dataset.configuration, fitting.y))
+    proba = Fitted(network.eval(), steps, n_times, n_times, 1).outputs(tested.x)
+    return np.log(np.maximum(proba.astype(np.float64), 1e-12))

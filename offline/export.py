@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from offline.checkpoint import Checkpoint
+from offline.models import Network
 from rtdecode.contract import Parity
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, ModelFile, read_model, write_model
@@ -24,13 +25,13 @@ _N_RANDOM = 8
 _N_REAL = 8
 
 
-class _Probabilities(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
+class _Graph(nn.Module):
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.softmax(self.network(x), dim=1)
+        return self.network.outputs(x)
 
 
 def export(checkpoint: Checkpoint, path: Path) -> ModelFile:
@@ -44,7 +45,7 @@ def export(checkpoint: Checkpoint, path: Path) -> ModelFile:
     """
     path = path.with_suffix(".onnx") if path.suffix == "" else path
     refuse_output(path, ".onnx")
-    module = _Probabilities(checkpoint.network).eval()
+    module = _Graph(checkpoint.network).eval()
     proto = _to_onnx(module, checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         draft_path = Path(folder) / path.name
@@ -70,10 +71,10 @@ def _refuse_dependence_within_batch(module: nn.Module, checkpoint: Checkpoint, p
     x = torch.randn((4, network.n_channels, network.n_times), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         together, alone = module(x), torch.cat([module(window[None]) for window in x])
-    difference = float((together - alone).abs().max())
+    difference = float(((together - alone) / network.output_scale).abs().max())
     if not difference <= TOLERANCE:
         raise ModelError(
-            f"{path} was not written: a window's probabilities change by {difference:.2g} with the other windows "
+            f"{path} was not written: a window's outputs change by {difference:.2g} with the other windows "
             "of its batch. Online it is alone; normalise with statistics of the training data instead."
         )
 
@@ -86,7 +87,12 @@ def _to_onnx(module: nn.Module, checkpoint: Checkpoint) -> Any:
         # The exporter warns of deprecations inside torch itself.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module, (x,), input_names=["x"], output_names=["proba"], dynamo=True, verbose=False
+            module,
+            (x,),
+            input_names=["x"],
+            output_names=[checkpoint.contract.outputs.column],
+            dynamo=True,
+            verbose=False,
         )
     if program is None:
         raise ModelError("torch could not turn the network into an ONNX graph.")
@@ -99,12 +105,12 @@ def _compare(module: nn.Module, draft: ModelFile, checkpoint: Checkpoint) -> tup
     rng = np.random.default_rng(0)
     shape = (_N_RANDOM, network.n_channels, network.n_times)
     windows = [*rng.standard_normal(shape).astype(np.float32), *_real_windows(decoder, checkpoint)]
-    engine = Engine(draft)
+    engine, scale = Engine(draft), network.output_scale.numpy()
     differences = []
     for window in windows:
         with torch.no_grad():
             expected = module(torch.from_numpy(window[None]))[0].numpy()
-        differences.append(np.abs(engine.run(window) - expected).max())
+        differences.append(np.abs((engine.run(window) - expected) / scale).max())
     # Not Python's max: it passes over NaN.
     return float(np.max(differences)), len(windows)
 
@@ -120,7 +126,7 @@ def _real_windows(decoder: Decoder, checkpoint: Checkpoint) -> list[np.ndarray]:
 def _refuse_unproven(path: Path, difference: float, proof: ChunkingProof) -> None:
     if not difference <= TOLERANCE:
         raise ModelError(
-            f"{path} was not written: ONNX Runtime and torch differ by {difference:.2g} in a probability, "
+            f"{path} was not written: ONNX Runtime and torch differ by {difference:.2g} in an output, "
             f"at most {TOLERANCE:g} is allowed."
         )
     if proof.differing or not proof.n_predictions:

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
+from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, StratifiedShuffleSplit
 
 from offline.dataset import Dataset, Trial
 from rtdecode.errors import RecordingError
@@ -13,7 +14,7 @@ from rtdecode.errors import RecordingError
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the trials, by their ids. No trial stands on two sides.
+    """One division of the trials, by their ids. No sample stands on two sides.
 
     Attributes
     ----------
@@ -46,18 +47,21 @@ def make_folds(dataset: Dataset) -> list[Fold]:
         ]
     else:
         candidates = [t for t in trials if dataset.source_of[t.recording] in testable]
-        # Not shuffled: each fold takes neighbouring trials of each class, so that few trials have a
-        # neighbour in time on the other side.
-        fewest = min(Counter(t.truth for t in candidates).values(), default=0)
+        # Not shuffled: each fold takes neighbouring trials (of each class), so that few trials have a neighbour
+        # in time on the other side.
+        stratified = split.kind == "stratified-blocks"
+        counts = Counter(t.truth for t in candidates) if stratified else {0: len(candidates)}
+        fewest = min(counts.values(), default=0)
         if fewest < split.n_folds:
-            raise RecordingError(f"{split.n_folds} blocks of trials are asked for, but a class has {fewest} trials.")
-        divided = StratifiedKFold(split.n_folds).split(candidates, [t.truth for t in candidates])
+            what = "a class has" if stratified else "there are"
+            raise RecordingError(f"{split.n_folds} blocks of trials are asked for, but {what} {fewest} trials.")
+        splitter = (StratifiedKFold if stratified else KFold)(split.n_folds)
+        divided = splitter.split(candidates, [t.truth for t in candidates])
         groups = [(f"block-{n}", [candidates[i] for i in test]) for n, (_, test) in enumerate(divided, 1)]
     folds = []
     for name, test in groups:
-        ids = {t.id for t in test}
-        rest = [t for t in trials if t.id not in ids]
-        if not test or len({t.truth for t in rest}) < len(dataset.configuration.class_names):
+        rest = _apart(trials, test)
+        if not test or not rest or len({t.truth for t in rest}) < len(dataset.configuration.class_names):
             raise RecordingError(
                 f"Split {split.kind!r}: fold {name!r} has {len(test)} trials to test, "
                 f"{len(rest)} to train on; every class is needed for training. Give more runs, or "
@@ -69,16 +73,42 @@ def make_folds(dataset: Dataset) -> list[Fold]:
 
 
 def divide_for_stopping(dataset: Dataset, trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
-    """Set some whole trials apart for early stopping: stratified by class, seeded."""
+    """Set some whole trials apart for early stopping: stratified by class, seeded.
+
+    Of trials that overlap a block of neighbours is taken, so that few are lost between the two parts.
+    """
     training = dataset.configuration.training
     truth = np.array([t.truth for t in trials])
     n_validation = max(round(training.validation * len(trials)), len(np.unique(truth)))
     try:
-        splitter = StratifiedShuffleSplit(1, test_size=n_validation, random_state=training.seed)
-        train, validation = next(splitter.split(truth, truth))
+        if _overlapping(trials):
+            splitter = StratifiedKFold(max(2, round(1 / training.validation)))
+        elif dataset.configuration.class_names:
+            splitter = StratifiedShuffleSplit(1, test_size=n_validation, random_state=training.seed)
+        else:
+            splitter = ShuffleSplit(1, test_size=n_validation, random_state=training.seed)
+        _, chosen = next(splitter.split(truth, truth))
     except ValueError as error:
         raise RecordingError(f"{len(trials)} trials are too few to train on: {error}.") from None
-    return [trials[i] for i in sorted(train)], [trials[i] for i in sorted(validation)]
+    validation = [trials[i] for i in sorted(chosen)]
+    return _apart(trials, validation), validation
+
+
+def _overlapping(trials: Sequence[Trial]) -> bool:
+    by_start = sorted(trials, key=lambda t: (t.recording, t.start))
+    return any(a.recording == b.recording and b.start < a.stop for a, b in pairwise(by_start))
+
+
+def _apart(trials: Sequence[Trial], held_out: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that share no sample with those held out."""
+    taken: dict[int, list[tuple[int, int]]] = {}
+    for trial in held_out:
+        taken.setdefault(trial.recording, []).append((trial.start, trial.stop))
+    return [
+        trial
+        for trial in trials
+        if not any(trial.start < stop and start < trial.stop for start, stop in taken.get(trial.recording, ()))
+    ]
 
 
 def _ids(trials: Sequence[Trial]) -> tuple[str, ...]:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch import NeuralNetClassifier
+from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Cutter, Dataset, Trial, Windows
+from offline.dataset import Cutter, Dataset, Trial
 from offline.models import Inputs, Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
@@ -24,8 +24,8 @@ from rtdecode.preprocessing import Chain, Step
 Progress = Callable[[str], None]
 
 
-class _PenalisedClassifier(NeuralNetClassifier):  # type: ignore[misc]
-    """Cross-entropy plus the network's own penalty."""
+class _PenalisedNet(NeuralNet):  # type: ignore[misc]
+    """The criterion plus the network's own penalty."""
 
     def get_loss(self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False) -> Tensor:
         loss: Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
@@ -70,14 +70,12 @@ class Fitted:
     hop: int
     n_epochs: int
 
-    def proba(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return class probabilities (n_windows, n_classes) of windows (n_windows, n_channels, n_times)."""
+    def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return class probabilities or values (n_windows, n_outputs) of windows (n_windows, n_channels, n_times)."""
         with torch.no_grad():
-            parts = [
-                torch.softmax(self.network(torch.from_numpy(x[i : i + 256])), dim=1) for i in range(0, len(x), 256)
-            ]
-        proba: NDArray[np.float32] = torch.cat(parts).numpy()
-        return proba
+            parts = [self.network.outputs(torch.from_numpy(x[i : i + 256])) for i in range(0, len(x), 256)]
+        outputs: NDArray[np.float32] = torch.cat(parts).numpy()
+        return outputs
 
 
 def n_samples(seconds: float, sfreq: float) -> int:
@@ -98,14 +96,42 @@ def fit_network(
     stride = n_samples(configuration.window.stride_s, output.sfreq)
     cutter = Cutter(dataset, steps)
     fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
+    weights = class_weights(configuration, fitting.y)
+    x, y = [fitting.x, watched.x], [fitting.y, watched.y]
+    if configuration.targets is not None:
+        mean, std = fitting.y.mean(axis=0), fitting.y.std(axis=0)
+        std = np.where(std > 0, std, 1).astype(np.float32)
+        y = [((values - mean) / std).astype(np.float32) for values in y]
+        network.set_targets(torch.from_numpy(mean), torch.from_numpy(std))
     if isinstance(network, ClosedForm):
         # Nothing to stop early: what would be watched is learned from too.
-        network.fit(np.concatenate([fitting.x, watched.x]), np.concatenate([fitting.y, watched.y]))
+        fit_closed_form(network, np.concatenate(x), np.concatenate(y), weights)
         n_epochs = 1
     else:
-        n_epochs = _fit(network, fitting, watched, configuration, progress)
+        n_epochs = _fit(network, x, y, weights, configuration, progress)
     network.eval()
     return Fitted(network, steps, n_times, n_samples(configuration.window.hop_s, output.sfreq), n_epochs)
+
+
+def class_weights(configuration: TrainingConfiguration, y: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return how much a window of each class counts (n_classes,), their mean over windows 1; None: all the same."""
+    wanted, names = configuration.training.class_weight, configuration.class_names
+    if wanted is None:
+        return None
+    counts = np.bincount(y, minlength=len(names))
+    weights = 1 / np.maximum(counts, 1) if wanted == "balanced" else np.array([wanted[name] for name in names])
+    normalised: NDArray[np.float64] = weights * len(y) / (weights * counts).sum()
+    return normalised
+
+
+def fit_closed_form(
+    network: ClosedForm, x: NDArray[np.float32], y: NDArray[Any], weights: NDArray[np.float64] | None
+) -> None:
+    """Fit a network that has a way of its own; ConfigurationError if it is not made for such targets."""
+    try:
+        network.fit(x, y, weights)
+    except ValueError as error:
+        raise ConfigurationError(f"{type(network).__name__} cannot be fitted: {error}.") from None
 
 
 def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Network, int]:
@@ -131,7 +157,7 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     np.random.seed(configuration.training.seed)  # noqa: NPY002
     network = make_network(
         configuration.model.network,
-        Inputs(output.n_channels, n_times, len(configuration.class_names), output.sfreq, output.ch_names),
+        Inputs(output.n_channels, n_times, len(dataset.outputs.names), output.sfreq, output.ch_names),
         configuration.model.settings,
     )
     try:
@@ -144,11 +170,13 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
 
 def _fit(
     network: nn.Module,
-    fitting: Windows,
-    watched: Windows,
+    x: list[NDArray[np.float32]],
+    y: list[NDArray[Any]],
+    weights: NDArray[np.float64] | None,
     configuration: TrainingConfiguration,
     progress: Progress | None,
 ) -> int:
+    """Fit on the first part of x and y, stop early by the second; return the epochs."""
     settings = configuration.training
     callbacks: list[Any] = [
         ("constrain", _Constrain()),
@@ -156,29 +184,29 @@ def _fit(
     ]
     if progress:
         callbacks.append(("tell", _Tell(progress)))
-    classifier = _PenalisedClassifier(
+    regression = configuration.targets is not None
+    net = _PenalisedNet(
         network,
-        criterion=nn.CrossEntropyLoss,
+        criterion=nn.MSELoss if regression else nn.CrossEntropyLoss,
+        **({} if weights is None else {"criterion__weight": torch.from_numpy(weights.astype(np.float32))}),
         optimizer=torch.optim.Adam,
         lr=settings.learning_rate,
         batch_size=settings.batch_size,
         max_epochs=settings.max_epochs,
         iterator_train__shuffle=True,
-        train_split=predefined_split(SkorchDataset(watched.x, watched.y)),
-        classes=list(range(len(configuration.class_names))),
+        train_split=predefined_split(SkorchDataset(x[1], y[1])),
         callbacks=callbacks,
         callbacks__print_log=None,
-        callbacks__valid_acc=None,
         verbose=0,
     )
-    classifier.fit(fitting.x, fitting.y)
+    net.fit(x[0], y[0])
     # skorch ends quietly on Ctrl-C, as it does when its own stopping says so: only the latter gives a model.
-    history, stopping = classifier.history, dict(classifier.callbacks_)["stopping"]
+    history, stopping = net.history, dict(net.callbacks_)["stopping"]
     finished = len(history) == settings.max_epochs and "valid_loss" in history[-1]
     if not finished and stopping.misses_ < settings.patience:
         raise KeyboardInterrupt
-    network.load_state_dict(classifier.module_.state_dict())
-    return len(classifier.history)
+    network.load_state_dict(net.module_.state_dict())
+    return len(net.history)
 
 
 def _silent(text: str) -> None:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from offline.training import build, fit_network
 from rtdecode.contract import Score
 from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
-from rtdecode.scoring import Accuracy, accuracy, mean_interval
+from rtdecode.scoring import Figure, mean_interval
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,11 @@ def train(
         results[job.group].append(result)
         ids = {*job.fold.train, *job.fold.validation}
         seen = {t.recording for t in datasets[job.group].trials if t.id in ids}
-        score = _score(accuracy(result.truth, result.network), f"{configuration.split.kind}, on {job.fold.name}")
-        checkpoint = make_checkpoint(datasets[job.group], result.fitted, seen, [score])
+        split = f"{configuration.split.kind}, on {job.fold.name}"
+        scores = [_score(figure, split) for figure in result.figures(configuration)]
+        checkpoint = make_checkpoint(datasets[job.group], result.fitted, seen, scores)
         checkpoint.save(folder / job.group / f"{job.fold.name}.pt")
-    comparisons = {g: summarise(r) for g, r in results.items()}
+    comparisons = {g: summarise(r, configuration) for g, r in results.items()}
     _write_scores(folder / "scores.csv", comparisons)
     finals = {}
     for group in final:
@@ -122,7 +123,7 @@ def train(
             f"of decoders trained like this one on part of its data ({configuration.split.kind}, "
             f"folds: {len(results[group])}), each on trials it never saw"
         )
-        scores = [_score(comparisons[group].network, split)]
+        scores = [_score(figure, split) for figure in comparisons[group].network]
         everything = set(range(len(dataset.recordings)))
         finals[group] = folder / group / "final.pt"
         make_checkpoint(dataset, fitted, everything, scores).save(finals[group])
@@ -167,16 +168,18 @@ def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:
     return run_fold(load_dataset(configuration, job.sources), job.fold)
 
 
-def _score(a: Accuracy, split: str) -> Score:
-    return Score(name="trial accuracy", value=a.value, low=a.low, high=a.high, chance=a.chance, n=a.n, split=split)
+def _score(figure: Figure, split: str) -> Score:
+    return Score(**asdict(figure), split=split)
 
 
 def table(run: Run, configuration: TrainingConfiguration) -> Table:
     """Lay the scores out: a row per decoder, then the mean over decoders with its 95 % interval."""
-    has_baseline = any(c.baseline for c in run.comparisons.values())
+    comparisons = list(run.comparisons.values())
+    has_baseline = any(c.baseline for c in comparisons)
     network = configuration.model.network
+    names = [figure.name for figure in comparisons[0].network]
     out = Table(
-        title=f"Trial accuracy, {configuration.split.kind}, [95 % interval]",
+        title=f"{', '.join(names)} over trials, {configuration.split.kind}, [95 % interval]",
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
@@ -187,27 +190,23 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
     if has_baseline:
         out.add_column("difference", justify="right", min_width=10)
     for group, c in run.comparisons.items():
-        row = [
-            group,
-            str(c.network.n),
-            f"{c.network.chance:.2f}",
-            _shown(c.network.value, c.network.low, c.network.high),
-        ]
-        if c.baseline:
-            row += [
-                _shown(c.baseline.value, c.baseline.low, c.baseline.high),
-                f"{c.network.value - c.baseline.value:+.3f}",
-            ]
-        out.add_row(*row)
-    if len(run.comparisons) > 1:
+        for i, figure in enumerate(c.network):
+            told = group if len(names) == 1 else f"{group}, {figure.name}"
+            row = [told, str(figure.n), f"{figure.chance:.2f}", _shown(figure.value, figure.low, figure.high)]
+            if c.baseline:
+                other = c.baseline[i]
+                row += [_shown(other.value, other.low, other.high), f"{figure.value - other.value:+.3f}"]
+            out.add_row(*row)
+    if len(comparisons) > 1:
         out.add_section()
-        comparisons = list(run.comparisons.values())
-        row = ["mean", "", "", _shown(*mean_interval([c.network.value for c in comparisons]))]
-        paired = [(c.network.value, c.baseline.value) for c in comparisons if c.baseline]
-        if paired:
-            row.append(_shown(*mean_interval([b for _, b in paired])))
-            row.append(_shown(*mean_interval([a - b for a, b in paired]), sign="+"))
-        out.add_row(*row)
+        for i, name in enumerate(names):
+            told = "mean" if len(names) == 1 else f"mean {name}"
+            row = [told, "", "", _shown(*mean_interval([c.network[i].value for c in comparisons]))]
+            paired = [(c.network[i].value, c.baseline[i].value) for c in comparisons if c.baseline]
+            if paired:
+                row.append(_shown(*mean_interval([b for _, b in paired])))
+                row.append(_shown(*mean_interval([a - b for a, b in paired]), sign="+"))
+            out.add_row(*row)
     return out
 
 
@@ -218,11 +217,11 @@ def _shown(value: float, low: float, high: float, sign: str = "") -> str:
 def _write_scores(path: Path, comparisons: dict[str, Comparison]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["decoder", "pipeline", "accuracy", "low", "high", "chance", "n"])
+        rows.writerow(["decoder", "pipeline", "figure", "value", "low", "high", "chance", "n"])
         for group, comparison in comparisons.items():
-            for name, a in (("network", comparison.network), ("csp-lda", comparison.baseline)):
-                if a:
-                    rows.writerow([group, name, a.value, a.low, a.high, a.chance, a.n])
+            for pipeline, figures in (("network", comparison.network), ("csp-lda", comparison.baseline)):
+                for figure in figures:
+                    rows.writerow([group, pipeline, *asdict(figure).values()])
 
 
 def _write_json(path: Path, document: object) -> None:

@@ -24,7 +24,7 @@ from rtdecode.ring import Ring
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one hop gave: probabilities, or an abstention with its reason.
+    """What one hop gave: probabilities, or values, or an abstention with its reason.
 
     Attributes
     ----------
@@ -33,11 +33,14 @@ class Prediction:
     sample : int
         Index of that sample, counted from the first one this decoder was given.
     proba : array of float32, (n_classes,), or None
-        Class probabilities; None when the decoder abstained.
+        Class probabilities; None when the decoder abstained, or is a regression.
     label : int
-        Index of the most probable class; -1 when the decoder abstained.
+        Index of the most probable class; -1 without `proba`.
     reason : str or None
-        Why it abstained: `warming-up`, `gap`, `clock`, `non-finite`, or what `reset` was given.
+        Why it abstained: `warming-up`, `gap`, `clock`, `non-finite`, or what `reset` was given; None when
+        it did not.
+    values : array of float32, (n_targets,), or None
+        What a regression gave; None when it abstained.
     """
 
     timestamp: float
@@ -45,6 +48,12 @@ class Prediction:
     proba: NDArray[np.float32] | None
     label: int
     reason: str | None
+    values: NDArray[np.float32] | None = None
+
+    @property
+    def outputs(self) -> NDArray[np.float32] | None:
+        """Probabilities or values, whichever the decoder gives; None when it abstained."""
+        return self.values if self.proba is None else self.proba
 
     def same_as(self, other: "Prediction") -> bool:
         """Tell whether the other is the same to the last bit."""
@@ -52,8 +61,8 @@ class Prediction:
 
     def _bits(self) -> tuple[Any, ...]:
         # As bytes: a stamp that is no number equals itself.
-        proba = None if self.proba is None else self.proba.tobytes()
-        return np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, proba
+        outputs = None if self.outputs is None else self.outputs.tobytes()
+        return np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, outputs
 
 
 class Decoder:
@@ -98,13 +107,14 @@ class Decoder:
         self.warm_up = math.ceil(self.chain.settling / factor) + max(
             window.n_times, *(state.warm_up for state in contract.states), 0
         )
+        self._classifies = contract.outputs.kind == "classification"
         self._seen, self._fault = 0, ""
         self._anew()
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, by label."""
-        return self.contract.outputs.class_names
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the classes, by label; of a regression, names of its targets."""
+        return self.contract.outputs.names
 
     @property
     def warm_up_s(self) -> float:
@@ -196,12 +206,14 @@ class Decoder:
         sample, window = self._seen - 1, self.contract.window
         if self._ring.written < window.n_times:
             return self._abstain(timestamp, sample, "warming-up")
-        proba = self.engine.run(self._ring.window(window.n_times))
+        outputs = self.engine.run(self._ring.window(window.n_times))
         if self._ring.written < self.warm_up:
             return self._abstain(timestamp, sample, "warming-up")
-        if not np.isfinite(proba).all():
+        if not np.isfinite(outputs).all():
             return self._abstain(timestamp, sample, "non-finite-output")
-        return Prediction(timestamp, sample, proba, int(proba.argmax()), None)
+        if self._classifies:
+            return Prediction(timestamp, sample, outputs, int(outputs.argmax()), None)
+        return Prediction(timestamp, sample, None, -1, None, outputs)
 
     @staticmethod
     def _abstain(timestamp: float, sample: int, reason: str) -> Prediction:

@@ -97,12 +97,12 @@ def check_graph(model: ModelFile, n_channels: int) -> None:
     wanted_in = {"x": x, **{f"state_{name}": shape for name, shape in states.items()}}
     if model.inputs != wanted_in:
         raise ModelError(f"{model.path}: the graph takes {model.inputs}, its description says {wanted_in}.")
-    n_outputs = len(contract.outputs.class_names)
+    n_outputs = len(contract.outputs.names)
     first = next(iter(model.outputs), "")
     wanted_out = {first: (1, n_outputs), **{f"next_state_{n}": shape for n, shape in states.items()}}
     if model.outputs != wanted_out:
         raise ModelError(
-            f"{model.path}: the graph gives {model.outputs}, its description says {n_outputs} classes "
+            f"{model.path}: the graph gives {model.outputs}, its description says {n_outputs} outputs "
             f"and the states {states or 'none'}: {wanted_out}."
         )
 
@@ -150,13 +150,13 @@ class Engine:
             self._feed[f"state_{state.name}"] = state.initial.astype(np.float32)
 
     def run(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one window (n_channels, n_times); return probabilities (n_outputs,)."""
+        """Run one window (n_channels, n_times); return probabilities or values (n_outputs,)."""
         self._x[0] = window
         results = self._session.run(self._outputs, self._feed)
         for name, value in zip(self._outputs[1:], results[1:], strict=True):
             self._feed[name.removeprefix("next_")] = value
-        proba: NDArray[np.float32] = results[0][0]
-        return proba
+        outputs: NDArray[np.float32] = results[0][0]
+        return outputs
 
 
 def runtime_version() -> str:

@@ -18,12 +18,12 @@ class StatusLine:
     ----------
     stream : text file
         Where to write; a terminal gets one line that is rewritten.
-    class_names : tuple of str
-        Names of the labels.
+    output_names : tuple of str
+        Of the classes, by label, or of the targets.
     """
 
-    def __init__(self, stream: TextIO, class_names: tuple[str, ...]) -> None:
-        self._stream, self._class_names = stream, class_names
+    def __init__(self, stream: TextIO, output_names: tuple[str, ...]) -> None:
+        self._stream, self._names = stream, output_names
         self._terminal = stream.isatty()
         self._every_s = _LINE_EVERY_S if self._terminal else _PLAIN_EVERY_S
         self._told = time.monotonic()
@@ -49,10 +49,14 @@ class StatusLine:
         rate = f"{(len(recent) - 1) / span:5.1f}/s" if span > 0 else "   - /s"
         age, latency = (1e3 * sorted(column)[len(recent) // 2] for column in list(zip(*recent, strict=True))[1:])
         told = f"{rate}  age {age:6.2f} ms  latency {latency:5.2f} ms"
+        if prediction.values is not None:
+            return f"{told}  " + "  ".join(
+                f"{name} {value:.4g}" for name, value in zip(self._names, prediction.values, strict=True)
+            )
         if prediction.proba is None:
             return f"{told}  abstaining: {prediction.reason}"
         p = float(prediction.proba[prediction.label])
-        return f"{told}  {self._class_names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|"
+        return f"{told}  {self._names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|"
 
     def _write(self, text: str) -> None:
         if self._terminal:

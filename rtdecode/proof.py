@@ -51,11 +51,11 @@ def prove_chunking(
     has_reference = bool(sound) and not make().contract.states
     if has_reference:
         reference = dict(one_shot(make(), recording.samples))
-        decoded = {p.sample: p for p in whole if p.proba is not None}
+        decoded = {p.sample: p for p in whole if p.outputs is not None}
         wrong = [
             s for s in reference.keys() | decoded.keys()
             if s not in reference or s not in decoded
-            or reference[s].tobytes() != decoded[s].proba.tobytes()  # type: ignore[union-attr]
+            or reference[s].tobytes() != decoded[s].outputs.tobytes()  # type: ignore[union-attr]
         ]  # fmt: skip
         if wrong:
             differing.append(f"one shot: {len(wrong)} of {len(reference)} hops, first at sample {min(wrong)}")
@@ -69,7 +69,7 @@ def prove_chunking(
             label = f"chunks of {'1 to ' if random_sizes else ''}{longest}"
             first = f", first at sample {wrong_at[0]}" if wrong_at else ""
             differing.append(f"{label}: {len(wrong_at)} of {len(whole)} predictions{first}")
-    return ChunkingProof(sum(p.proba is not None for p in whole), n_chunkings, has_reference, differing)
+    return ChunkingProof(sum(p.outputs is not None for p in whole), n_chunkings, has_reference, differing)
 
 
 def _push_in_chunks(
@@ -99,7 +99,7 @@ def one_shot(decoder: Decoder, samples: NDArray[np.float32]) -> Iterator[tuple[i
     ------
     sample : int
         Newest input sample of the window.
-    proba : array of float32, (n_classes,)
+    outputs : array of float32, (n_outputs,)
         What the decoder must give there.
     """
     if decoder.contract.states:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Contract, Trials
+from rtdecode.contract import Classification, Contract, Regression
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import refuse_output
 from rtdecode.recording import Recording
-from rtdecode.scoring import Accuracy, accuracy
+from rtdecode.scoring import Figure, accuracy, auc, regression
+from rtdecode.truth import channel_values, spans
 
 _CHUNK = 1 << 12
 
@@ -25,16 +26,26 @@ class TrialDecision:
     ----------
     timestamp : float
         Of the event.
-    truth, decided : int
-        Class indices; `decided` has the largest mean log probability over the trial's windows.
-    windows : tuple of int
-        Labels of those windows.
+    truth : int
+        Class index.
+    windows : array of float32, (n_windows, n_outputs)
+        Probabilities, or a regression's values, of its decoded windows.
     """
 
     timestamp: float
     truth: int
-    decided: int
-    windows: tuple[int, ...]
+    windows: NDArray[np.float32]
+
+    @property
+    def evidence(self) -> NDArray[np.float64]:
+        """Mean log probability (n_classes,) over the windows."""
+        evidence: NDArray[np.float64] = np.log(np.maximum(self.windows.astype(np.float64), 1e-12)).mean(axis=0)
+        return evidence
+
+    @property
+    def decided(self) -> int:
+        """Index of the class with the most evidence."""
+        return int(np.argmax(self.evidence))
 
 
 @dataclass(frozen=True)
@@ -43,56 +54,90 @@ class Replay:
 
     Attributes
     ----------
+    contract : Contract
+        Of the decoder.
     predictions : list of Prediction
         One per hop.
     trials : list of TrialDecision
         One per event of a known class with at least one decoded window.
+    segments : tuple of arrays, (n_segments, n_windows, n_targets), or None
+        Truth and predictions of a regression on channels, where the recording has these.
     """
 
     contract: Contract
     predictions: list[Prediction]
     trials: list[TrialDecision]
+    segments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
-    def trial_accuracy(self) -> Accuracy | None:
+    def figures(self) -> list[Figure]:
+        """Return what the recording's own truth says of the predictions; none without it."""
+        outputs = self.contract.outputs
+        if isinstance(outputs, Classification):
+            return [f for f in (self.trial_accuracy(), self.trial_auc(), self.window_accuracy()) if f]
+        pairs = self.segments or self._trial_values()
+        return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
+
+    def trial_accuracy(self) -> Figure | None:
         """Accuracy over trials; None without any."""
         if not self.trials:
             return None
-        return accuracy([t.truth for t in self.trials], [t.decided for t in self.trials])
+        return accuracy([t.truth for t in self.trials], [t.decided for t in self.trials], "accuracy over trials")
 
-    def window_accuracy(self) -> Accuracy | None:
+    def trial_auc(self) -> Figure | None:
+        """Area under the ROC curve over trials of two classes; None without trials of both, or with more classes."""
+        truth = [t.truth for t in self.trials]
+        if len(self.contract.outputs.names) != 2 or set(truth) != {0, 1}:
+            return None
+        return auc(truth, [t.evidence[1] - t.evidence[0] for t in self.trials])
+
+    def window_accuracy(self) -> Figure | None:
         """Accuracy over single windows, which overlap: its interval is too narrow."""
         if not self.trials:
             return None
         truth = [t.truth for t in self.trials for _ in t.windows]
-        return accuracy(truth, [label for t in self.trials for label in t.windows])
+        decided = [int(np.argmax(w)) for t in self.trials for w in t.windows]
+        return accuracy(truth, decided, "accuracy over windows, which overlap (its interval is too narrow)")
+
+    def _trial_values(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        targets, trials = self.contract.targets, self.contract.trials
+        if targets is None or trials is None or not self.trials:
+            return None
+        by_class = np.array([targets.values[name] for name in trials.classes])
+        truth = by_class[[t.truth for t in self.trials]]
+        return truth[:, None], np.stack([t.windows.mean(axis=0, dtype=np.float64) for t in self.trials])[:, None]
 
     def write(self, path: str | Path) -> None:
         """Write the predictions as .csv or .npz, by the ending of `path`."""
-        path, names = Path(path), self.contract.outputs.class_names
+        path, outputs = Path(path), self.contract.outputs
         refuse_output(path, ".csv", ".npz")
+        arrays = prediction_arrays(self.predictions, outputs)
         if path.suffix == ".npz":
             with path.open("wb") as file:
-                np.savez(file, class_names=np.array(names), **prediction_arrays(self.predictions, len(names)))  # type: ignore[arg-type]
+                np.savez(file, output_names=np.array(outputs.names), **arrays)  # type: ignore[arg-type]
         else:
             with path.open("w", encoding="utf-8", newline="") as text:
                 rows = csv.writer(text)
-                rows.writerow(["timestamp", "sample", "label", "reason", *(f"proba_{n}" for n in names)])
+                rows.writerow(
+                    ["timestamp", "sample", "label", "reason", *(f"{outputs.column}_{n}" for n in outputs.names)]
+                )
                 for p in self.predictions:
-                    proba = [""] * len(names) if p.proba is None else [repr(float(v)) for v in p.proba]
-                    label = names[p.label] if p.label >= 0 else ""
-                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", *proba])
+                    shown = [""] * len(outputs.names) if p.outputs is None else [repr(float(v)) for v in p.outputs]
+                    label = outputs.names[p.label] if p.label >= 0 else ""
+                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", *shown])
 
 
-def prediction_arrays(predictions: list[Prediction], n_classes: int) -> dict[str, NDArray[np.generic]]:
-    """Return predictions as arrays of equal length: stamps, samples, proba, labels, reasons."""
-    proba = np.full((len(predictions), n_classes), np.nan, np.float32)
-    for row, p in zip(proba, predictions, strict=True):
-        if p.proba is not None:
-            row[:] = p.proba
+def prediction_arrays(
+    predictions: list[Prediction], outputs: Classification | Regression
+) -> dict[str, NDArray[np.generic]]:
+    """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons."""
+    rows = np.full((len(predictions), len(outputs.names)), np.nan, np.float32)
+    for row, p in zip(rows, predictions, strict=True):
+        if p.outputs is not None:
+            row[:] = p.outputs
     return {
         "prediction_timestamps": np.array([p.timestamp for p in predictions], np.float64),
         "prediction_samples": np.array([p.sample for p in predictions], np.int64),
-        "prediction_proba": proba,
+        f"prediction_{outputs.column}": rows,
         "prediction_labels": np.array([p.label for p in predictions], np.int64),
         "prediction_reasons": np.array([p.reason or "" for p in predictions], dtype=np.str_),
     }
@@ -116,42 +161,53 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
         predictions += decoder.push(recording.samples[cut], recording.timestamps[cut])
         if progress:
             progress(min(start + _CHUNK, len(recording.samples)))
-    return Replay(decoder.contract, predictions, score(recording, decoder, predictions))
+    trials = score(recording, decoder, predictions)
+    return Replay(decoder.contract, predictions, trials, _segments(recording, decoder.contract, predictions))
 
 
 def score(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> list[TrialDecision]:
-    """Compare predictions with the recording's events, by the trials of the decoder file.
+    """Put predictions beside the recording's events, by the trials of the decoder file.
 
     A window counts for a trial when it lies in the trial's span whole, by samples.
     """
     trials = decoder.contract.trials
     if trials is None:
         return []
-    decoded = [p for p in predictions if p.proba is not None]
+    decoded = [p for p in predictions if p.outputs is not None]
     newest = np.array([p.sample for p in decoded], np.int64)
     # A window holds the last n_times outputs; the oldest rests on the input (n_times - 1)*M before its end.
     length = (decoder.contract.window.n_times - 1) * decoder.chain.factor
     decisions = []
-    for timestamp, truth, start, stop in spans(recording, trials, decoder.contract.outputs.class_names):
+    outputs = decoder.contract.outputs
+    class_names = outputs.names if isinstance(outputs, Classification) else tuple(trials.classes)
+    for timestamp, truth, start, stop in spans(recording, trials, class_names):
         inside = np.flatnonzero((newest - length >= start) & (newest < stop))
         if len(inside):
-            chosen = [decoded[i] for i in inside]
-            proba = np.array([p.proba for p in chosen], np.float64)
-            evidence = np.log(np.maximum(proba, 1e-12)).mean(axis=0)
-            labels = tuple(p.label for p in chosen)
-            decisions.append(TrialDecision(timestamp, truth, int(np.argmax(evidence)), labels))
+            windows = np.array([decoded[i].outputs for i in inside], np.float32)
+            decisions.append(TrialDecision(timestamp, truth, windows))
     return decisions
 
 
-def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) -> list[tuple[float, int, int, int]]:
-    """Return (event stamp, class index, first, stop sample) of every trial inside the recording."""
-    found, sfreq = [], recording.signal.sfreq
-    for event in recording.events:
-        name = trials.class_of(event.label)
-        if name is None or not recording.covers(event.timestamp):
-            continue
-        at = recording.sample_at(event.timestamp)
-        start, stop = at + round(trials.tmin_s * sfreq), at + round(trials.tmax_s * sfreq)
-        if start >= 0 and stop <= len(recording.samples):
-            found.append((event.timestamp, class_names.index(name), start, stop))
-    return found
+def _segments(
+    recording: Recording, contract: Contract, predictions: list[Prediction]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Put a regression's predictions beside the target channels, in segments of equally many windows."""
+    targets, outputs = contract.targets, contract.outputs
+    if (
+        targets is None
+        or not isinstance(outputs, Regression)
+        or set(targets.channels) - set(recording.signal.ch_names)
+    ):
+        return None
+    if not targets.channels:
+        return None
+    values = channel_values(recording, targets.channels, outputs.units)
+    lag = targets.lag(recording.signal.sfreq)
+    decoded = [p for p in predictions if p.outputs is not None and p.sample >= lag]
+    hop = np.median(np.diff([p.sample for p in decoded])) if len(decoded) > 1 else 1
+    size = max(1, round(targets.segment_s * recording.signal.sfreq / hop))
+    n = len(decoded) // size
+    truth = np.array([values[p.sample - lag] for p in decoded[: n * size]])
+    predicted = np.array([p.outputs for p in decoded[: n * size]], np.float64)
+    shape = (n, size, len(outputs.names))
+    return truth.reshape(shape), predicted.reshape(shape)

@@ -162,9 +162,7 @@ class Runner:
         if self.settings.save:
             refuse_unwritable(self.settings.save)
         known = self._refuse_taken_names()
-        self._outlets = DecoderOutlets(
-            self.name, self.model.contract.outputs.class_names, self.settings.marker_format
-        )
+        self._outlets = DecoderOutlets(self.name, self.model.contract.outputs, self.settings.marker_format)
         self._state("SEARCHING", f"looking for {self.settings.stream}")
         try:
             with quiet_collector():
@@ -176,7 +174,7 @@ class Runner:
         return self.summary
 
     def _refuse_taken_names(self) -> list[StreamFound]:
-        names = DecoderOutlets.names(self.name)
+        names = self._output_names()
         known = list_streams()
         taken = [s for s in known if s.name in names]
         if taken:
@@ -186,8 +184,11 @@ class Runner:
             )
         return known
 
+    def _output_names(self) -> tuple[str, str, str]:
+        return DecoderOutlets.names(self.name, self.model.contract.outputs)
+
     def _connect_again_and_again(self, known: Sequence[StreamFound]) -> None:
-        wait_s, ours = self.settings.wait_s, DecoderOutlets.names(self.name)
+        wait_s, ours = self.settings.wait_s, self._output_names()
         while True:
             try:
                 self._decode_connection(find_stream(self.settings.stream, wait_s, ours, known))
@@ -234,7 +235,7 @@ class Runner:
         path, number = self.settings.save, len(self.saved) + 1
         path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         self.saved.append(path)
-        return SessionWriter(path, inlet.signal, len(self.model.contract.outputs.class_names))
+        return SessionWriter(path, inlet.signal, self.model.contract.outputs)
 
     def _close_session(self, saver: SessionWriter) -> None:
         about = {"model": self.model.name, "sha256": self.model.sha256, **self.summary.figures()}
@@ -268,7 +269,7 @@ class Runner:
                 predictions = decoder.push(samples, timestamps)
                 for prediction in predictions:
                     self._publish(prediction, correction, arrived)
-                    if not running and prediction.proba is not None:
+                    if not running and prediction.reason is None:
                         running = True
                         # NAME-status was told already, with the prediction's own stamp.
                         self._watcher.state("RUNNING", f"decoding every {self._hop_s(decoder):.3g} s")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Signal
+from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError, refuse_output
 from rtdecode.recording import Recording
@@ -42,8 +42,8 @@ class SessionWriter:
         The .npz to write.
     signal : Signal
         Of the samples as they arrive from the stream.
-    n_classes : int
-        Of the predictions.
+    outputs : Classification or Regression
+        What the predictions are.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class SessionWriter:
         Why not everything could be kept, for the user.
     """
 
-    def __init__(self, path: Path, signal: Signal, n_classes: int) -> None:
+    def __init__(self, path: Path, signal: Signal, outputs: Classification | Regression) -> None:
         refuse_unwritable(path)
-        self.path, self._signal, self._n_classes = path, signal, n_classes
+        self.path, self._signal, self._outputs = path, signal, outputs
         self._folder = _partial(path)
         self.problem: str | None = None
         try:
@@ -111,6 +111,6 @@ class SessionWriter:
     def _finish(self, timestamps: NDArray[np.float64], about: dict[str, Any]) -> None:
         shape = (len(timestamps), self._signal.n_channels)
         samples = np.memmap(self._folder / "samples.f32", "<f4", "r", shape=shape)
-        arrays = prediction_arrays(self._predictions, self._n_classes)
+        arrays = prediction_arrays(self._predictions, self._outputs)
         recording = Recording(self._signal, samples, timestamps, path=str(self.path))
         recording.save(self.path, about=np.array(json.dumps(about)), **arrays)

@@ -3,7 +3,17 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from rtdecode.contract import Amplitude, Contract, Outputs, Provenance, Signal, State, Trials, Window
+from rtdecode.contract import (
+    Amplitude,
+    Classification,
+    Contract,
+    Provenance,
+    Regression,
+    Signal,
+    State,
+    Trials,
+    Window,
+)
 from rtdecode.engine import write_model
 from rtdecode.preprocessing import Chain, Clamp, Decimate, Filter, Linear, Standardize
 from rtdecode.recording import Event, Recording
@@ -32,7 +42,14 @@ def build_steps(signal, decimate=2):
     return [*steps, Standardize(mean=np.arange(n) * 0.1, std=np.full(n, 3.0)), Clamp(limit=5.0)]
 
 
-def build_contract(signal=None, steps=None, n_times=32, hop=4, states=(), **more):
+CLASSES = {
+    "outputs": Classification(class_names=("left", "right")),
+    "trials": Trials(tmin_s=0.0, tmax_s=1.0, classes={"left": ("left",), "right": ("right",)}),
+}
+VALUES = {"outputs": Regression(names=("x", "y"), units=("none", "none"))}
+
+
+def build_contract(signal=None, steps=None, n_times=32, hop=4, states=(), truth=CLASSES, **more):
     signal = signal or build_signal()
     steps = build_steps(signal) if steps is None else steps
     ones = np.ones(signal.n_channels)
@@ -41,8 +58,7 @@ def build_contract(signal=None, steps=None, n_times=32, hop=4, states=(), **more
         signal=signal,
         preprocessing=tuple(step.model_dump() for step in steps),
         window=Window(n_times=n_times, hop=hop),
-        outputs=Outputs(class_names=("left", "right")),
-        trials=Trials(tmin_s=0.0, tmax_s=1.0, classes={"left": ("left",), "right": ("right",)}),
+        **truth,
         states=states,
         amplitude=Amplitude(low=-ones, high=ones, std=ones),
         provenance=Provenance(

@@ -56,6 +56,14 @@ def test_a_file_of_schema_1_0_is_read_for_ever():
     assert last.proba == pytest.approx([0.47056, 0.52944], abs=1e-4)
 
 
+def test_a_file_of_schema_1_1_is_read_for_ever():
+    path = FROZEN.with_name("decoder-schema-1.1.onnx")
+    decoder = rtdecode.load(path)
+    assert decoder.contract.targets.channels == decoder.output_names == ("x", "y")
+    last = decoder.push(np.random.default_rng(0).standard_normal((400, 4)), np.arange(400) / 128)[-1]
+    assert last.values == pytest.approx([0.47056, 0.52944], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -99,13 +107,16 @@ def test_a_graph_without_description_is_refused(tmp_path):
         ({"schema_version": None}, "no readable schema_version"),
         ({"surprise": 1}, "surprise"),
         ({"window": {"n_times": 0, "hop": 4}}, "window.n_times"),
-        ({"outputs": {"class_names": ["a", "a"]}}, "stand twice"),
+        ({"outputs": {"kind": "classification", "class_names": ["a", "a"]}}, "stands twice"),
+        ({"outputs": {"class_names": ["a", "b"]}}, "outputs: .*kind"),
+        ({"outputs": {"kind": "regression", "names": ["x"], "units": []}}, "0 units for 1 targets"),
         ({"signal": {}}, "signal.ch_names"),
         ({"amplitude": {"low": {"array": "gone", "shape": [4]}}}, "'gone' is missing"),
         ({"preprocessing": [{"step": "fft"}]}, "step 1 is wrong"),
         ({"preprocessing": []}, "the graph takes"),
         ({"window": {"n_times": 31, "hop": 4}}, "the graph takes"),
-        ({"outputs": {"class_names": ["left", "right", "c"]}}, "the graph gives"),
+        ({"outputs": {"kind": "classification", "class_names": ["left", "right", "c"]}}, "the graph gives"),
+        ({"targets": {"channels": ["force"]}}, "targets are for a regression"),
     ],
 )
 def test_a_description_that_does_not_hold_is_refused(tmp_path, changes, told):

@@ -13,8 +13,8 @@ from rtdecode.engine import read_model
 from rtdecode.lsl import OutputReader
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
-from tests.builders import build_model, build_recording, build_signal
-from tests.processes import rtdecode
+from tests.builders import VALUES, build_contract, build_model, build_recording, build_signal
+from tests.processes import rtdecode, run_rtdecode
 
 SHIFT_S = 100_000
 SHIFTED = ("unshare", "-r", "-T", "--monotonic", str(SHIFT_S), "--boottime", str(SHIFT_S), "-f", "--")
@@ -29,10 +29,10 @@ def can_shift_clocks():
 class Session:
     """Everything a decoder published while it decoded a played recording."""
 
-    def __init__(self, recording_path, model_path, names, *, play=(), run=(), player_prefix=()):
+    def __init__(self, recording_path, model_path, names, *, play=(), run=(), player_prefix=(), outputs="proba"):
         source, ours = names
         with rtdecode("run", "--model", model_path, "--stream", source, "--name", ours, "--once", *run) as decoder:
-            readers = {n: OutputReader(n) for n in (ours, f"{ours}-proba", f"{ours}-status")}
+            readers = {n: OutputReader(n) for n in (ours, f"{ours}-{outputs}", f"{ours}-status")}
             clock = pylsl.local_clock
             self.started = clock()
             with rtdecode("play", recording_path, "--name", source, *play, prefix=player_prefix) as player:
@@ -108,6 +108,28 @@ def test_int32_markers_carry_the_label_index(tmp_path, names):
     assert [row[0] for _, row in session.markers] == labels
 
 
+def test_a_regression_publishes_its_values(tmp_path, names):
+    build_recording(500).save(tmp_path / "r.npz")
+    model_path = build_model(tmp_path / "m.onnx", build_contract(truth=VALUES))
+    session = Session(tmp_path / "r.npz", model_path, names, run=("--save", tmp_path / "saved.npz"), outputs="values")
+    recording = read_recording(tmp_path / "r.npz")
+    replayed = decode_recording(recording, Decoder(read_model(model_path), recording.signal)).predictions
+    expected = [[np.nan, np.nan] if p.values is None else p.values for p in replayed]
+    published = np.array([row for _, row in session.proba[: len(replayed)]], np.float32)
+    assert np.array_equal(published, np.array(expected, np.float32), equal_nan=True)
+    decoded = [p for p in replayed if p.reason is None]
+    assert len(decoded) > 20
+    assert [row[0] for _, row in session.markers] == [f"{p.values[0]:.6g} {p.values[1]:.6g}" for p in decoded]
+    with np.load(tmp_path / "saved.npz") as arrays:
+        assert np.array_equal(arrays["prediction_values"][: len(replayed)], published, equal_nan=True)
+
+
+def test_a_regression_has_no_class_index_to_publish(tmp_path, names):
+    model_path = build_model(tmp_path / "m.onnx", build_contract(truth=VALUES))
+    code, output = run_rtdecode("run", "--model", model_path, "--name", names[1], "--marker-format", "int32")
+    assert code == 2 and "A regression has no class to publish as int32" in output
+
+
 def test_what_is_saved_replays_to_what_was_published(tmp_path, names):
     build_recording(500).save(tmp_path / "r.npz")
     model_path = build_model(tmp_path / "m.onnx")
@@ -148,8 +170,6 @@ def test_a_constant_per_channel_arrives_in_the_right_input(tmp_path, names):
     units = tuple({"grad": "fT/cm", "mag": "fT"}[t] for t in types)
     channels = tuple(f"MEG{i:04d}" for i in range(n))
     wanted = build_signal().model_copy(update={"ch_names": channels, "ch_types": types, "units": units})
-    from tests.builders import build_contract
-
     model_path = build_model(tmp_path / "m.onnx", build_contract(wanted, steps=[], n_times=8, hop=8))
     order = np.random.default_rng(0).permutation(n)
     source = wanted.pick(tuple(channels[i] for i in order))

@@ -44,10 +44,30 @@ class Network(nn.Module, ABC):
     def __init__(self, n_channels: int, n_times: int, n_outputs: int) -> None:
         super().__init__()
         self.n_channels, self.n_times, self.n_outputs = n_channels, n_times, n_outputs
+        self.register_buffer("target_mean", None)
+        self.register_buffer("target_std", None)
+        self.target_mean: Tensor | None
+        self.target_std: Tensor | None
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
+        """Turn windows (batch, n_channels, n_times) into logits or standardised values (batch, n_outputs)."""
+
+    def set_targets(self, mean: Tensor, std: Tensor) -> None:
+        """Make it a regression: what `forward` gives is in standard deviations (n_outputs,) about the mean."""
+        self.target_mean, self.target_std = mean, std
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what the decoder file gives: class probabilities, or values in the targets' units."""
+        if self.target_mean is None or self.target_std is None:
+            return torch.softmax(self(x), dim=1)
+        values: Tensor = self(x) * self.target_std + self.target_mean
+        return values
+
+    @property
+    def output_scale(self) -> Tensor:
+        """What differences of outputs are measured in: 1 for probabilities, a standard deviation for values."""
+        return torch.ones(self.n_outputs) if self.target_std is None else self.target_std
 
     def penalty(self) -> Tensor | None:
         """Return what is added to the loss in training, or None."""

@@ -1,6 +1,7 @@
 """Decoders that are fitted at once rather than by gradient descent; they run from the same kind of file."""
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +14,22 @@ from offline.models.base import Network
 class ClosedForm(Network):
     """A network with a `fit` of its own.
 
-    Its last layer `fc` is linear; `set_classifier` takes what scikit-learn found.
+    Its last layer `fc` is linear; `set_classifier` and `set_linear` take what scikit-learn found.
     """
 
     fc: nn.Linear
 
     @abstractmethod
-    def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
-        """Fit to windows (n_windows, n_channels, n_times) of classes (n_windows,)."""
+    def fit(self, x: NDArray[np.float32], y: NDArray[Any], class_weights: NDArray[np.float64] | None = None) -> None:
+        """Fit to windows (n_windows, n_channels, n_times).
+
+        Parameters
+        ----------
+        y : array of int64, (n_windows,), or of float32, (n_windows, n_targets)
+            Classes, or standardised values; ValueError if it is not made for these.
+        class_weights : array, (n_classes,), optional
+            How much a window of each class counts.
+        """
 
     def set_classifier(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
         """Take the weights (n_classes or 1, n_features) and offsets of a linear classifier.
@@ -29,6 +38,10 @@ class ClosedForm(Network):
         """
         if len(coef) == 1:
             coef, intercept = np.vstack([0 * coef, coef]), np.array([0.0, float(intercept[0])])
+        self.set_linear(coef, intercept)
+
+    def set_linear(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
+        """Take the weights (n_outputs, n_features) and offsets of a linear model."""
         with torch.no_grad():
             self.fc.weight.copy_(torch.from_numpy(coef))
             self.fc.bias.copy_(torch.from_numpy(intercept))

@@ -4,6 +4,8 @@ Blankertz, Tomioka, Lemm, Kawanabe, Müller (2008), IEEE Signal Processing Magaz
 10.1109/MSP.2008.4408441. Fitted by MNE and scikit-learn; the graph computes what they do.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,8 +41,10 @@ class CSPLDA(ClosedForm):
         logits: Tensor = self.fc(self.features(x))
         return logits
 
-    def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
-        """Fit to windows (n_windows, n_channels, n_times) of classes (n_windows,)."""
+    def fit(self, x: NDArray[np.float32], y: NDArray[Any], class_weights: NDArray[np.float64] | None = None) -> None:
+        """See ClosedForm; for classes only. Weights become the classes' prior probabilities."""
+        if y.ndim != 1:
+            raise ValueError("csp-lda decodes classes; for values take tangent-space")
         import mne
         from mne.decoding import CSP
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -51,5 +55,7 @@ class CSPLDA(ClosedForm):
         with torch.no_grad():
             self.spatial.weight.copy_(torch.from_numpy(csp.filters_[:n_patterns, :, None]))
             features = self.features(torch.from_numpy(x)).double().numpy()
-        classifier = LinearDiscriminantAnalysis().fit(features, y)
+        priors = None if class_weights is None else class_weights * np.bincount(y)
+        priors = None if priors is None else priors / priors.sum()
+        classifier = LinearDiscriminantAnalysis(priors=priors).fit(features, y)
         self.set_classifier(classifier.coef_, classifier.intercept_)

@@ -1,8 +1,10 @@
-"""Riemannian tangent space and logistic regression, as a graph of matrix products.
+"""Riemannian tangent space and a linear model, as a graph of matrix products.
 
 Barachant, Bonnet, Congedo, Jutten (2012), IEEE Trans. Biomed. Eng. 59(4), 920-928, doi 10.1109/TBME.2011.2172210.
-The mean is pyriemann's, the classifier scikit-learn's.
+The mean is pyriemann's; logistic regression, or ridge regression for values, scikit-learn's.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ class TangentSpace(ClosedForm):
         Share of the mean variance in every covariance, which keeps it invertible (a flat channel, an average
         reference).
     c : float
-        Inverse strength of the logistic regression's penalty.
+        Inverse strength of the penalty: logistic regression's, or for values ridge regression's.
     """
 
     def __init__(
@@ -65,16 +67,21 @@ class TangentSpace(ClosedForm):
         logits: Tensor = self.fc(self.features(x)).float()
         return logits
 
-    def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
-        """Fit to windows (n_windows, n_channels, n_times) of classes (n_windows,)."""
+    def fit(self, x: NDArray[np.float32], y: NDArray[Any], class_weights: NDArray[np.float64] | None = None) -> None:
+        """See ClosedForm."""
         from pyriemann.geometry.base import invsqrtm
         from pyriemann.geometry.mean import mean_riemann
-        from sklearn.linear_model import LogisticRegression
+        from sklearn.linear_model import LogisticRegression, Ridge
 
         windows = torch.from_numpy(x)
         with torch.no_grad():
             covariances = torch.cat([self.covariance(windows[i : i + 256]) for i in range(0, len(x), 256)])
             self.whitening.copy_(torch.from_numpy(invsqrtm(mean_riemann(covariances.numpy()))))
             features = torch.cat([self.features(windows[i : i + 256]) for i in range(0, len(x), 256)]).numpy()
-        classifier = LogisticRegression(C=self._c, max_iter=1000).fit(features, y)
+        if y.ndim == 2:
+            ridge = Ridge(1 / self._c).fit(features, y)
+            self.set_linear(ridge.coef_, ridge.intercept_)
+            return
+        weights = None if class_weights is None else dict(enumerate(class_weights))
+        classifier = LogisticRegression(C=self._c, max_iter=1000, class_weight=weights).fit(features, y)
         self.set_classifier(classifier.coef_, classifier.intercept_)

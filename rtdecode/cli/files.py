@@ -43,6 +43,8 @@ def _table(title: str) -> "Table":
 
 
 def _identity(decoder: "Decoder") -> "Table":
+    from rtdecode.contract import Regression
+
     model, contract = decoder.model, decoder.contract
     signal = contract.signal
     table = _table(f"{model.path}")
@@ -52,7 +54,11 @@ def _identity(decoder: "Decoder") -> "Table":
     table.add_row("SHA-256", model.sha256)
     table.add_row("needs", f"{counts} at {signal.sfreq:g} Hz")
     table.add_row("channels", " ".join(signal.ch_names))
-    table.add_row("gives", " | ".join(contract.outputs.class_names))
+    if isinstance(contract.outputs, Regression):
+        units = zip(contract.outputs.names, contract.outputs.units, strict=True)
+        table.add_row("gives", ", ".join(f"{name} ({unit})" for name, unit in units))
+    else:
+        table.add_row("gives", " | ".join(contract.outputs.names))
     form = "with states" if contract.states else "windowed: the graph sees the whole window at every hop"
     table.add_row("form", form)
     if contract.trials:
@@ -197,12 +203,11 @@ def replay(
     abstained = Counter(p.reason for p in decoded.predictions if p.reason)
     n = len(decoded.predictions) - sum(abstained.values())
     print(f"{n} predictions, abstained {dict(abstained) or 0}; {data.duration_s / took:.0f} times real time")
-    trials, windows = decoded.trial_accuracy(), decoded.window_accuracy()
-    if trials and windows:
-        print(f"accuracy over trials:  {trials}")
-        print(f"accuracy over windows: {windows}; windows overlap, so this interval is too narrow")
-        if fingerprint in decoder.contract.provenance.data_fingerprint:
-            print("The decoder was trained on this recording: these figures say nothing about new data.")
+    figures = decoded.figures()
+    for figure in figures:
+        print(f"{figure.name}: {figure}")
+    if figures and fingerprint in decoder.contract.provenance.data_fingerprint:
+        print("The decoder was trained on this recording: these figures say nothing about new data.")
     if output:
         decoded.write(output)
         print(f"written to {output}")

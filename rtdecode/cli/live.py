@@ -63,7 +63,8 @@ def run(
 ) -> None:
     """Decode a live stream and publish predictions as LSL streams, stamped with the time of their data.
 
-    NAME carries a marker per prediction, NAME-proba the probabilities, NAME-status what happens, as JSON.
+    NAME carries a marker per prediction, NAME-proba the probabilities (of a regression NAME-values its values),
+    NAME-status what happens, as JSON.
     Ctrl-C ends it with a summary.
     """
     from rtdecode.configuration import read_yaml, validate
@@ -84,7 +85,7 @@ def run(
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
     model_file = read_model(model)
     _end_on_sigterm()
-    line = StatusLine(sys.stderr, model_file.contract.outputs.class_names)
+    line = StatusLine(sys.stderr, model_file.contract.outputs.names)
     runner = Runner(model_file, settings, line)
     summary = runner.run()
     line.finish()

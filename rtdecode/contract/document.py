@@ -7,17 +7,18 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rtdecode.contract.arrays import PREFIX, FloatArray, pack, unpack
 from rtdecode.contract.signal import Signal
 from rtdecode.errors import ModelError
 
 KEY = "rtdecode"
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 # From each older version to the next one; a version once written is read for ever.
-_MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+# 1.1 added regression, and steps; nothing that a 1.0 document holds has changed.
+_MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {"1.0": ("1.1", lambda d: d)}
 
 
 class _Part(BaseModel):
@@ -31,17 +32,81 @@ class Window(_Part):
     hop: Annotated[int, Field(ge=1, le=10_000_000)]
 
 
-class Outputs(_Part):
-    """What the graph's first output means."""
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("a name stands twice")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_unique)]
+
+
+class Classification(_Part):
+    """The graph's first output is a probability for each class."""
 
     kind: Literal["classification"] = "classification"
-    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
+    class_names: Annotated[Names, Field(min_length=2)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each output is called."""
+        return self.class_names
+
+    @property
+    def column(self) -> str:
+        """What the outputs are called together where they are written."""
+        return "proba"
+
+
+class Regression(_Part):
+    """The graph's first output is a value for each target, in its unit (free text)."""
+
+    kind: Literal["regression"] = "regression"
+    names: Annotated[Names, Field(min_length=1)]
+    units: tuple[str, ...]
 
     @model_validator(mode="after")
-    def _unique(self) -> Self:
-        if len(set(self.class_names)) != len(self.class_names):
-            raise ValueError("class names stand twice")
+    def _one_unit_each(self) -> Self:
+        if len(self.units) != len(self.names):
+            raise ValueError(f"{len(self.units)} units for {len(self.names)} targets")
         return self
+
+    @property
+    def column(self) -> str:
+        """What the outputs are called together where they are written."""
+        return "values"
+
+
+class Targets(_Part):
+    """Where a recording tells the true values of a regression: in channels of its own, or by its trials.
+
+    Attributes
+    ----------
+    channels : tuple of str
+        Channels whose values are the truth, or none.
+    lag_s : float
+        How much later than the target the brain's response is: the truth of a prediction stands so long
+        before its newest sample.
+    segment_s : float
+        Stretches in which windows are taken to depend on each other.
+    values : dict of str to tuple of float
+        The truth by the class of a trial, one value per target.
+    """
+
+    channels: tuple[str, ...] = ()
+    lag_s: Annotated[float, Field(ge=0)] = 0.0
+    segment_s: Annotated[float, Field(gt=0)] = 2.0
+    values: dict[str, tuple[float, ...]] = {}
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.channels) == bool(self.values):
+            raise ValueError("either channels or values are needed")
+        return self
+
+    def lag(self, sfreq: float) -> int:
+        """Return how many samples before a window's newest one its truth stands."""
+        return round(self.lag_s * sfreq)
 
 
 class Trials(_Part):
@@ -103,7 +168,10 @@ class Provenance(_Part):
 
 
 class Parity(_Part):
-    """What was proven when the file was written: the largest differences in probability."""
+    """What was proven when the file was written: the largest difference of an output.
+
+    Of a probability, or of a value in standard deviations of its target.
+    """
 
     torch_onnx_max: float
     n_windows: int
@@ -122,10 +190,12 @@ class Contract(_Part):
         The causal steps in order, each with all its numbers; `rtdecode.preprocessing` reads them.
     window : Window
         Length of the window and the hop between two predictions.
-    outputs : Outputs
-        The classes, in the order of the graph's probabilities.
+    outputs : Classification or Regression
+        The classes or the targets, in the order of the graph's outputs.
     trials : Trials or None
         How events of a recording are scored on replay.
+    targets : Targets or None
+        How a regression is.
     states : tuple of State
         Tensors the graph carries from one hop to the next.
     policy : dict
@@ -139,8 +209,9 @@ class Contract(_Part):
     signal: Signal
     preprocessing: tuple[dict[str, Any], ...]
     window: Window
-    outputs: Outputs
+    outputs: Annotated[Classification | Regression, Field(discriminator="kind")]
     trials: Trials | None = None
+    targets: Targets | None = None
     states: tuple[State, ...] = ()
     policy: dict[str, Any] = {}
     amplitude: Amplitude
@@ -152,9 +223,16 @@ class Contract(_Part):
         ranges = (self.amplitude.low, self.amplitude.high, self.amplitude.std)
         if any(array.shape != (self.signal.n_channels,) for array in ranges):
             raise ValueError(f"amplitude needs one value for each of the {self.signal.n_channels} channels")
-        unknown = set(self.trials.classes if self.trials else ()) - set(self.outputs.class_names)
-        if unknown:
-            raise ValueError(f"trials are of classes that are no output: {', '.join(sorted(unknown))}")
+        trials = set(self.trials.classes if self.trials else ())
+        if isinstance(self.outputs, Classification):
+            if unknown := trials - set(self.outputs.class_names):
+                raise ValueError(f"trials are of classes that are no output: {', '.join(sorted(unknown))}")
+            if self.targets:
+                raise ValueError("targets are for a regression")
+        elif self.targets and self.targets.values:
+            n = len(self.outputs.names)
+            if set(self.targets.values) != trials or any(len(v) != n for v in self.targets.values.values()):
+                raise ValueError(f"targets.values needs {n} values for each class of the trials")
         return self
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pylsl
 from numpy.typing import NDArray
 
-from rtdecode.contract import Signal
+from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.decoder import Prediction
+from rtdecode.errors import ConfigurationError
 
 MarkerFormat = Literal["label", "json", "int32"]
 STATUS_VERSION = 1
@@ -75,33 +76,46 @@ class EventOutlet:
 
 
 class DecoderOutlets:
-    """The three streams of a decoder: NAME (markers), NAME-proba, NAME-status.
+    """The three streams of a decoder: NAME (markers), NAME-proba or NAME-values, NAME-status.
 
     NAME carries one marker for every prediction and none for an abstention, so that who acts on a label
     never acts on the lack of one. NAME-proba has both: an abstention is NaN for every class and label -1.
+    A regression has NAME-values in its place: NaN for every target where it abstained.
 
     Parameters
     ----------
     name : str
         Of the marker stream; the others are named after it.
-    class_names : tuple of str
-        In the order of the probabilities.
+    outputs : Classification or Regression
+        What the decoder gives.
     marker_format : str
-        `label` (the class's name), `json`, or `int32` (its index).
+        `label` (the class's name; of a regression its values as text), `json`, or `int32` (the class's index).
+
+    Raises
+    ------
+    ConfigurationError
+        `int32` for a regression.
     """
 
-    def __init__(self, name: str, class_names: tuple[str, ...], marker_format: MarkerFormat = "label") -> None:
-        self._class_names, self._format = class_names, marker_format
+    def __init__(
+        self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat = "label"
+    ) -> None:
+        self._names, self._format = outputs.names, marker_format
+        self._classifies = isinstance(outputs, Classification)
+        if not self._classifies and marker_format == "int32":
+            raise ConfigurationError("A regression has no class to publish as int32; choose label or json.")
         number = pylsl.cf_int32 if marker_format == "int32" else pylsl.cf_string
-        self._markers = self._outlet(name, "Markers", ["label"], number)
-        self._proba = self._outlet(f"{name}-proba", "Predictions", [*class_names, "label"], pylsl.cf_float32)
-        self._status = self._outlet(f"{name}-status", "Markers", ["status"], pylsl.cf_string)
-        self._row = np.empty(len(class_names) + 1, np.float32)
+        markers, predictions, status = self.names(name, outputs)
+        self._markers = self._outlet(markers, "Markers", ["label"], number)
+        columns = [*self._names, "label"] if self._classifies else [*self._names]
+        self._predictions = self._outlet(predictions, "Predictions", columns, pylsl.cf_float32)
+        self._status = self._outlet(status, "Markers", ["status"], pylsl.cf_string)
+        self._row = np.empty(len(columns), np.float32)
 
     @staticmethod
-    def names(name: str) -> tuple[str, str, str]:
+    def names(name: str, outputs: Classification | Regression) -> tuple[str, str, str]:
         """Return the names of the three streams."""
-        return name, f"{name}-proba", f"{name}-status"
+        return name, f"{name}-{outputs.column}", f"{name}-status"
 
     @staticmethod
     def _outlet(name: str, kind: str, labels: list[str], channel_format: int) -> pylsl.StreamOutlet:
@@ -116,22 +130,28 @@ class DecoderOutlets:
 
     def publish(self, prediction: Prediction, timestamp: float) -> None:
         """Publish one prediction or abstention, stamped `timestamp` in this host's clock."""
-        if prediction.proba is None:
+        outputs = prediction.outputs
+        if outputs is None:
             self._row.fill(np.nan)
         else:
-            self._row[:-1] = prediction.proba
-            self._markers.push_sample([self._marker(prediction)], timestamp)
-        self._row[-1] = prediction.label
-        self._proba.push_sample(self._row, timestamp)
+            self._row[: len(outputs)] = outputs
+            self._markers.push_sample([self._marker(prediction, outputs)], timestamp)
+        if self._classifies:
+            self._row[-1] = prediction.label
+        self._predictions.push_sample(self._row, timestamp)
 
-    def _marker(self, prediction: Prediction) -> str | int:
+    def _marker(self, prediction: Prediction, outputs: NDArray[np.float32]) -> str | int:
         if self._format == "int32":
             return prediction.label
-        label = self._class_names[prediction.label]
-        if self._format == "label" or prediction.proba is None:
+        named = dict(zip(self._names, map(float, outputs), strict=True))
+        if not self._classifies:
+            if self._format == "label":
+                return " ".join(f"{value:.6g}" for value in outputs)
+            return json.dumps({"values": named, "sample": prediction.sample})
+        label = self._names[prediction.label]
+        if self._format == "label":
             return label
-        proba = dict(zip(self._class_names, map(float, prediction.proba), strict=True))
-        return json.dumps({"label": label, "index": prediction.label, "proba": proba, "sample": prediction.sample})
+        return json.dumps({"label": label, "index": prediction.label, "proba": named, "sample": prediction.sample})
 
     def status(self, event: str, timestamp: float, **details: Any) -> None:
         """Publish one JSON object on NAME-status."""

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from offline.apart import run_apart
 from offline.checkpoint import Checkpoint
+from offline.models import Network
 from rtdecode.contract import Parity
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, ModelFile, read_model, write_model
@@ -33,19 +35,71 @@ class _Probabilities(nn.Module):
         return torch.softmax(self.network(x), dim=1)
 
 
-def export(checkpoint: Checkpoint, path: Path) -> ModelFile:
+def export(checkpoint: Checkpoint, path: Path, timeout_s: float = 600.0) -> ModelFile:
     """Write a decoder file and return it as read back.
+
+    The exporter and the runtime could crash the interpreter on a network, so they work in another process.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        What is written.
+    path : Path
+        Where; `.onnx` is added to a name without an ending.
+    timeout_s : float
+        How long it may take.
 
     Raises
     ------
     ModelError
-        The exported graph does not give what the network gives, or decoding depends on chunking. Nothing
-        is written then.
+        A weight is not finite, the exported graph does not give what the network gives, decoding depends on
+        chunking, or the network cannot be exported. Nothing is written then.
     """
     path = path.with_suffix(".onnx") if path.suffix == "" else path
     refuse_output(path, ".onnx")
+    _refuse_weights(checkpoint.network, path)
+    proto, parity = run_apart(f"{path} was not written: exporting it", timeout_s, _prove, checkpoint, path)
+    write_model(proto, checkpoint.contract.model_copy(update={"parity": parity}), path)
+    return read_model(path)
+
+
+def to_onnx(network: Network) -> Any:
+    """Return a graph (onnx.ModelProto) from a window `x` (1, n_channels, n_times) to probabilities.
+
+    ModelError says why torch cannot make one.
+    """
+    x = torch.zeros(1, network.n_channels, network.n_times)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            # The exporter warns of deprecations inside torch itself.
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                _Probabilities(network).eval(),
+                (x,),
+                input_names=["x"],
+                output_names=["proba"],
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter, and code that is not ours, raise whatever they like
+        why = error.__cause__ or error
+        told, _, _ = f"{type(why).__name__}: {why}".partition("\n")
+        raise ModelError(f"torch cannot turn the network into an ONNX graph ({told.rstrip('.: ')}).") from None
+    assert program is not None
+    return program.model_proto
+
+
+def _prove(checkpoint: Checkpoint, path: Path) -> tuple[Any, Parity]:
+    """Return the graph and the figures of its proof; ModelError if it fails."""
+    # One thread, as in training: sums are always taken in the same order.
+    torch.set_num_threads(1)
     module = _Probabilities(checkpoint.network).eval()
-    proto = _to_onnx(module, checkpoint)
+    proto = to_onnx(checkpoint.network)
     with tempfile.TemporaryDirectory() as folder:
         draft_path = Path(folder) / path.name
         write_model(proto, checkpoint.contract, draft_path)
@@ -60,8 +114,15 @@ def export(checkpoint: Checkpoint, path: Path) -> ModelFile:
         chunked_identical=True,
         n_chunked_predictions=proof.n_predictions,
     )
-    write_model(proto, checkpoint.contract.model_copy(update={"parity": parity}), path)
-    return read_model(path)
+    return proto, parity
+
+
+def _refuse_weights(network: Network, path: Path) -> None:
+    bad = [name for name, weight in network.state_dict().items() if not torch.isfinite(weight).all()]
+    if bad:
+        raise ModelError(
+            f"{path} was not written: the network's weights {', '.join(bad[:4])} hold values that are not finite."
+        )
 
 
 def _refuse_dependence_within_batch(module: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
@@ -76,21 +137,6 @@ def _refuse_dependence_within_batch(module: nn.Module, checkpoint: Checkpoint, p
             f"{path} was not written: a window's probabilities change by {difference:.2g} with the other windows "
             "of its batch. Online it is alone; normalise with statistics of the training data instead."
         )
-
-
-def _to_onnx(module: nn.Module, checkpoint: Checkpoint) -> Any:
-    network = checkpoint.network
-    x = torch.zeros(1, network.n_channels, network.n_times)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        # The exporter warns of deprecations inside torch itself.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module, (x,), input_names=["x"], output_names=["proba"], dynamo=True, verbose=False
-        )
-    if program is None:
-        raise ModelError("torch could not turn the network into an ONNX graph.")
-    return program.model_proto
 
 
 def _compare(module: nn.Module, draft: ModelFile, checkpoint: Checkpoint) -> tuple[float, int]:

@@ -1,6 +1,8 @@
 """A network of the user's own, by import path."""
 
+import os
 import sys
+import threading
 
 import pytest
 import torch
@@ -35,6 +37,35 @@ class BatchNormalised(Mean):
         return super().forward(x - x.mean(dim=0)) if len(x) > 1 else super().forward(x)
 
 
+class Normalised(Mean):
+    """Its weights are parametrised, as braindecode's often are: such a module cannot be pickled."""
+
+    def __init__(self, n_chans, n_outputs, n_times, sfreq):
+        super().__init__(n_chans, n_outputs, n_times, sfreq)
+        nn.utils.parametrizations.weight_norm(self.hidden)
+
+
+class Crashing(Mean):
+    def forward(self, x):
+        if torch.compiler.is_exporting():
+            os._exit(7)
+        return super().forward(x)
+
+
+class Hanging(Mean):
+    def forward(self, x):
+        if torch.compiler.is_exporting():
+            threading.Event().wait()
+        return super().forward(x)
+
+
+class Branching(Mean):
+    """What it does depends on what it sees."""
+
+    def forward(self, x):
+        return super().forward(x) if x.sum() > 0 else super().forward(-x)
+
+
 class Wrong(Mean):
     def forward(self, x):
         return super().forward(x)[0]
@@ -67,17 +98,28 @@ def test_it_exports_and_comes_back_from_its_checkpoint(tmp_path):
 
 
 def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):
-    (tmp_path / "lab_nets.py").write_text("from tests.test_foreign import Mean as MyNet\n")
+    (tmp_path / "lab_nets.py").write_text("from tests.test_foreign import Normalised as MyNet\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert make_network("lab_nets:MyNet", INPUTS, {}).module.told == (4, 2, 32, 128.0)
+    network = make_network("lab_nets:MyNet", INPUTS, {}).eval()
+    assert network.module.told == (4, 2, 32, 128.0)
+    assert export(described(network), tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
 
 
-def test_a_window_that_depends_on_its_batch_is_refused_at_export(tmp_path):
-    network = make_network("tests.test_foreign:BatchNormalised", INPUTS, {}).eval()
-    with pytest.raises(ModelError, match="with the other windows of its batch"):
-        export(described(network), tmp_path / "m.onnx")
-    assert not (tmp_path / "m.onnx").exists()
+@pytest.mark.parametrize(
+    ("name", "timeout_s", "told"),
+    [
+        ("BatchNormalised", 100, "a window's probabilities change by .* with the other windows of its batch"),
+        ("Branching", 100, "torch cannot turn the network into an ONNX graph .*data-dependent"),
+        ("Crashing", 100, "exporting it crashed the process that did it .exit code 7.."),
+        ("Hanging", 1, "exporting it did not finish within 1 s"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_and_nothing_written(tmp_path, name, timeout_s, told):
+    network = make_network(f"tests.test_foreign:{name}", INPUTS, {}).eval()
+    with pytest.raises(ModelError, match=told):
+        export(described(network), tmp_path / "m.onnx", timeout_s)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Foreign(Network):
 
     def __init__(self, path: str, inputs: Inputs, settings: dict[str, Any]) -> None:
         super().__init__(inputs.n_channels, inputs.n_times, inputs.n_outputs)
+        self._made_from = (path, inputs, settings)
         offered = {
             "n_chans": inputs.n_channels,
             "n_times": inputs.n_times,
@@ -66,6 +67,17 @@ class Foreign(Network):
         """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
         logits: Tensor = self.module(x)
         return logits
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process it goes as its description and weights: a module with parametrised weights, and one
+        # that holds a function without a name, cannot be pickled.
+        return _rebuild, (*self._made_from, self.state_dict(), self.training)
+
+
+def _rebuild(path: str, inputs: Inputs, settings: dict[str, Any], weights: dict[str, Any], training: bool) -> Foreign:
+    network = Foreign(path, inputs, settings)
+    network.load_state_dict(weights)
+    return network.train(training)
 
 
 def _find(path: str) -> Any:

@@ -24,6 +24,8 @@ from rtdecode.proof import ChunkingProof, prove_chunking
 TOLERANCE = 1e-5
 _N_RANDOM = 8
 _N_REAL = 8
+_N_CUTS = 8
+_SAME = 1e-6
 
 
 class _Probabilities(nn.Module):
@@ -53,7 +55,8 @@ def export(checkpoint: Checkpoint, path: Path, timeout_s: float = 600.0) -> Mode
     ------
     ModelError
         A weight is not finite, the exported graph does not give what the network gives, decoding depends on
-        chunking, or the network cannot be exported. Nothing is written then.
+        chunking, the network is called causal and looks ahead, or it cannot be exported. Nothing is written
+        then.
     """
     path = path.with_suffix(".onnx") if path.suffix == "" else path
     refuse_output(path, ".onnx")
@@ -99,6 +102,8 @@ def _prove(checkpoint: Checkpoint, path: Path) -> tuple[Any, Parity]:
     # One thread, as in training: sums are always taken in the same order.
     torch.set_num_threads(1)
     module = _Probabilities(checkpoint.network).eval()
+    if checkpoint.network.causal:
+        _refuse_lookahead(checkpoint.network, path)
     proto = to_onnx(checkpoint.network)
     with tempfile.TemporaryDirectory() as folder:
         draft_path = Path(folder) / path.name
@@ -137,6 +142,31 @@ def _refuse_dependence_within_batch(module: nn.Module, checkpoint: Checkpoint, p
             f"{path} was not written: a window's probabilities change by {difference:.2g} with the other windows "
             "of its batch. Online it is alone; normalise with statistics of the training data instead."
         )
+
+
+def _refuse_lookahead(network: Network, path: Path) -> None:
+    """Refuse a network that is called causal if what comes after a sample changes the features up to it."""
+    x, other = torch.randn((2, 1, network.n_channels, network.n_times), generator=torch.Generator().manual_seed(0))
+    called = f"{path} was not written: its network is called causal, but "
+    with torch.no_grad():
+        features = network.sequence(x)
+        if features.ndim != 3 or not 1 <= features.shape[2] <= network.n_times:
+            raise ModelError(
+                f"{called}its sequence gives {tuple(features.shape)} for a window; (1, width, n_times') with at most "
+                f"{network.n_times} times is needed."
+            )
+        first = network.n_times - features.shape[2]
+        for last in sorted({int(t) for t in np.linspace(first, network.n_times - 1, _N_CUTS, endpoint=False)}):
+            changed = torch.cat([x[:, :, : last + 1], other[:, :, last + 1 :]], dim=2)
+            kept = slice(0, last + 1 - first)
+            before, after = features[0, :, kept], network.sequence(changed)[0, :, kept]
+            differ = ~((before - after).abs().amax(dim=0) <= _SAME * features.abs().max())
+            if differ.any():
+                sample = first + int(differ.nonzero()[0])
+                raise ModelError(
+                    f"{called}its features at sample {sample} of the window depend on samples after {last}. Pad on "
+                    "the left only, or do not call it causal."
+                )
 
 
 def _compare(module: nn.Module, draft: ModelFile, checkpoint: Checkpoint) -> tuple[float, int]:

@@ -66,6 +66,45 @@ class Branching(Mean):
         return super().forward(x) if x.sum() > 0 else super().forward(-x)
 
 
+class Shifted(Mean):
+    """A feature per sample from this one and one `ahead` samples later; what is not there is zero."""
+
+    causal = True
+
+    def __init__(self, n_chans, n_outputs, n_times, sfreq, ahead):
+        super().__init__(n_chans, n_outputs, n_times, sfreq)
+        self.ahead = ahead
+
+    def sequence(self, x):
+        earlier, later = max(-self.ahead, 0), max(self.ahead, 0)
+        padded = nn.functional.pad(x, (earlier, later))
+        return x + padded[:, :, later : later + x.shape[2]]
+
+    def forward(self, x):
+        return super().forward(self.sequence(x))
+
+
+class Valid(Shifted):
+    """Without padding the features begin later."""
+
+    def sequence(self, x):
+        return super().sequence(x)[:, :, 5:]
+
+
+class Averaged(Shifted):
+    """Its features have no time."""
+
+    def sequence(self, x):
+        return super().sequence(x).mean(dim=2)
+
+    def forward(self, x):
+        return Mean.forward(self, x)
+
+
+class Claiming(Mean):
+    causal = True
+
+
 class Wrong(Mean):
     def forward(self, x):
         return super().forward(x)[0]
@@ -122,6 +161,28 @@ def test_what_cannot_be_exported_is_told_and_nothing_written(tmp_path, name, tim
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("name", "ahead"), [("Shifted", 0), ("Shifted", -5), ("Valid", -5)])
+def test_a_causal_network_is_exported(tmp_path, name, ahead):
+    network = make_network(f"tests.test_foreign:{name}", INPUTS, {"ahead": ahead}).eval()
+    assert network.causal and export(described(network), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead", "told"),
+    [
+        ("Shifted", 1, "called causal, but its features at sample 0 of the window depend on samples after 0"),
+        ("Shifted", 7, "depend on samples after 0"),
+        ("Valid", 3, "its features at sample 5 of the window depend on samples after 5"),
+        ("Averaged", 0, r"its sequence gives \(1, 4\) for a window"),
+    ],
+)
+def test_a_network_that_looks_ahead_while_called_causal_is_refused(tmp_path, name, ahead, told):
+    network = make_network(f"tests.test_foreign:{name}", INPUTS, {"ahead": ahead}).eval()
+    with pytest.raises(ModelError, match=told):
+        export(described(network), tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
 @pytest.mark.parametrize(
     ("path", "settings", "told"),
     [
@@ -129,6 +190,7 @@ def test_what_cannot_be_exported_is_told_and_nothing_written(tmp_path, name, tim
         ("tests.test_foreign:Gone", {}, "has no 'Gone'"),
         ("tests.test_foreign:Mean", {"depth": 3}, "takes no depth; it takes n_chans"),
         ("tests.test_foreign:Broken", {}, "cannot be used: RuntimeError: no weights for you"),
+        ("tests.test_foreign:Claiming", {}, "called causal .* but has no method `sequence`"),
         ("tests.test_foreign:Wrong", {}, r"gives \(2,\) for 2 windows; logits of shape \(2, 2\)"),
     ],
 )

@@ -39,7 +39,15 @@ class Network(nn.Module, ABC):
     ----------
     n_channels, n_times, n_outputs : int
         Channels and samples of a window, classes.
+
+    Attributes
+    ----------
+    causal : bool
+        Whether the features that `sequence` gives rest on no later sample. False makes no claim; a claim is
+        tried out at export.
     """
+
+    causal: bool = False
 
     def __init__(self, n_channels: int, n_times: int, n_outputs: int) -> None:
         super().__init__()
@@ -48,6 +56,26 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Samples of the input that one feature in time sees; None: the whole window."""
+        return None
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """Return a feature vector per sample, of a network that is `causal`.
+
+        Parameters
+        ----------
+        x : Tensor, (batch, n_channels, n_times)
+            Windows.
+
+        Returns
+        -------
+        Tensor, (batch, width, n_times')
+            The last column belongs to the newest sample. There are fewer than n_times where nothing is padded.
+        """
+        raise NotImplementedError
 
     def penalty(self) -> Tensor | None:
         """Return what is added to the loss in training, or None."""

@@ -26,10 +26,14 @@ class Foreign(Network):
     settings : dict
         Further keyword arguments.
 
+    A module that has the attribute `causal = True` and the method `sequence` claims what `Network.sequence`
+    says.
+
     Raises
     ------
     ConfigurationError
-        It cannot be imported or built, or does not give logits of the right shape.
+        It cannot be imported or built, does not give logits of the right shape, or is called causal and
+        has no `sequence`.
     """
 
     def __init__(self, path: str, inputs: Inputs, settings: dict[str, Any]) -> None:
@@ -61,12 +65,23 @@ class Foreign(Network):
             raise ConfigurationError(
                 f"{path} gives {got} for 2 windows; logits of shape (2, {inputs.n_outputs}) are needed."
             )
+        self.causal = bool(getattr(self.module, "causal", False))
+        if self.causal and not callable(getattr(self.module, "sequence", None)):
+            raise ConfigurationError(
+                f"{path} is called causal (its attribute `causal`), but has no method `sequence` that gives features "
+                "(batch, width, n_times') by which that could be tried out."
+            )
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
         logits: Tensor = self.module(x)
         return logits
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """See Network."""
+        features: Tensor = self.module.sequence(x)  # type: ignore[operator]
+        return features
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process it goes as its description and weights: a module with parametrised weights, and one

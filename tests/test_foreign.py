@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,6 +29,17 @@ class Mean(nn.Module):
 
     def forward(self, x):
         return self.out(torch.tanh(self.hidden(x.mean(dim=2))))
+
+
+class Placed(Mean):
+    """Weighs its channels by where they are."""
+
+    def __init__(self, n_chans, n_outputs, n_times, sfreq, positions):
+        super().__init__(n_chans, n_outputs, n_times, sfreq)
+        self.places = torch.tensor(positions).sum(dim=1)
+
+    def forward(self, x):
+        return super().forward(x * self.places[:, None])
 
 
 class BatchNormalised(Mean):
@@ -115,8 +127,8 @@ class Broken(nn.Module):
         raise RuntimeError("no weights for you")
 
 
-def described(network):
-    configuration = {"model": {"network": "tests.test_foreign:Mean", "settings": {"width": 5}}}
+def described(network, name="Mean", settings=None):
+    configuration = {"model": {"network": f"tests.test_foreign:{name}", "settings": settings or {}}}
     contract = build_contract(build_signal(), steps=[Clamp(limit=50.0)], n_times=32, hop=8)
     provenance = contract.provenance.model_copy(update={"configuration": configuration})
     return Checkpoint(contract.model_copy(update={"provenance": provenance}), network, build_recording(300))
@@ -128,11 +140,23 @@ def test_it_gets_what_its_signature_asks_for():
 
 
 def test_it_exports_and_comes_back_from_its_checkpoint(tmp_path):
-    checkpoint = described(make_network("tests.test_foreign:Mean", INPUTS, {"width": 5}).eval())
+    network = make_network("tests.test_foreign:Mean", INPUTS, {"width": 5}).eval()
+    checkpoint = described(network, "Mean", {"width": 5})
     checkpoint.save(tmp_path / "c.pt")
     again = read_checkpoint(tmp_path / "c.pt")
     x = torch.randn(3, 4, 32)
     assert torch.equal(again.network(x), checkpoint.network(x))
+    assert export(again, tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
+
+
+def test_it_is_told_where_the_sensors_are_and_its_checkpoint_knows_it(tmp_path):
+    places = {"E0": (0.0, 0.5), "E1": (1.0, 0.5), "E2": (0.5, 0.25), "E3": (0.5, 1.0)}
+    network = make_network("tests.test_foreign:Placed", replace(INPUTS, positions=tuple(places.values())), {}).eval()
+    assert network.module.places.tolist() == [0.5, 1.5, 0.75, 1.5]
+    checkpoint = described(network, "Placed")
+    replace(checkpoint, probe=replace(checkpoint.probe, positions=places)).save(tmp_path / "c.pt")
+    again, x = read_checkpoint(tmp_path / "c.pt"), torch.randn(3, 4, 32)
+    assert torch.equal(again.network(x), network(x))
     assert export(again, tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
 
 
@@ -189,6 +213,7 @@ def test_a_network_that_looks_ahead_while_called_causal_is_refused(tmp_path, nam
         ("no_such_lab.nets:MyNet", {}, "cannot be imported: No module named 'no_such_lab'"),
         ("tests.test_foreign:Gone", {}, "has no 'Gone'"),
         ("tests.test_foreign:Mean", {"depth": 3}, "takes no depth; it takes n_chans"),
+        ("tests.test_foreign:Placed", {}, "asks where the sensors are, which .* do not tell of E0, E1, E2, E3"),
         ("tests.test_foreign:Broken", {}, "cannot be used: RuntimeError: no weights for you"),
         ("tests.test_foreign:Claiming", {}, "called causal .* but has no method `sequence`"),
         ("tests.test_foreign:Wrong", {}, r"gives \(2,\) for 2 windows; logits of shape \(2, 2\)"),

@@ -17,7 +17,7 @@ from offline.models import LFCNN
 from offline.partition import make_folds
 from offline.recipes import build_steps
 from offline.simulation import simulate
-from offline.training import fit_network
+from offline.training import build, fit_network, inputs_of
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError
@@ -25,6 +25,7 @@ from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy, mean_interval
 
+FILTERED = ["C4 12-16 Hz", "C3 8-12 Hz"]
 QUIET = Console(file=StringIO())
 
 
@@ -209,6 +210,23 @@ def test_windows_lie_in_their_trials_whole(data):
         ]
         (k,) = starts
         assert trial.start <= 3 * k and 3 * (k + 39) < trial.stop
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "unplaced"),
+    [
+        ([{"step": "pick", "ch_names": ["C4", "C3"]}, {"step": "whiten"}], ()),
+        ([{"step": "filter-bank", "bands_hz": [[8, 12], [12, 16]]}, {"step": "pick", "ch_names": FILTERED}], ()),
+        ([{"step": "bipolar", "pairs": [["C4", "C3"], ["Cz", "Pz"]]}], ("C4-C3", "Cz-Pz")),
+    ],
+    ids=["pick", "filter-bank", "bipolar"],
+)
+def test_channels_keep_their_positions_as_long_as_there_is_one(data, preprocessing, unplaced):
+    dataset = dataset_of(data, preprocessing=preprocessing)
+    steps, _, n_times = build(dataset, dataset.trials[:4])
+    inputs = inputs_of(steps, dataset.signal, n_times, 2, dataset.positions)
+    assert inputs.unplaced == unplaced
+    assert inputs.positions == (None if unplaced else (dataset.positions["C4"], dataset.positions["C3"]))
 
 
 def test_fitted_steps_learn_from_training_trials_only(data):

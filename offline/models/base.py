@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rtdecode.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -22,6 +24,8 @@ class Inputs:
         Names of the channels that leave the preprocessing.
     positions : tuple of (float, float), or None
         Where each of them is on a plane, both coordinates in [0, 1]; None when the recordings do not tell.
+    unplaced : tuple of str
+        The channels of which they do not.
     """
 
     n_channels: int
@@ -30,6 +34,18 @@ class Inputs:
     sfreq: float
     ch_names: tuple[str, ...]
     positions: tuple[tuple[float, float], ...] | None = None
+    unplaced: tuple[str, ...] = ()
+
+    def placed(self, network: str) -> tuple[tuple[float, float], ...]:
+        """Return the positions; ConfigurationError if they are unknown and `network` needs them."""
+        if self.positions is None:
+            names = self.unplaced or self.ch_names
+            some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            raise ConfigurationError(
+                f"Network {network!r} asks where the sensors are, which the recordings do not tell of {some}. "
+                "Set a montage in the recordings; behind bipolar or other spatial steps with new names there is none."
+            )
+        return self.positions
 
 
 class Network(nn.Module, ABC):

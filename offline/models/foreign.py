@@ -22,7 +22,7 @@ class Foreign(Network):
         `package.module:Class`; the current folder is searched too.
     inputs : Inputs
         Of this, the class gets what its signature asks for, under the names n_chans, n_times, n_outputs,
-        sfreq and ch_names.
+        sfreq, ch_names and positions (n_chans, 2).
     settings : dict
         Further keyword arguments.
 
@@ -32,14 +32,14 @@ class Foreign(Network):
     Raises
     ------
     ConfigurationError
-        It cannot be imported or built, does not give logits of the right shape, or is called causal and
-        has no `sequence`.
+        It cannot be imported or built, asks for positions that are unknown, does not give logits of the
+        right shape, or is called causal and has no `sequence`.
     """
 
     def __init__(self, path: str, inputs: Inputs, settings: dict[str, Any]) -> None:
         super().__init__(inputs.n_channels, inputs.n_times, inputs.n_outputs)
         self._made_from = (path, inputs, settings)
-        offered = {
+        offered: dict[str, Any] = {
             "n_chans": inputs.n_channels,
             "n_times": inputs.n_times,
             "n_outputs": inputs.n_outputs,
@@ -48,6 +48,8 @@ class Foreign(Network):
         }
         make = _find(path)
         asked = inspect.signature(make).parameters
+        if "positions" in asked and "positions" not in settings:
+            offered["positions"] = inputs.placed(path)
         takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in asked.values())
         arguments = {k: v for k, v in offered.items() if k in asked} | settings
         unknown = [] if takes_all else [key for key in settings if key not in asked]

@@ -3,7 +3,7 @@
 import contextlib
 import pickle
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from offline.dataset import Dataset
-from offline.models import Inputs, Network, make_network
-from offline.training import Fitted
+from offline.models import Network, make_network
+from offline.training import Fitted, inputs_of
 from rtdecode.contract import (
     Amplitude,
     Contract,
@@ -50,7 +50,7 @@ class Checkpoint:
     network : Network
         In evaluation mode.
     probe : Recording
-        Long enough for the warm-up and some predictions.
+        Long enough for the warm-up and some predictions; its positions are those the network was built with.
     """
 
     contract: Contract
@@ -67,6 +67,7 @@ class Checkpoint:
                 "weights": self.network.state_dict(),
                 "metadata": write_metadata(self.contract),
                 "probe_signal": self.probe.signal.model_dump_json(),
+                "probe_positions": self.probe.positions,
                 "probe_samples": torch.from_numpy(np.ascontiguousarray(self.probe.samples)),
             },
             path,
@@ -78,14 +79,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         contract = read_metadata(content["metadata"], str(path))
-        output = Chain(read_steps(contract.preprocessing), contract.signal).output
-        inputs = Inputs(
-            output.n_channels,
-            contract.window.n_times,
-            len(contract.outputs.names),
-            output.sfreq,
-            output.ch_names,
-        )
+        steps, positions = read_steps(contract.preprocessing), content.get("probe_positions", {})
+        n_outputs = len(contract.outputs.names)
+        inputs = inputs_of(steps, contract.signal, contract.window.n_times, n_outputs, positions)
         network = make_network(content["network"], inputs, content["settings"])
         if isinstance(contract.outputs, Regression):
             network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs))
@@ -96,7 +92,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"Checkpoint {path} does not exist (now in {Path.cwd()}).") from None
     except (RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError, pickle.UnpicklingError):
         raise ModelError(f"{path} is not a checkpoint of `rtdecode train`, or is damaged.") from None
-    probe = Recording(signal, samples.numpy(), np.arange(len(samples)) / signal.sfreq, path=str(path))
+    stamps = np.arange(len(samples)) / signal.sfreq
+    probe = Recording(signal, samples.numpy(), stamps, path=str(path), positions=positions)
     return Checkpoint(contract, network.eval(), probe)
 
 
@@ -126,7 +123,8 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
     )
     needed = chain.settling + (fitted.n_times + _PROBE_HOPS * fitted.hop) * chain.factor
     longest = max(recordings, key=lambda r: len(r.samples))
-    return Checkpoint(contract, fitted.network, longest.crop(0, needed))
+    probe = replace(longest.crop(0, needed), positions=dataset.positions)
+    return Checkpoint(contract, fitted.network, probe)
 
 
 def _versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.guard import Guard
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
-from rtdecode.recording import Recording, read_recording
+from rtdecode.recording import Positions, Recording, read_recording
 from rtdecode.truth import channel_values, spans
 
 
@@ -114,6 +114,11 @@ class Dataset:
     def trial_length(self) -> int:
         """Input samples of a trial; all are equally long."""
         return self.trials[0].stop - self.trials[0].start
+
+    @property
+    def positions(self) -> Positions:
+        """Where the sensors are on a plane: as the first recording says that tells of them."""
+        return {name: at for recording in reversed(self.recordings) for name, at in recording.positions.items()}
 
     def preprocess(self, steps: Sequence[Step], recording: int) -> Samples:
         """Run a recording through the steps, from its first sample: (n_samples', n_channels')."""

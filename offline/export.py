@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from offline.apart import run_apart
 from offline.checkpoint import Checkpoint
 from offline.models import Network
 from rtdecode.contract import Parity
@@ -23,6 +24,8 @@ from rtdecode.proof import ChunkingProof, prove_chunking
 TOLERANCE = 1e-5
 _N_RANDOM = 8
 _N_REAL = 8
+_N_CUTS = 8
+_SAME = 1e-6
 
 
 class _Graph(nn.Module):
@@ -34,19 +37,74 @@ class _Graph(nn.Module):
         return self.network.outputs(x)
 
 
-def export(checkpoint: Checkpoint, path: Path) -> ModelFile:
+def export(checkpoint: Checkpoint, path: Path, timeout_s: float = 600.0) -> ModelFile:
     """Write a decoder file and return it as read back.
+
+    The exporter and the runtime could crash the interpreter on a network, so they work in another process.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        What is written.
+    path : Path
+        Where; `.onnx` is added to a name without an ending.
+    timeout_s : float
+        How long it may take.
 
     Raises
     ------
     ModelError
-        The exported graph does not give what the network gives, or decoding depends on chunking. Nothing
-        is written then.
+        A weight is not finite, the exported graph does not give what the network gives, decoding depends on
+        chunking, the network is called causal and looks ahead, or it cannot be exported. Nothing is written
+        then.
     """
     path = path.with_suffix(".onnx") if path.suffix == "" else path
     refuse_output(path, ".onnx")
+    _refuse_weights(checkpoint.network, path)
+    proto, parity = run_apart(f"{path} was not written: exporting it", timeout_s, _prove, checkpoint, path)
+    write_model(proto, checkpoint.contract.model_copy(update={"parity": parity}), path)
+    return read_model(path)
+
+
+def to_onnx(network: Network) -> Any:
+    """Return a graph (onnx.ModelProto) from a window `x` (1, n_channels, n_times) to probabilities or values.
+
+    ModelError says why torch cannot make one.
+    """
+    x = torch.zeros(1, network.n_channels, network.n_times)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            # The exporter warns of deprecations inside torch itself.
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                _Graph(network).eval(),
+                (x,),
+                input_names=["x"],
+                output_names=["proba" if network.target_std is None else "values"],
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter, and code that is not ours, raise whatever they like
+        why = error.__cause__ or error
+        told, _, _ = f"{type(why).__name__}: {why}".partition("\n")
+        raise ModelError(f"torch cannot turn the network into an ONNX graph ({told.rstrip('.: ')}).") from None
+    assert program is not None
+    return program.model_proto
+
+
+def _prove(checkpoint: Checkpoint, path: Path) -> tuple[Any, Parity]:
+    """Return the graph and the figures of its proof; ModelError if it fails."""
+    # One thread, as in training: sums are always taken in the same order.
+    torch.set_num_threads(1)
     module = _Graph(checkpoint.network).eval()
-    proto = _to_onnx(module, checkpoint)
+    if checkpoint.network.causal:
+        _refuse_lookahead(checkpoint.network, path)
+    proto = to_onnx(checkpoint.network)
     with tempfile.TemporaryDirectory() as folder:
         draft_path = Path(folder) / path.name
         write_model(proto, checkpoint.contract, draft_path)
@@ -61,8 +119,15 @@ def export(checkpoint: Checkpoint, path: Path) -> ModelFile:
         chunked_identical=True,
         n_chunked_predictions=proof.n_predictions,
     )
-    write_model(proto, checkpoint.contract.model_copy(update={"parity": parity}), path)
-    return read_model(path)
+    return proto, parity
+
+
+def _refuse_weights(network: Network, path: Path) -> None:
+    bad = [name for name, weight in network.state_dict().items() if not torch.isfinite(weight).all()]
+    if bad:
+        raise ModelError(
+            f"{path} was not written: the network's weights {', '.join(bad[:4])} hold values that are not finite."
+        )
 
 
 def _refuse_dependence_within_batch(module: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
@@ -79,24 +144,29 @@ def _refuse_dependence_within_batch(module: nn.Module, checkpoint: Checkpoint, p
         )
 
 
-def _to_onnx(module: nn.Module, checkpoint: Checkpoint) -> Any:
-    network = checkpoint.network
-    x = torch.zeros(1, network.n_channels, network.n_times)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        # The exporter warns of deprecations inside torch itself.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            (x,),
-            input_names=["x"],
-            output_names=[checkpoint.contract.outputs.column],
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError("torch could not turn the network into an ONNX graph.")
-    return program.model_proto
+def _refuse_lookahead(network: Network, path: Path) -> None:
+    """Refuse a network that is called causal if what comes after a sample changes the features up to it."""
+    x, other = torch.randn((2, 1, network.n_channels, network.n_times), generator=torch.Generator().manual_seed(0))
+    called = f"{path} was not written: its network is called causal, but "
+    with torch.no_grad():
+        features = network.sequence(x)
+        if features.ndim != 3 or not 1 <= features.shape[2] <= network.n_times:
+            raise ModelError(
+                f"{called}its sequence gives {tuple(features.shape)} for a window; (1, width, n_times') with at most "
+                f"{network.n_times} times is needed."
+            )
+        first = network.n_times - features.shape[2]
+        for last in sorted({int(t) for t in np.linspace(first, network.n_times - 1, _N_CUTS, endpoint=False)}):
+            changed = torch.cat([x[:, :, : last + 1], other[:, :, last + 1 :]], dim=2)
+            kept = slice(0, last + 1 - first)
+            before, after = features[0, :, kept], network.sequence(changed)[0, :, kept]
+            differ = ~((before - after).abs().amax(dim=0) <= _SAME * features.abs().max())
+            if differ.any():
+                sample = first + int(differ.nonzero()[0])
+                raise ModelError(
+                    f"{called}its features at sample {sample} of the window depend on samples after {last}. Pad on "
+                    "the left only, or do not call it causal."
+                )
 
 
 def _compare(module: nn.Module, draft: ModelFile, checkpoint: Checkpoint) -> tuple[float, int]:

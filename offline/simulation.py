@@ -52,7 +52,8 @@ def simulate(n_trials: int, seed: int, name: str = "simulated") -> Recording:
         ch_names=tuple(_POSITIONS), ch_types=("eeg",) * n_channels, units=("uV",) * n_channels, sfreq=SFREQ
     )
     events = tuple(Event(float(t), str(label)) for t, label in zip(onsets, labels, strict=True))
-    return Recording(signal, samples.astype(np.float32), np.arange(n_samples) / SFREQ, events, name)
+    plane = {name: (0.5 + x / 2, 0.5 + y / 2) for name, (x, y) in _POSITIONS.items()}
+    return Recording(signal, samples.astype(np.float32), np.arange(n_samples) / SFREQ, events, name, plane)
 
 
 def _pink(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:

@@ -18,8 +18,10 @@ from offline.dataset import Cutter, Dataset, Trial
 from offline.models import Inputs, Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
+from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError
-from rtdecode.preprocessing import Chain, Step
+from rtdecode.preprocessing import Chain, FilterBank, Step
+from rtdecode.recording import Positions
 
 Progress = Callable[[str], None]
 
@@ -157,7 +159,7 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     np.random.seed(configuration.training.seed)  # noqa: NPY002
     network = make_network(
         configuration.model.network,
-        Inputs(output.n_channels, n_times, len(dataset.outputs.names), output.sfreq, output.ch_names),
+        inputs_of(steps, dataset.signal, n_times, len(dataset.outputs.names), dataset.positions),
         configuration.model.settings,
     )
     try:
@@ -166,6 +168,26 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     except ValueError as error:
         raise ConfigurationError(f"Network {configuration.model.network!r} cannot be trained: {error}.") from None
     return steps, network.train(), n_times
+
+
+def inputs_of(steps: tuple[Step, ...], signal: Signal, n_times: int, n_outputs: int, positions: Positions) -> Inputs:
+    """Say what a network is built for: what leaves the steps when `signal` enters, its sensors at `positions`.
+
+    A channel keeps its position as long as it keeps its name, and through a filter bank.
+    """
+    for step in steps:
+        entering, signal = signal, step.output(signal)
+        if isinstance(step, FilterBank):
+            origins = entering.ch_names * len(step.bands_hz)  # band-major
+            positions = {
+                name: positions[origin]
+                for name, origin in zip(signal.ch_names, origins, strict=True)
+                if origin in positions
+            }
+    names = signal.ch_names
+    unplaced = tuple(name for name in names if name not in positions)
+    places = None if unplaced else tuple(positions[name] for name in names)
+    return Inputs(signal.n_channels, n_times, n_outputs, signal.sfreq, names, places, unplaced)
 
 
 def _fit(

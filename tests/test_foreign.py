@@ -1,6 +1,9 @@
 """A network of the user's own, by import path."""
 
+import os
 import sys
+import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,11 +31,90 @@ class Mean(nn.Module):
         return self.out(torch.tanh(self.hidden(x.mean(dim=2))))
 
 
+class Placed(Mean):
+    """Weighs its channels by where they are."""
+
+    def __init__(self, n_chans, n_outputs, n_times, sfreq, positions):
+        super().__init__(n_chans, n_outputs, n_times, sfreq)
+        self.places = torch.tensor(positions).sum(dim=1)
+
+    def forward(self, x):
+        return super().forward(x * self.places[:, None])
+
+
 class BatchNormalised(Mean):
     """Its statistics are those of the batch it happens to be in."""
 
     def forward(self, x):
         return super().forward(x - x.mean(dim=0)) if len(x) > 1 else super().forward(x)
+
+
+class Normalised(Mean):
+    """Its weights are parametrised, as braindecode's often are: such a module cannot be pickled."""
+
+    def __init__(self, n_chans, n_outputs, n_times, sfreq):
+        super().__init__(n_chans, n_outputs, n_times, sfreq)
+        nn.utils.parametrizations.weight_norm(self.hidden)
+
+
+class Crashing(Mean):
+    def forward(self, x):
+        if torch.compiler.is_exporting():
+            os._exit(7)
+        return super().forward(x)
+
+
+class Hanging(Mean):
+    def forward(self, x):
+        if torch.compiler.is_exporting():
+            threading.Event().wait()
+        return super().forward(x)
+
+
+class Branching(Mean):
+    """What it does depends on what it sees."""
+
+    def forward(self, x):
+        return super().forward(x) if x.sum() > 0 else super().forward(-x)
+
+
+class Shifted(Mean):
+    """A feature per sample from this one and one `ahead` samples later; what is not there is zero."""
+
+    causal = True
+
+    def __init__(self, n_chans, n_outputs, n_times, sfreq, ahead):
+        super().__init__(n_chans, n_outputs, n_times, sfreq)
+        self.ahead = ahead
+
+    def sequence(self, x):
+        earlier, later = max(-self.ahead, 0), max(self.ahead, 0)
+        padded = nn.functional.pad(x, (earlier, later))
+        return x + padded[:, :, later : later + x.shape[2]]
+
+    def forward(self, x):
+        return super().forward(self.sequence(x))
+
+
+class Valid(Shifted):
+    """Without padding the features begin later."""
+
+    def sequence(self, x):
+        return super().sequence(x)[:, :, 5:]
+
+
+class Averaged(Shifted):
+    """Its features have no time."""
+
+    def sequence(self, x):
+        return super().sequence(x).mean(dim=2)
+
+    def forward(self, x):
+        return Mean.forward(self, x)
+
+
+class Claiming(Mean):
+    causal = True
 
 
 class Wrong(Mean):
@@ -45,8 +127,8 @@ class Broken(nn.Module):
         raise RuntimeError("no weights for you")
 
 
-def described(network):
-    configuration = {"model": {"network": "tests.test_foreign:Mean", "settings": {"width": 5}}}
+def described(network, name="Mean", settings=None):
+    configuration = {"model": {"network": f"tests.test_foreign:{name}", "settings": settings or {}}}
     contract = build_contract(build_signal(), steps=[Clamp(limit=50.0)], n_times=32, hop=8)
     provenance = contract.provenance.model_copy(update={"configuration": configuration})
     return Checkpoint(contract.model_copy(update={"provenance": provenance}), network, build_recording(300))
@@ -58,7 +140,8 @@ def test_it_gets_what_its_signature_asks_for():
 
 
 def test_it_exports_and_comes_back_from_its_checkpoint(tmp_path):
-    checkpoint = described(make_network("tests.test_foreign:Mean", INPUTS, {"width": 5}).eval())
+    network = make_network("tests.test_foreign:Mean", INPUTS, {"width": 5}).eval()
+    checkpoint = described(network, "Mean", {"width": 5})
     checkpoint.save(tmp_path / "c.pt")
     again = read_checkpoint(tmp_path / "c.pt")
     x = torch.randn(3, 4, 32)
@@ -66,16 +149,60 @@ def test_it_exports_and_comes_back_from_its_checkpoint(tmp_path):
     assert export(again, tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
 
 
+def test_it_is_told_where_the_sensors_are_and_its_checkpoint_knows_it(tmp_path):
+    places = {"E0": (0.0, 0.5), "E1": (1.0, 0.5), "E2": (0.5, 0.25), "E3": (0.5, 1.0)}
+    network = make_network("tests.test_foreign:Placed", replace(INPUTS, positions=tuple(places.values())), {}).eval()
+    assert network.module.places.tolist() == [0.5, 1.5, 0.75, 1.5]
+    checkpoint = described(network, "Placed")
+    replace(checkpoint, probe=replace(checkpoint.probe, positions=places)).save(tmp_path / "c.pt")
+    again, x = read_checkpoint(tmp_path / "c.pt"), torch.randn(3, 4, 32)
+    assert torch.equal(again.network(x), network(x))
+    assert export(again, tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
+
+
 def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):
-    (tmp_path / "lab_nets.py").write_text("from tests.test_foreign import Mean as MyNet\n")
+    (tmp_path / "lab_nets.py").write_text("from tests.test_foreign import Normalised as MyNet\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert make_network("lab_nets:MyNet", INPUTS, {}).module.told == (4, 2, 32, 128.0)
+    network = make_network("lab_nets:MyNet", INPUTS, {}).eval()
+    assert network.module.told == (4, 2, 32, 128.0)
+    assert export(described(network), tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
 
 
-def test_a_window_that_depends_on_its_batch_is_refused_at_export(tmp_path):
-    network = make_network("tests.test_foreign:BatchNormalised", INPUTS, {}).eval()
-    with pytest.raises(ModelError, match="with the other windows of its batch"):
+@pytest.mark.parametrize(
+    ("name", "timeout_s", "told"),
+    [
+        ("BatchNormalised", 100, "a window's outputs change by .* with the other windows of its batch"),
+        ("Branching", 100, "torch cannot turn the network into an ONNX graph .*data-dependent"),
+        ("Crashing", 100, "exporting it crashed the process that did it .exit code 7.."),
+        ("Hanging", 1, "exporting it did not finish within 1 s"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_and_nothing_written(tmp_path, name, timeout_s, told):
+    network = make_network(f"tests.test_foreign:{name}", INPUTS, {}).eval()
+    with pytest.raises(ModelError, match=told):
+        export(described(network), tmp_path / "m.onnx", timeout_s)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "ahead"), [("Shifted", 0), ("Shifted", -5), ("Valid", -5)])
+def test_a_causal_network_is_exported(tmp_path, name, ahead):
+    network = make_network(f"tests.test_foreign:{name}", INPUTS, {"ahead": ahead}).eval()
+    assert network.causal and export(described(network), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead", "told"),
+    [
+        ("Shifted", 1, "called causal, but its features at sample 0 of the window depend on samples after 0"),
+        ("Shifted", 7, "depend on samples after 0"),
+        ("Valid", 3, "its features at sample 5 of the window depend on samples after 5"),
+        ("Averaged", 0, r"its sequence gives \(1, 4\) for a window"),
+    ],
+)
+def test_a_network_that_looks_ahead_while_called_causal_is_refused(tmp_path, name, ahead, told):
+    network = make_network(f"tests.test_foreign:{name}", INPUTS, {"ahead": ahead}).eval()
+    with pytest.raises(ModelError, match=told):
         export(described(network), tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
 
@@ -86,7 +213,9 @@ def test_a_window_that_depends_on_its_batch_is_refused_at_export(tmp_path):
         ("no_such_lab.nets:MyNet", {}, "cannot be imported: No module named 'no_such_lab'"),
         ("tests.test_foreign:Gone", {}, "has no 'Gone'"),
         ("tests.test_foreign:Mean", {"depth": 3}, "takes no depth; it takes n_chans"),
+        ("tests.test_foreign:Placed", {}, "asks where the sensors are, which .* do not tell of E0, E1, E2, E3"),
         ("tests.test_foreign:Broken", {}, "cannot be used: RuntimeError: no weights for you"),
+        ("tests.test_foreign:Claiming", {}, "called causal .* but has no method `sequence`"),
         ("tests.test_foreign:Wrong", {}, r"gives \(2,\) for 2 windows; logits of shape \(2, 2\)"),
     ],
 )

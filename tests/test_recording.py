@@ -209,3 +209,56 @@ def test_real_meg_has_gradiometers_and_magnetometers_in_their_units(shared):
     }  # fmt: skip
     assert [e.label for e in recording.events[:3]] == ["2", "3", "1"]
     assert recording.sample_at(recording.events[0].timestamp) == 27977 - 25800
+
+
+@pytest.fixture
+def cap(tmp_path):
+    """A recording of electrodes on the head, one of which has no place."""
+    names = ["Cz", "C3", "C4", "Fz", "Oz"]
+    raw = mne.io.RawArray(np.zeros((6, 100)), mne.create_info([*names, "EXT"], 100.0, "eeg"), verbose="ERROR")
+    raw.set_montage(mne.channels.make_standard_montage("easycap-M1"), on_missing="ignore", verbose="ERROR")
+    raw.save(tmp_path / "cap_raw.fif", verbose="ERROR")
+    return read_recording(tmp_path / "cap_raw.fif")
+
+
+def test_a_montage_tells_where_the_sensors_are_seen_from_above(cap):
+    at = cap.positions
+    assert set(at) == {"Cz", "C3", "C4", "Fz", "Oz"}
+    assert all(0 <= coordinate <= 1 for place in at.values() for coordinate in place)
+    assert at["C3"][0] < at["Cz"][0] < at["C4"][0] and at["Oz"][1] == 0 < at["Cz"][1] < at["Fz"][1]
+    assert at["Cz"][0] - at["C3"][0] == pytest.approx(at["C4"][0] - at["Cz"][0], abs=0.02)
+
+
+def test_positions_are_kept_in_npz(cap, tmp_path):
+    cap.save(tmp_path / "r.npz")
+    assert read_recording(tmp_path / "r.npz").positions == cap.positions
+
+
+def test_positions_that_fit_no_channel_are_refused(tmp_path):
+    np.savez(tmp_path / "r.npz", samples=np.ones((5, 2)), sfreq=100, ch_names=["a", "b"], positions=np.ones((3, 2)))
+    with pytest.raises(RecordingError, match=r"positions of shape \(3, 2\)"):
+        read_recording(tmp_path / "r.npz")
+
+
+def test_without_a_montage_there_are_no_positions(tmp_path, raw):
+    raw.save(tmp_path / "r_raw.fif", verbose="ERROR")
+    assert read_recording(tmp_path / "r_raw.fif").positions == {}
+
+
+def test_an_xdf_stream_may_tell_where_its_channels_are(tmp_path):
+    def channel(name, place):
+        axes = "".join(f"<{axis}>{value}</{axis}>" for axis, value in zip("XYZ", place, strict=True))
+        return f"<channel><label>{name}</label><location>{axes}</location></channel>"
+
+    channels = channel("left", (-80, 0, 30)) + channel("top", (0, 0, 100))
+    eeg = {**EEG, "desc": f"<channels>{channels}</channels>"}
+    at = read_recording(write_xdf(tmp_path / "r.xdf", eeg)).positions
+    assert at["left"] == pytest.approx((0, 0.5)) and at["top"] == pytest.approx((1, 0.5))
+
+
+def test_meg_sensors_have_positions_and_those_of_one_chip_the_same(shared):
+    recording = read_recording(shared / "data/meg_mne_sample/sample_audvis_24s_raw.fif.gz")
+    sensors = {n for n, t in zip(recording.signal.ch_names, recording.signal.ch_types, strict=True) if t != "stim"}
+    assert len(recording.positions) == 366 and sensors >= set(recording.positions)
+    some, other = recording.positions["MEG 0111"], recording.positions["MEG 0113"]
+    assert some == pytest.approx(other, abs=1e-6) and some[0] < 0.2

@@ -18,7 +18,7 @@ from offline.models import LFCNN
 from offline.partition import make_folds
 from offline.recipes import build_steps
 from offline.simulation import simulate
-from offline.training import class_weights, fit_network
+from offline.training import build, class_weights, fit_network, inputs_of
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError
@@ -26,6 +26,7 @@ from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy, mean_interval
 
+FILTERED = ["C4 12-16 Hz", "C3 8-12 Hz"]
 QUIET = Console(file=StringIO())
 
 
@@ -246,6 +247,23 @@ def test_windows_lie_in_their_trials_whole(data):
         assert trial.start <= 3 * k and 3 * (k + 39) < trial.stop
 
 
+@pytest.mark.parametrize(
+    ("preprocessing", "unplaced"),
+    [
+        ([{"step": "pick", "ch_names": ["C4", "C3"]}, {"step": "whiten"}], ()),
+        ([{"step": "filter-bank", "bands_hz": [[8, 12], [12, 16]]}, {"step": "pick", "ch_names": FILTERED}], ()),
+        ([{"step": "bipolar", "pairs": [["C4", "C3"], ["Cz", "Pz"]]}], ("C4-C3", "Cz-Pz")),
+    ],
+    ids=["pick", "filter-bank", "bipolar"],
+)
+def test_channels_keep_their_positions_as_long_as_there_is_one(data, preprocessing, unplaced):
+    dataset = dataset_of(data, preprocessing=preprocessing)
+    steps, _, n_times = build(dataset, dataset.trials[:4])
+    inputs = inputs_of(steps, dataset.signal, n_times, 2, dataset.positions)
+    assert inputs.unplaced == unplaced
+    assert inputs.positions == (None if unplaced else (dataset.positions["C4"], dataset.positions["C3"]))
+
+
 def test_fitted_steps_learn_from_training_trials_only(data):
     dataset = dataset_of(data, training={"max_epochs": 1})
     fold = make_folds(dataset)[0]
@@ -276,16 +294,16 @@ def test_offline_features_are_the_online_ones(data, run, tmp_path):
         assert window.tobytes() == np.ascontiguousarray(offline[end - window.shape[1] : end].T).tobytes()
 
 
-def test_export_refuses_a_graph_that_differs(run, tmp_path, monkeypatch):
+class Other(LFCNN):
+    """Exports one thing, computes another."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits if torch.compiler.is_exporting() else logits + torch.tensor([0.01, 0.0])
+
+
+def test_export_refuses_a_graph_that_differs(run, tmp_path):
     checkpoint = read_checkpoint(run.finals["a"])
-
-    class Other(LFCNN):
-        """Exports one thing, computes another."""
-
-        def forward(self, x):
-            logits = super().forward(x)
-            return logits if torch.compiler.is_exporting() else logits + torch.tensor([0.01, 0.0])
-
     checkpoint.network.__class__ = Other
     with pytest.raises(ModelError, match="was not written: ONNX Runtime and torch differ"):
         export(checkpoint, tmp_path / "m.onnx")
@@ -296,7 +314,7 @@ def test_export_refuses_weights_that_are_not_finite(run, tmp_path):
     checkpoint = read_checkpoint(run.finals["a"])
     with torch.no_grad():
         checkpoint.network.fc.weight[0, 0] = torch.nan
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ModelError, match=r"m\.onnx was not written: the network's weights fc\.weight hold"):
         export(checkpoint, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rtdecode.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -22,6 +24,8 @@ class Inputs:
         Names of the channels that leave the preprocessing.
     positions : tuple of (float, float), or None
         Where each of them is on a plane, both coordinates in [0, 1]; None when the recordings do not tell.
+    unplaced : tuple of str
+        The channels of which they do not.
     """
 
     n_channels: int
@@ -30,6 +34,18 @@ class Inputs:
     sfreq: float
     ch_names: tuple[str, ...]
     positions: tuple[tuple[float, float], ...] | None = None
+    unplaced: tuple[str, ...] = ()
+
+    def placed(self, network: str) -> tuple[tuple[float, float], ...]:
+        """Return the positions; ConfigurationError if they are unknown and `network` needs them."""
+        if self.positions is None:
+            names = self.unplaced or self.ch_names
+            some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            raise ConfigurationError(
+                f"Network {network!r} asks where the sensors are, which the recordings do not tell of {some}. "
+                "Set a montage in the recordings; behind bipolar or other spatial steps with new names there is none."
+            )
+        return self.positions
 
 
 class Network(nn.Module, ABC):
@@ -39,7 +55,15 @@ class Network(nn.Module, ABC):
     ----------
     n_channels, n_times, n_outputs : int
         Channels and samples of a window, classes.
+
+    Attributes
+    ----------
+    causal : bool
+        Whether the features that `sequence` gives rest on no later sample. False makes no claim; a claim is
+        tried out at export.
     """
+
+    causal: bool = False
 
     def __init__(self, n_channels: int, n_times: int, n_outputs: int) -> None:
         super().__init__()
@@ -68,6 +92,26 @@ class Network(nn.Module, ABC):
     def output_scale(self) -> Tensor:
         """What differences of outputs are measured in: 1 for probabilities, a standard deviation for values."""
         return torch.ones(self.n_outputs) if self.target_std is None else self.target_std
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Samples of the input that one feature in time sees; None: the whole window."""
+        return None
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """Return a feature vector per sample, of a network that is `causal`.
+
+        Parameters
+        ----------
+        x : Tensor, (batch, n_channels, n_times)
+            Windows.
+
+        Returns
+        -------
+        Tensor, (batch, width, n_times')
+            The last column belongs to the newest sample. There are fewer than n_times where nothing is padded.
+        """
+        raise NotImplementedError
 
     def penalty(self) -> Tensor | None:
         """Return what is added to the loss in training, or None."""

@@ -22,19 +22,24 @@ class Foreign(Network):
         `package.module:Class`; the current folder is searched too.
     inputs : Inputs
         Of this, the class gets what its signature asks for, under the names n_chans, n_times, n_outputs,
-        sfreq and ch_names.
+        sfreq, ch_names and positions (n_chans, 2).
     settings : dict
         Further keyword arguments.
+
+    A module that has the attribute `causal = True` and the method `sequence` claims what `Network.sequence`
+    says.
 
     Raises
     ------
     ConfigurationError
-        It cannot be imported or built, or does not give logits of the right shape.
+        It cannot be imported or built, asks for positions that are unknown, does not give logits of the
+        right shape, or is called causal and has no `sequence`.
     """
 
     def __init__(self, path: str, inputs: Inputs, settings: dict[str, Any]) -> None:
         super().__init__(inputs.n_channels, inputs.n_times, inputs.n_outputs)
-        offered = {
+        self._made_from = (path, inputs, settings)
+        offered: dict[str, Any] = {
             "n_chans": inputs.n_channels,
             "n_times": inputs.n_times,
             "n_outputs": inputs.n_outputs,
@@ -43,6 +48,8 @@ class Foreign(Network):
         }
         make = _find(path)
         asked = inspect.signature(make).parameters
+        if "positions" in asked and "positions" not in settings:
+            offered["positions"] = inputs.placed(path)
         takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in asked.values())
         arguments = {k: v for k, v in offered.items() if k in asked} | settings
         unknown = [] if takes_all else [key for key in settings if key not in asked]
@@ -60,12 +67,34 @@ class Foreign(Network):
             raise ConfigurationError(
                 f"{path} gives {got} for 2 windows; logits of shape (2, {inputs.n_outputs}) are needed."
             )
+        self.causal = bool(getattr(self.module, "causal", False))
+        if self.causal and not callable(getattr(self.module, "sequence", None)):
+            raise ConfigurationError(
+                f"{path} is called causal (its attribute `causal`), but has no method `sequence` that gives features "
+                "(batch, width, n_times') by which that could be tried out."
+            )
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
         logits: Tensor = self.module(x)
         return logits
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """See Network."""
+        features: Tensor = self.module.sequence(x)  # type: ignore[operator]
+        return features
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process it goes as its description and weights: a module with parametrised weights, and one
+        # that holds a function without a name, cannot be pickled.
+        return _rebuild, (*self._made_from, self.state_dict(), self.training)
+
+
+def _rebuild(path: str, inputs: Inputs, settings: dict[str, Any], weights: dict[str, Any], training: bool) -> Foreign:
+    network = Foreign(path, inputs, settings)
+    network.load_state_dict(weights)
+    return network.train(training)
 
 
 def _find(path: str) -> Any:

@@ -21,7 +21,7 @@ _NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "tanh": torch.tanh,
     "square": torch.square,
-    "identity": lambda x: x,
+    "identity": nn.Identity(),
 }
 
 

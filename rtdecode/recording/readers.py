@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.recording.positions import Positions, on_plane
 from rtdecode.recording.recording import Event, Recording
 
 _SI = {"uV": 1e6, "fT": 1e15, "fT/cm": 1e13}
@@ -80,8 +81,18 @@ def _read_npz(path: Path) -> Recording:
         if "event_timestamps" in arrays and "event_labels" in arrays:
             pairs = zip(arrays["event_timestamps"], arrays["event_labels"], strict=True)
             events = tuple(Event(float(t), str(label)) for t, label in pairs)
+        positions = _npz_positions(arrays["positions"], names, path) if "positions" in arrays else {}
     signal = Signal(ch_names=names, ch_types=types, units=units, sfreq=sfreq)
-    return Recording(signal, samples, np.asarray(timestamps, np.float64), events, str(path))
+    return Recording(signal, samples, np.asarray(timestamps, np.float64), events, str(path), positions)
+
+
+def _npz_positions(values: NDArray[np.float64], names: tuple[str, ...], path: Path) -> Positions:
+    if values.shape != (len(names), 2) or np.any((values < 0) | (values > 1)):
+        raise RecordingError(
+            f"Recording {path} has positions of shape {values.shape}; (n_channels, 2) with both coordinates in "
+            "[0, 1] is needed, NaN where a channel has none."
+        )
+    return {n: (float(x), float(y)) for n, (x, y) in zip(names, values, strict=True) if np.isfinite([x, y]).all()}
 
 
 def _read_mne(path: Path) -> Recording:
@@ -96,8 +107,23 @@ def _read_mne(path: Path) -> Recording:
         sfreq = float(raw.info["sfreq"])
         signal = Signal(ch_names=tuple(raw.ch_names), ch_types=types, units=units, sfreq=sfreq)
         onsets = _mne_events(raw, types)
+        positions = on_plane(_mne_places(raw.info))
     events = tuple(Event((onset - raw.first_samp) / sfreq, label) for onset, label in onsets)
-    return Recording(signal, samples, np.arange(len(samples)) / sfreq, events, str(path))
+    return Recording(signal, samples, np.arange(len(samples)) / sfreq, events, str(path), positions)
+
+
+def _mne_places(info: Any) -> dict[str, NDArray[np.float64]]:
+    """Return where the sensors are, relative to the head if the recording tells where that was."""
+    from mne.io.constants import FIFF
+    from mne.transforms import apply_trans
+
+    places = {}
+    for channel in info["chs"]:
+        place = channel["loc"][:3]
+        if channel["coord_frame"] == FIFF.FIFFV_COORD_DEVICE and info["dev_head_t"] is not None and place.any():
+            place = apply_trans(info["dev_head_t"], place)
+        places[channel["ch_name"]] = place
+    return places
 
 
 def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
@@ -131,7 +157,9 @@ def _read_xdf(path: Path, stream: str | None) -> Recording:
     samples = np.ascontiguousarray(chosen["time_series"], np.float32)
     if len(samples) == 0:
         raise RecordingError(f"Recording {path}: stream {_name(chosen)!r} holds no samples.")
-    signal = _xdf_signal(info, samples.shape[1])
+    channels = _xdf_channels(info, samples.shape[1])
+    signal = _xdf_signal(info, channels)
+    positions = on_plane({name: _xdf_place(channel) for name, channel in zip(signal.ch_names, channels, strict=True)})
     events = []
     for other in streams:
         if not _holds_markers(other):
@@ -141,7 +169,7 @@ def _read_xdf(path: Path, stream: str | None) -> Recording:
         at = at + _clock_offset(other, at)
         at = at - _clock_offset(chosen, at - _clock_offset(chosen, at))
         events += [Event(float(t), str(v[0])) for t, v in zip(at, other["time_series"], strict=True)]
-    return Recording(signal, samples, stamps, tuple(sorted(events)), str(path))
+    return Recording(signal, samples, stamps, tuple(sorted(events)), str(path), positions)
 
 
 def _name(stream: dict[str, Any]) -> str:
@@ -172,14 +200,24 @@ def _choose(streams: list[dict[str, Any]], path: Path, name: str | None) -> dict
     )
 
 
-def _xdf_signal(info: dict[str, Any], n_channels: int) -> Signal:
+def _xdf_channels(info: dict[str, Any], n_channels: int) -> list[dict[str, Any]]:
+    """Return what the stream says of each channel; nothing if it does not speak of as many."""
     try:
-        channels = info["desc"][0]["channels"][0]["channel"]
+        channels: list[dict[str, Any]] = info["desc"][0]["channels"][0]["channel"]
     except (KeyError, IndexError, TypeError):
         channels = []
-    if len(channels) != n_channels:
-        channels = [{}] * n_channels
+    return channels if len(channels) == n_channels else [{}] * n_channels
 
+
+def _xdf_place(channel: dict[str, Any]) -> list[float]:
+    """Return right, front and up, in millimetres (github.com/sccn/xdf/wiki/EEG-Meta-Data)."""
+    try:
+        return [float(channel["location"][0][axis][0]) for axis in "XYZ"]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return [np.nan] * 3
+
+
+def _xdf_signal(info: dict[str, Any], channels: list[dict[str, Any]]) -> Signal:
     def text(channel: dict[str, Any], key: str, default: str) -> str:
         value = channel.get(key) or [default]
         return str(value[0] or default)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Signal
 from rtdecode.errors import RecordingError
+from rtdecode.recording.positions import Positions
 
 
 class Event(NamedTuple):
@@ -36,6 +37,8 @@ class Recording:
         In order of time.
     path : str
         Where it came from.
+    positions : dict of str to (float, float)
+        Where the sensors are on a plane, both coordinates in [0, 1], as far as the recording tells.
     """
 
     signal: Signal
@@ -43,6 +46,7 @@ class Recording:
     timestamps: NDArray[np.float64]
     events: tuple[Event, ...] = ()
     path: str = field(default="", compare=False)
+    positions: Positions = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wanted = (self.timestamps.size, self.signal.n_channels)
@@ -108,6 +112,7 @@ class Recording:
             "ch_names": np.array(self.signal.ch_names),
             "ch_types": np.array(self.signal.ch_types),
             "units": np.array(self.signal.units),
+            "positions": np.array([self.positions.get(n, (np.nan, np.nan)) for n in self.signal.ch_names]),
             "event_timestamps": np.array([e.timestamp for e in self.events], np.float64),
             "event_labels": np.array([e.label for e in self.events], dtype=np.str_),
         }

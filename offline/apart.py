@@ -1,0 +1,89 @@
+"""Work that could bring the interpreter down, in a process of its own."""
+
+import contextlib
+import multiprocessing
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from functools import cache
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from rtdecode.errors import ModelError
+
+T = TypeVar("T")
+
+
+def run_apart(what: str, timeout_s: float, function: Callable[..., T], *arguments: Any) -> T:
+    """Call `function` in another process and return what it returns.
+
+    The process stays for the next call, as it takes seconds to load torch; it ends with this one.
+
+    Parameters
+    ----------
+    what : str
+        What is done, to begin a message with: "Exporting m.onnx".
+    timeout_s : float
+        How long it may take.
+    function : callable
+        It, its arguments and its result are pickled. Its errors are raised here.
+    arguments
+        What it is called with.
+
+    Raises
+    ------
+    ModelError
+        The process crashed, or did not finish in time.
+    """
+    # Not Connection.send: torch would have it share memory.
+    work = pickle.dumps((sys.path, pickle.dumps((function, arguments))))
+    if not _child()[0].is_alive():
+        _child.cache_clear()
+    process, connection = _child()
+    finished = False
+    try:
+        connection.send_bytes(work)
+        if not connection.poll(timeout_s):
+            raise ModelError(f"{what} did not finish within {timeout_s:g} s.")
+        result, error = pickle.loads(connection.recv_bytes())
+        finished = True
+    except (EOFError, ConnectionError):
+        process.join()
+        raise ModelError(f"{what} crashed the process that did it (exit code {process.exitcode}).") from None
+    finally:
+        # Also after Ctrl-C: nothing goes on behind the user's back.
+        if not finished:
+            _child.cache_clear()
+            process.kill()
+            process.join()
+            connection.close()
+    if error is not None:
+        raise error
+    done: T = result
+    return done
+
+
+@cache
+def _child() -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    # As on every system: a forked torch may hang.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _serve(connection: Connection) -> None:
+    # Ctrl-C reaches both processes; the other one decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            sys.path[:], work = pickle.loads(connection.recv_bytes())
+            try:
+                function, arguments = pickle.loads(work)
+                answer = pickle.dumps((function(*arguments), None))
+            except Exception as error:
+                answer = pickle.dumps((None, error))
+            connection.send_bytes(answer)

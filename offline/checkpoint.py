@@ -28,7 +28,7 @@ from rtdecode.contract import (
     read_metadata,
     write_metadata,
 )
-from rtdecode.errors import ModelError
+from rtdecode.errors import ConfigurationError, ModelError
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.recording import Recording
 
@@ -51,11 +51,26 @@ class Checkpoint:
         In evaluation mode.
     probe : Recording
         Long enough for the warm-up and some predictions; its positions are those the network was built with.
+    subjects : tuple of str
+        The people it was trained on, in the order of their indices, if they are told apart.
     """
 
     contract: Contract
     network: Network
     probe: Recording
+    subjects: tuple[str, ...] = ()
+
+    def for_subject(self, subject: str) -> "Checkpoint":
+        """Return the decoder of one person; ConfigurationError names those it was trained on."""
+        if subject not in self.subjects:
+            known = ", ".join(self.subjects) or "none are told apart"
+            raise ConfigurationError(f"The decoder was not trained on a subject {subject!r}; known: {known}.")
+        provenance = self.contract.provenance.model_copy(update={"subject": subject})
+        return replace(
+            self,
+            contract=self.contract.model_copy(update={"provenance": provenance}),
+            network=self.network.for_subject(self.subjects.index(subject)),
+        )
 
     def save(self, path: Path) -> None:
         """Write it as one file of tensors and text."""
@@ -68,6 +83,7 @@ class Checkpoint:
                 "metadata": write_metadata(self.contract),
                 "probe_signal": self.probe.signal.model_dump_json(),
                 "probe_positions": self.probe.positions,
+                "subjects": self.subjects,
                 "probe_samples": torch.from_numpy(np.ascontiguousarray(self.probe.samples)),
             },
             path,
@@ -81,7 +97,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         contract = read_metadata(content["metadata"], str(path))
         steps, positions = read_steps(contract.preprocessing), content.get("probe_positions", {})
         n_outputs = len(contract.outputs.names)
-        inputs = inputs_of(steps, contract.signal, contract.window.n_times, n_outputs, positions)
+        inputs = inputs_of(
+            steps, contract.signal, contract.window.n_times, n_outputs, positions, len(content["subjects"])
+        )
         network = make_network(content["network"], inputs, content["settings"])
         if isinstance(contract.outputs, Regression):
             network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs))
@@ -94,7 +112,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"{path} is not a checkpoint of `rtdecode train`, or is damaged.") from None
     stamps = np.arange(len(samples)) / signal.sfreq
     probe = Recording(signal, samples.numpy(), stamps, path=str(path), positions=positions)
-    return Checkpoint(contract, network.eval(), probe)
+    return Checkpoint(contract, network.eval(), probe, tuple(content["subjects"]))
 
 
 def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scores: list[Score]) -> Checkpoint:
@@ -124,7 +142,7 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
     needed = chain.settling + (fitted.n_times + _PROBE_HOPS * fitted.hop) * chain.factor
     longest = max(recordings, key=lambda r: len(r.samples))
     probe = replace(longest.crop(0, needed), positions=dataset.positions)
-    return Checkpoint(contract, fitted.network, probe)
+    return Checkpoint(contract, fitted.network, probe, dataset.subjects)
 
 
 def _versions() -> dict[str, str]:

@@ -23,13 +23,17 @@ def train(
     run = train_all(settings, data_folder(data), output, only, final, jobs, console)
     console.print(table(run, settings))
     console.print(f"kept in {run.folder}", soft_wrap=True, highlight=False)
-    for group, checkpoint in run.finals.items():
-        export(checkpoint, run.folder / f"{settings.name}-{group}.onnx")
+    for group, path in run.finals.items():
+        checkpoint = read_checkpoint(path)
+        for subject in checkpoint.subjects if checkpoint.network.conditioned else [None]:
+            whose = "" if subject is None else f"-{subject}"
+            export(path, run.folder / f"{settings.name}-{group}{whose}.onnx", subject)
 
 
-def export(checkpoint: Path, output: Path) -> None:
+def export(path: Path, output: Path, subject: str | None = None) -> None:
     """Write a decoder file and tell what was proven."""
-    model = write_decoder(read_checkpoint(checkpoint), output)
+    checkpoint = read_checkpoint(path)
+    model = write_decoder(checkpoint if subject is None else checkpoint.for_subject(subject), output)
     parity = model.contract.parity
     assert parity is not None
     print(

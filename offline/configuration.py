@@ -36,11 +36,14 @@ class Recordings(_Part):
         Values allowed for a captured part.
     decoder_per : str or None
         Captured part of which each value gets a decoder of its own; None: one decoder for all.
+    subject : str or None
+        Captured part that tells whose recording it is, for networks that are conditioned on people.
     """
 
     pattern: Annotated[str, Field(min_length=1), AfterValidator(_relative_pattern)]
     select: dict[str, tuple[str, ...]] = {}
     decoder_per: str | None = None
+    subject: str | None = None
 
 
 class Channels(_Part):

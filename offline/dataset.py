@@ -116,6 +116,17 @@ class Dataset:
         return self.trials[0].stop - self.trials[0].start
 
     @property
+    def subjects(self) -> tuple[str, ...]:
+        """The people, in the order of their indices; none if the configuration does not tell who is who."""
+        part = self.configuration.recordings.subject
+        return tuple(sorted({source.parts[part] for source in self.sources})) if part else ()
+
+    def subject(self, trial: Trial) -> int:
+        """Return the index of the person a trial is of; 0 if nobody knows."""
+        part, source = self.configuration.recordings.subject, self.sources[self.source_of[trial.recording]]
+        return self.subjects.index(source.parts[part]) if part else 0
+
+    @property
     def positions(self) -> Positions:
         """Where the sensors are on a plane: as the first recording says that tells of them."""
         return {name: at for recording in reversed(self.recordings) for name, at in recording.positions.items()}
@@ -157,11 +168,14 @@ class Windows:
         Class indices, or values.
     trial : array of int64, (n_windows,)
         Position of each window's trial in the list they were cut from.
+    subject : array of int64, (n_windows,)
+        Index of the person each is of.
     """
 
     x: NDArray[np.float32]
     y: NDArray[np.int64] | NDArray[np.float32]
     trial: NDArray[np.int64]
+    subject: NDArray[np.int64]
 
 
 class Cutter:
@@ -174,7 +188,7 @@ class Cutter:
 
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
         """Cut windows of `n_times` every `stride` outputs of each trial, each whole in its trial."""
-        x, y, numbers = [], [], []
+        x, y, numbers, subjects = [], [], [], []
         for number, trial in enumerate(trials):
             if trial.recording not in self._features:
                 self._features[trial.recording] = self._dataset.preprocess(self._steps, trial.recording)
@@ -184,9 +198,10 @@ class Cutter:
                 x.append(features[start : start + n_times].T.astype(np.float32))
                 y.append(self._dataset.truth(trial, (start + n_times - 1) * self._factor))
                 numbers.append(number)
+                subjects.append(self._dataset.subject(trial))
         classes = self._dataset.configuration.targets is None
         truth = np.array(y, np.int64) if classes else np.array(y, np.float32)
-        return Windows(np.stack(x), truth, np.array(numbers, np.int64))
+        return Windows(np.stack(x), truth, np.array(numbers, np.int64), np.array(subjects, np.int64))
 
 
 def data_folder(given: str | None) -> Path:
@@ -204,7 +219,8 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
     wanted = configuration.recordings
     names = re.findall(r"{(\w+)}", wanted.pattern)
     split = configuration.split
-    for key in [*wanted.select, *split.test_on, *split.held_out, *filter(None, [wanted.decoder_per])]:
+    parts = filter(None, [wanted.decoder_per, wanted.subject])
+    for key in [*wanted.select, *split.test_on, *split.held_out, *parts]:
         if key not in names:
             raise ConfigurationError(
                 f"The configuration speaks of {key!r}, which is no part of the pattern {wanted.pattern!r}."

@@ -92,7 +92,7 @@ def decode(dataset: Dataset, fitted: Fitted, trials: list[Trial]) -> tuple[NDArr
     output = Chain(fitted.steps, dataset.signal).output
     stride = n_samples(dataset.configuration.window.stride_s, output.sfreq)
     windows = Cutter(dataset, fitted.steps).cut(trials, fitted.n_times, stride)
-    outputs = fitted.outputs(windows.x).astype(np.float64)
+    outputs = fitted.outputs(windows).astype(np.float64)
     targets = dataset.configuration.targets
     if targets is None:
         evidence = _by_trial(np.log(np.maximum(outputs, 1e-12)), windows).mean(axis=1)
@@ -124,5 +124,5 @@ def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> _Floats:
     fitting, tested = (cutter.cut(chosen, n_times, n_times) for chosen in (train, test))
     network = CSPLDA(output.n_channels, n_times, len(dataset.configuration.class_names))
     fit_closed_form(network, fitting.x, fitting.y, class_weights(dataset.configuration, fitting.y))
-    proba = Fitted(network.eval(), steps, n_times, n_times, 1).outputs(tested.x)
+    proba = Fitted(network.eval(), steps, n_times, n_times, 1).outputs(tested)
     return np.log(np.maximum(proba.astype(np.float64), 1e-12))

@@ -18,7 +18,7 @@ from offline.models import Network
 from rtdecode.contract import Parity
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, ModelFile, read_model, write_model
-from rtdecode.errors import ModelError, refuse_output
+from rtdecode.errors import ConfigurationError, ModelError, refuse_output
 from rtdecode.proof import ChunkingProof, prove_chunking
 
 TOLERANCE = 1e-5
@@ -60,6 +60,11 @@ def export(checkpoint: Checkpoint, path: Path, timeout_s: float = 600.0) -> Mode
     """
     path = path.with_suffix(".onnx") if path.suffix == "" else path
     refuse_output(path, ".onnx")
+    if checkpoint.network.conditioned:
+        raise ConfigurationError(
+            f"{path} was not written: the network tells people apart, and a decoder is for one. Say whose it is "
+            f"(--subject): {', '.join(checkpoint.subjects)}."
+        )
     _refuse_weights(checkpoint.network, path)
     proto, parity = run_apart(f"{path} was not written: exporting it", timeout_s, _prove, checkpoint, path)
     write_model(proto, checkpoint.contract.model_copy(update={"parity": parity}), path)

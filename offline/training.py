@@ -14,7 +14,7 @@ from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Cutter, Dataset, Trial
+from offline.dataset import Cutter, Dataset, Trial, Windows
 from offline.models import Inputs, Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
@@ -72,12 +72,21 @@ class Fitted:
     hop: int
     n_epochs: int
 
-    def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return class probabilities or values (n_windows, n_outputs) of windows (n_windows, n_channels, n_times)."""
+    def outputs(self, windows: Windows) -> NDArray[np.float32]:
+        """Return class probabilities or values (n_windows, n_outputs)."""
+        given = {name: torch.from_numpy(array) for name, array in _given(self.network, windows).items()}
         with torch.no_grad():
-            parts = [self.network.outputs(torch.from_numpy(x[i : i + 256])) for i in range(0, len(x), 256)]
+            parts = [
+                self.network.outputs(**{name: tensor[i : i + 256] for name, tensor in given.items()})
+                for i in range(0, len(windows.x), 256)
+            ]
         outputs: NDArray[np.float32] = torch.cat(parts).numpy()
         return outputs
+
+
+def _given(network: Network, windows: Windows) -> dict[str, NDArray[Any]]:
+    """Return what the network is called with."""
+    return {"x": windows.x, "subject": windows.subject} if network.conditioned else {"x": windows.x}
 
 
 def n_samples(seconds: float, sfreq: float) -> int:
@@ -99,7 +108,7 @@ def fit_network(
     cutter = Cutter(dataset, steps)
     fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
     weights = class_weights(configuration, fitting.y)
-    x, y = [fitting.x, watched.x], [fitting.y, watched.y]
+    y = [fitting.y, watched.y]
     if configuration.targets is not None:
         mean, std = fitting.y.mean(axis=0), fitting.y.std(axis=0)
         std = np.where(std > 0, std, 1).astype(np.float32)
@@ -107,9 +116,10 @@ def fit_network(
         network.set_targets(torch.from_numpy(mean), torch.from_numpy(std))
     if isinstance(network, ClosedForm):
         # Nothing to stop early: what would be watched is learned from too.
-        fit_closed_form(network, np.concatenate(x), np.concatenate(y), weights)
+        fit_closed_form(network, np.concatenate([fitting.x, watched.x]), np.concatenate(y), weights)
         n_epochs = 1
     else:
+        x = [_given(network, fitting), _given(network, watched)]
         n_epochs = _fit(network, x, y, weights, configuration, progress)
     network.eval()
     return Fitted(network, steps, n_times, n_samples(configuration.window.hop_s, output.sfreq), n_epochs)
@@ -159,18 +169,27 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     np.random.seed(configuration.training.seed)  # noqa: NPY002
     network = make_network(
         configuration.model.network,
-        inputs_of(steps, dataset.signal, n_times, len(dataset.outputs.names), dataset.positions),
+        inputs_of(
+            steps, dataset.signal, n_times, len(dataset.outputs.names), dataset.positions, len(dataset.subjects)
+        ),
         configuration.model.settings,
     )
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, output.n_channels, n_times))
-    except ValueError as error:
-        raise ConfigurationError(f"Network {configuration.model.network!r} cannot be trained: {error}.") from None
+    if network.conditioned and not dataset.subjects:
+        raise ConfigurationError(
+            f"Network {configuration.model.network!r} is conditioned on people: say with recordings.subject which "
+            "part of the pattern names them."
+        )
     return steps, network.train(), n_times
 
 
-def inputs_of(steps: tuple[Step, ...], signal: Signal, n_times: int, n_outputs: int, positions: Positions) -> Inputs:
+def inputs_of(
+    steps: tuple[Step, ...],
+    signal: Signal,
+    n_times: int,
+    n_outputs: int,
+    positions: Positions,
+    n_subjects: int = 0,
+) -> Inputs:
     """Say what a network is built for: what leaves the steps when `signal` enters, its sensors at `positions`.
 
     A channel keeps its position as long as it keeps its name, and through a filter bank.
@@ -187,12 +206,12 @@ def inputs_of(steps: tuple[Step, ...], signal: Signal, n_times: int, n_outputs: 
     names = signal.ch_names
     unplaced = tuple(name for name in names if name not in positions)
     places = None if unplaced else tuple(positions[name] for name in names)
-    return Inputs(signal.n_channels, n_times, n_outputs, signal.sfreq, names, places, unplaced)
+    return Inputs(signal.n_channels, n_times, n_outputs, signal.sfreq, names, n_subjects, places, unplaced)
 
 
 def _fit(
     network: nn.Module,
-    x: list[NDArray[np.float32]],
+    x: list[dict[str, NDArray[Any]]],
     y: list[NDArray[Any]],
     weights: NDArray[np.float64] | None,
     configuration: TrainingConfiguration,

@@ -22,6 +22,8 @@ class Inputs:
         Rate of the samples in Hz.
     ch_names : tuple of str
         Names of the channels that leave the preprocessing.
+    n_subjects : int
+        People whose data are told apart; 0: nobody's.
     positions : tuple of (float, float), or None
         Where each of them is on a plane, both coordinates in [0, 1]; None when the recordings do not tell.
     unplaced : tuple of str
@@ -33,6 +35,7 @@ class Inputs:
     n_outputs: int
     sfreq: float
     ch_names: tuple[str, ...]
+    n_subjects: int = 0
     positions: tuple[tuple[float, float], ...] | None = None
     unplaced: tuple[str, ...] = ()
 
@@ -61,9 +64,12 @@ class Network(nn.Module, ABC):
     causal : bool
         Whether the features that `sequence` gives rest on no later sample. False makes no claim; a claim is
         tried out at export.
+    conditioned : bool
+        Whether `forward` also takes a `subject` (batch,): whose each window is.
     """
 
     causal: bool = False
+    conditioned: bool = False
 
     def __init__(self, n_channels: int, n_times: int, n_outputs: int) -> None:
         super().__init__()
@@ -77,16 +83,23 @@ class Network(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Turn windows (batch, n_channels, n_times) into logits or standardised values (batch, n_outputs)."""
 
+    def for_subject(self, subject: int) -> "Network":
+        """Return the network for one person, which runs without being told whose data it sees."""
+        return self
+
     def set_targets(self, mean: Tensor, std: Tensor) -> None:
         """Make it a regression: what `forward` gives is in standard deviations (n_outputs,) about the mean."""
         self.target_mean, self.target_std = mean, std
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """Return what the decoder file gives: class probabilities, or values in the targets' units."""
+    def outputs(self, x: Tensor, **more: Tensor) -> Tensor:
+        """Return what the decoder file gives: class probabilities, or values in the targets' units.
+
+        `more` goes to `forward` (the `subject` of each window, for a network that is conditioned on people).
+        """
+        raw: Tensor = self(x, **more)
         if self.target_mean is None or self.target_std is None:
-            return torch.softmax(self(x), dim=1)
-        values: Tensor = self(x) * self.target_std + self.target_mean
-        return values
+            return torch.softmax(raw, dim=1)
+        return raw * self.target_std + self.target_mean
 
     @property
     def output_scale(self) -> Tensor:

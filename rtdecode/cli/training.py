@@ -55,9 +55,10 @@ def train(
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt file in the folder of a training run.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")],
+    subject: Annotated[str | None, typer.Option(help="Whose decoder, of a network that tells people apart.")] = None,
 ) -> None:
     """Turn a checkpoint into a decoder file, proven: torch = ONNX Runtime, chunked = one-shot."""
-    _offline("commands").export(checkpoint, output)
+    _offline("commands").export(checkpoint, output, subject)
 
 
 def config(

@@ -156,7 +156,7 @@ class Score(_Part):
 
 
 class Provenance(_Part):
-    """Where the decoder comes from."""
+    """Where the decoder comes from, and for whom it is if it was trained on several people told apart."""
 
     created: str
     network: str
@@ -165,6 +165,7 @@ class Provenance(_Part):
     configuration: dict[str, Any]
     packages: dict[str, str]
     scores: tuple[Score, ...] = ()
+    subject: str | None = None
 
 
 class Parity(_Part):

@@ -84,6 +84,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             len(contract.outputs.class_names),
             output.sfreq,
             output.ch_names,
+            ch_types=output.ch_types,
         )
         network = make_network(content["network"], inputs, content["settings"])
         network.load_state_dict(content["weights"])

@@ -131,7 +131,14 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     np.random.seed(configuration.training.seed)  # noqa: NPY002
     network = make_network(
         configuration.model.network,
-        Inputs(output.n_channels, n_times, len(configuration.class_names), output.sfreq, output.ch_names),
+        Inputs(
+            output.n_channels,
+            n_times,
+            len(configuration.class_names),
+            output.sfreq,
+            output.ch_names,
+            ch_types=output.ch_types,
+        ),
         configuration.model.settings,
     )
     try:

@@ -5,7 +5,7 @@ from abc import abstractmethod
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from offline.models.base import Network
 
@@ -15,8 +15,6 @@ class ClosedForm(Network):
 
     Its last layer `fc` is linear; `set_classifier` takes what scikit-learn found.
     """
-
-    fc: nn.Linear
 
     @abstractmethod
     def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:

@@ -34,11 +34,6 @@ class CSPLDA(ClosedForm):
         # A window without any signal has a power all the same, so that its logarithm is a number.
         return torch.log(torch.clamp(self.spatial(x).square().mean(dim=2), min=1e-30))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.features(x))
-        return logits
-
     def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
         """Fit to windows (n_windows, n_channels, n_times) of classes (n_windows,)."""
         import mne

@@ -60,10 +60,9 @@ class TangentSpace(ClosedForm):
         logarithm = matrix_log(self.whitening @ self.covariance(x) @ self.whitening)
         return logarithm.flatten(1)[:, self._upper] * self._weight
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.features(x)).float()
-        return logits
+    def head(self, features: Tensor) -> Tensor:
+        """See Network."""
+        return super().head(features).float()
 
     def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
         """Fit to windows (n_windows, n_channels, n_times) of classes (n_windows,)."""

@@ -45,7 +45,7 @@ def export(checkpoint: Checkpoint, path: Path) -> ModelFile:
     path = path.with_suffix(".onnx") if path.suffix == "" else path
     refuse_output(path, ".onnx")
     module = _Probabilities(checkpoint.network).eval()
-    proto = _to_onnx(module, checkpoint)
+    proto = _to_onnx(_Probabilities(checkpoint.network.fused()).eval(), checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         draft_path = Path(folder) / path.name
         write_model(proto, checkpoint.contract, draft_path)

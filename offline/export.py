@@ -109,7 +109,7 @@ def _prove(checkpoint: Checkpoint, path: Path) -> tuple[Any, Parity]:
     module = _Graph(checkpoint.network).eval()
     if checkpoint.network.causal:
         _refuse_lookahead(checkpoint.network, path)
-    proto = to_onnx(checkpoint.network)
+    proto = to_onnx(checkpoint.network.fused())
     with tempfile.TemporaryDirectory() as folder:
         draft_path = Path(folder) / path.name
         write_model(proto, checkpoint.contract, draft_path)

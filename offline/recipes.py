@@ -100,18 +100,24 @@ class NotchRecipe(_Recipe):
 
 
 class FilterBankRecipe(_Recipe):
-    """Several band-passes side by side: Butterworth, or the Chebyshev bank of FBLightConvNet's authors."""
+    """Several band-passes side by side: Butterworth, or the Chebyshev bank of FBLightConvNet's authors.
+
+    A number of bands means as many as theirs: 4-8, 8-12, ... Hz.
+    """
 
     step: Literal["filter-bank"]
-    bands_hz: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)]
+    bands_hz: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)] | Annotated[int, Field(ge=1)]
     design: Literal["chebyshev", "butterworth"] = "chebyshev"
     order: Annotated[int, Field(ge=1, le=12)] = 4
 
     def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
         """Return the step."""
+        bands = self.bands_hz
+        if isinstance(bands, int):
+            bands = tuple((4.0 * k, 4.0 * k + 4.0) for k in range(1, bands + 1))
         if self.design == "butterworth":
-            return FilterBank.butterworth(signal.sfreq, self.bands_hz, self.order)
-        return FilterBank.chebyshev(signal.sfreq, self.bands_hz)
+            return FilterBank.butterworth(signal.sfreq, bands, self.order)
+        return FilterBank.chebyshev(signal.sfreq, bands)
 
 
 class DecimateRecipe(_Recipe):

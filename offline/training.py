@@ -206,7 +206,9 @@ def inputs_of(
     names = signal.ch_names
     unplaced = tuple(name for name in names if name not in positions)
     places = None if unplaced else tuple(positions[name] for name in names)
-    return Inputs(signal.n_channels, n_times, n_outputs, signal.sfreq, names, n_subjects, places, unplaced)
+    return Inputs(
+        signal.n_channels, n_times, n_outputs, signal.sfreq, names, n_subjects, places, unplaced, signal.ch_types
+    )
 
 
 def _fit(

@@ -129,7 +129,7 @@ def brainmodule(oracle, config):
               "embedding_scale", "n_virtual_channels")  # fmt: skip
     settings = {given.get(key, key): config[key] for key in passed if key in config}
     if "channel_positions" in oracle.files:
-        settings["positions"] = oracle["channel_positions"]
+        settings |= {"positions": oracle["channel_positions"], "spatial_attention": True}
     network = BrainModule(config["n_chans"], config["n_times"], config["n_outputs"], **settings)
     renamed = {
         "input_projection": "projection", "encoder.sequence": "encoder.blocks", "final_layer.2": "fc",

@@ -58,12 +58,19 @@ def make_network(name: str, inputs: Inputs, settings: dict[str, Any]) -> Network
             f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}, and any torch "
             "module by its import path (my_lab.nets:MyNet)."
         )
-    known = list(inspect.signature(NETWORKS[name]).parameters)[3:]
+    takes = list(inspect.signature(NETWORKS[name]).parameters)[3:]
+    offered: dict[str, Any] = {
+        "positions": inputs.placed(name) if settings.get("spatial_attention") else None,
+        "ch_types": inputs.ch_types,
+        "n_subjects": inputs.n_subjects,
+    }
+    known = [key for key in takes if key not in offered]
     for key in settings:
         if key not in known:
             raise ConfigurationError(f"Network {name!r} has no setting {key!r}{_near(key, known)}.")
+    asked = {key: value for key, value in offered.items() if key in takes}
     try:
-        return NETWORKS[name](inputs.n_channels, inputs.n_times, inputs.n_outputs, **settings)
+        return NETWORKS[name](inputs.n_channels, inputs.n_times, inputs.n_outputs, **settings, **asked)
     except (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise ConfigurationError(f"Network {name!r} cannot be built: {error}.") from None
 

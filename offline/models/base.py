@@ -1,7 +1,7 @@
 """What every network is."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ class Inputs:
     Attributes
     ----------
     n_channels, n_times, n_outputs : int
-        Channels and samples of a window, classes.
+        Channels and samples of a window, classes or regression targets.
     sfreq : float
         Rate of the samples in Hz.
     ch_names : tuple of str
@@ -28,6 +28,8 @@ class Inputs:
         Where each of them is on a plane, both coordinates in [0, 1]; None when the recordings do not tell.
     unplaced : tuple of str
         The channels of which they do not.
+    ch_types : tuple of str, or None
+        The type of each of them.
     """
 
     n_channels: int
@@ -38,6 +40,7 @@ class Inputs:
     n_subjects: int = 0
     positions: tuple[tuple[float, float], ...] | None = None
     unplaced: tuple[str, ...] = ()
+    ch_types: tuple[str, ...] | None = None
 
     def placed(self, network: str) -> tuple[tuple[float, float], ...]:
         """Return the positions; ConfigurationError if they are unknown and `network` needs them."""
@@ -54,13 +57,19 @@ class Inputs:
 class Network(nn.Module, ABC):
     """A decoder's computational graph: windows in, logits out.
 
+    A network is its `features`; dropout and the last layer `fc` follow.
+
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Channels and samples of a window, classes.
+        Channels and samples of a window, classes or regression targets.
+    dropout : float
+        Of the features.
 
     Attributes
     ----------
+    fc : torch.nn.Linear
+        The last layer.
     causal : bool
         Whether the features that `sequence` gives rest on no later sample. False makes no claim; a claim is
         tried out at export.
@@ -70,22 +79,41 @@ class Network(nn.Module, ABC):
 
     causal: bool = False
     conditioned: bool = False
+    fc: nn.Linear
 
-    def __init__(self, n_channels: int, n_times: int, n_outputs: int) -> None:
+    def __init__(self, n_channels: int, n_times: int, n_outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.n_channels, self.n_times, self.n_outputs = n_channels, n_times, n_outputs
+        self.dropout: nn.Module = nn.Dropout(dropout)
         self.register_buffer("target_mean", None)
         self.register_buffer("target_std", None)
         self.target_mean: Tensor | None
         self.target_std: Tensor | None
 
     @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Return features (batch, ...) of windows (batch, n_channels, n_times)."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Turn windows (batch, n_channels, n_times) into logits or standardised values (batch, n_outputs)."""
+        return self.head(self.features(x))
 
-    def for_subject(self, subject: int) -> "Network":
-        """Return the network for one person, which runs without being told whose data it sees."""
-        return self
+    def head(self, features: Tensor) -> Tensor:
+        """Turn features (batch, ...) into what `forward` gives (batch, n_outputs)."""
+        raw: Tensor = self.fc(self.dropout(features).flatten(1))
+        return raw
+
+    def with_head(self, n_outputs: int) -> "Network":
+        """Return a copy with all weights but those of the last layer, which starts anew with `n_outputs`."""
+        network = copy.deepcopy(self)
+        network.n_outputs, network.target_mean, network.target_std = n_outputs, None, None
+        network.fc = nn.Linear(self.fc.in_features, n_outputs).to(self.fc.weight)
+        network.start_head()
+        network.constrain()
+        return network.train(self.training)
+
+    def start_head(self) -> None:
+        """Give the last layer the weights it starts with: torch's own, unless the publication tells."""
 
     def set_targets(self, mean: Tensor, std: Tensor) -> None:
         """Make it a regression: what `forward` gives is in standard deviations (n_outputs,) about the mean."""
@@ -106,9 +134,20 @@ class Network(nn.Module, ABC):
         """What differences of outputs are measured in: 1 for probabilities, a standard deviation for values."""
         return torch.ones(self.n_outputs) if self.target_std is None else self.target_std
 
+    def for_subject(self, subject: int) -> "Network":
+        """Return the network for one person, which runs without being told whose data it sees."""
+        return self
+
+    def fused(self) -> "Network":
+        """Return what computes the same outputs in evaluation mode with fewer operations: a copy, or itself.
+
+        Only linear neighbours are merged, so it differs by rounding alone.
+        """
+        return self
+
     @property
     def receptive_field(self) -> int | None:
-        """Samples of the input that one feature in time sees; None: the whole window."""
+        """Samples of the window that one time step of the features rests on; None: the whole window."""
         return None
 
     def sequence(self, x: Tensor) -> Tensor:
@@ -124,7 +163,7 @@ class Network(nn.Module, ABC):
         Tensor, (batch, width, n_times')
             The last column belongs to the newest sample. There are fewer than n_times where nothing is padded.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no features per sample")
 
     def penalty(self) -> Tensor | None:
         """Return what is added to the loss in training, or None."""
@@ -132,16 +171,3 @@ class Network(nn.Module, ABC):
 
     def constrain(self) -> None:
         """Bring the weights back to what the network allows (norms); called after every training step."""
-
-
-def limit_norm(weight: Tensor, at_most: float) -> None:
-    """Shrink, in place, every output's weights whose Euclidean norm exceeds `at_most`."""
-    with torch.no_grad():
-        weight.copy_(torch.renorm(weight, 2, 0, at_most))
-
-
-def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Raise ValueError unless `value` is allowed."""
-    choices = list(allowed)
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")

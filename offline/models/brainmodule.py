@@ -4,36 +4,38 @@ Défossez, Caucheteux, Rapin, Kabeli, King (2023), Decoding speech perception fr
 Nature Machine Intelligence 5, 1097-1107, doi 10.1038/s42256-023-00714-5.
 """
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from offline.models.base import Network, one_of
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": torch.relu, "elu": F.elu}
+from offline.models.base import Network
+from offline.models.encoder import Encoder
+from offline.models.layers import one_of
+from offline.models.spectrum import Spectrum
 
 
 class BrainModule(Network):
-    """Spatial attention, subject layer and embedding (each optional), projection, encoder, mean over time.
+    """Spatial attention, spectrum, subject layer and embedding (each optional), projection, encoder, mean over time.
 
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes.
+        Shape of a window, number of classes or targets.
     hidden : int
         Width of the encoder's first block.
     depth : int
         Blocks.
     kernel : int
-        Samples of a block's kernel, as many zeros on both sides as keep the length.
+        Samples of a block's kernel.
     growth : float
-        Width of each block over that of the one before.
+        Width of each block over that of the one before; rounded.
     dilation_growth : float
-        Dilation of each block over that of the one before.
+        Dilation of each block over that of the one before; its whole part counts.
     dilation_period : int or None
         Blocks after which the dilation starts at 1 again.
     dropout, dropout_input : float
@@ -41,31 +43,52 @@ class BrainModule(Network):
     batch_norm : bool
         Whether the blocks' convolutions are followed by one.
     activation : str
-        `gelu` (exact), `relu` or `elu`.
+        Of the blocks; see `offline.models.layers.NONLINEARITIES`. `gelu` is the exact one.
     skip : bool
         Whether a block adds its input, through a 1x1 convolution where the widths differ.
     glu : int
         A gated linear unit after every so many blocks; 0: none.
     glu_context : int
         Samples it sees on either side.
+    n_fft : int or None
+        With it, the encoder sees a short-time Fourier transform of every channel, of so many samples (even) and
+        half as many from one frame to the next.
+    fft_complex : bool
+        Whether that is real and imaginary part, or the magnitude.
     channel_dropout : float
-        Probability with which a whole channel is set to zero in training; the others are scaled up.
+        Probability with which a whole channel is set to zero in training.
+    channel_dropout_type : str or None
+        The type of channel that may be (`eeg`); None: all.
+    channel_dropout_rescale : bool
+        Whether the others are scaled up by all channels / those that are left.
     n_subjects : int
         People the network is conditioned on; 0: none.
     subject_layers : bool
         Whether each has a matrix of their own over the channels.
+    subject_layers_dim : str
+        What this gives: as many signals as it gets (`input`), or `hidden` ones.
     subject_layers_identity : bool
-        Whether these start as the identity.
+        Whether it starts as the identity.
     subject_dim : int
         Width of each one's embedding, set beside the channels; 0: none.
     embedding_scale : float
         What the embedding is multiplied with, which raises its learning rate.
-    positions : array, (n_channels, 2), optional
-        Sensors on a plane, both coordinates in [0, 1]. With them, spatial attention comes first.
+    spatial_attention : bool
+        Whether `n_virtual` channels are made first, each a weighted mean of the sensors that depends on where these
+        are.
     n_virtual : int
-        Channels the spatial attention makes.
+        How many.
     attention_dropout : float
-        Radius around a random place within which it ignores the sensors in training.
+        Radius around a random place within which the attention ignores the sensors in training.
+    padding : str
+        `same` as published: as many zeros on both sides of every convolution as keep the length; `valid`: none, so
+        that the first receptive field - 1 samples of the window are context only.
+    causal : bool
+        Variant of `same` with all zeros on the left: no value rests on later samples.
+    positions : array, (n_channels, 2), optional
+        Sensors on a plane, both coordinates in [0, 1]; for spatial attention.
+    ch_types : sequence of str, optional
+        Types of the channels, for `channel_dropout_type`.
     """
 
     def __init__(
@@ -86,137 +109,187 @@ class BrainModule(Network):
         skip: bool = True,
         glu: int = 2,
         glu_context: int = 1,
+        n_fft: int | None = None,
+        fft_complex: bool = True,
         channel_dropout: float = 0.0,
+        channel_dropout_type: str | None = None,
+        channel_dropout_rescale: bool = True,
         n_subjects: int = 0,
         subject_layers: bool = False,
+        subject_layers_dim: str = "input",
         subject_layers_identity: bool = False,
         subject_dim: int = 0,
         embedding_scale: float = 1.0,
-        positions: ArrayLike | None = None,
+        spatial_attention: bool = False,
         n_virtual: int = 270,
         attention_dropout: float = 0.2,
+        padding: str = "same",
+        causal: bool = False,
+        positions: ArrayLike | None = None,
+        ch_types: Sequence[str] | None = None,
     ) -> None:
         super().__init__(n_channels, n_times, n_outputs)
-        one_of("activation", activation, _ACTIVATIONS)
+        one_of("subject_layers_dim", subject_layers_dim, ("input", "hidden"))
         if (subject_layers or subject_dim) and not n_subjects:
-            raise ValueError("subject_layers and subject_dim need n_subjects")
-        self.attention = None
-        n_inputs = n_channels
-        if positions is not None:
-            self.attention = SpatialAttention(positions, n_virtual, attention_dropout)
-            n_inputs = n_virtual
-        self.channel_dropout = channel_dropout
-        self.subject_layer = nn.Parameter(torch.empty(n_subjects, n_inputs, n_inputs)) if subject_layers else None
+            raise ValueError(
+                "subject_layers and subject_dim need to be told who is who: recordings.subject names the part of "
+                "the pattern that tells"
+            )
+        if channel_dropout_type is not None and (ch_types is None or spatial_attention):
+            why = "spatial attention makes channels without one" if spatial_attention else "nobody tells them"
+            raise ValueError(f"channel_dropout_type needs the types of the channels, and {why}")
+        if spatial_attention and positions is None:
+            raise ValueError("spatial_attention needs the positions of the sensors")
+        n = n_virtual if spatial_attention else n_channels
+        self.attention = SpatialAttention(positions, n, attention_dropout) if spatial_attention else None
+        self.spectrum = Spectrum(n_fft, fft_complex) if n_fft else None
+        self.channel_dropout = None
+        if channel_dropout:
+            may = [True] * n if channel_dropout_type is None else [t == channel_dropout_type for t in ch_types or ()]
+            self.channel_dropout = ChannelDropout(channel_dropout, may, channel_dropout_rescale)
+        n *= self.spectrum.n_bins if self.spectrum else 1
+        n_layer = hidden if subject_layers_dim == "hidden" else n
+        self.subject_layer = nn.Parameter(torch.empty(n_subjects, n, n_layer)) if subject_layers else None
         if self.subject_layer is not None:
-            with torch.no_grad():
-                if subject_layers_identity:
-                    self.subject_layer.copy_(torch.eye(n_inputs).expand_as(self.subject_layer))
-                else:
-                    self.subject_layer.normal_(std=n_inputs**-0.5)
+            _start_subject_layer(self.subject_layer, subject_layers_identity)
+            n = n_layer
         self.embedding = nn.Embedding(n_subjects, subject_dim) if subject_dim else None
         if self.embedding is not None:
             with torch.no_grad():
                 self.embedding.weight.div_(embedding_scale)
-        self._embedding_scale, self._n_inputs = embedding_scale, n_inputs
-        self.projection = nn.Conv1d(n_inputs + subject_dim, hidden, 1)
+        self._embedding_scale = embedding_scale
+        self.projection = nn.Conv1d(n + subject_dim, hidden, 1)
         self.encoder = Encoder(
-            [hidden, *(round(hidden * growth**k) for k in range(depth))],
+            hidden,
+            depth,
             kernel,
-            [dilation_growth ** (k % dilation_period if dilation_period else k) for k in range(depth)],
+            growth,
+            (dilation_growth, dilation_period),
             (dropout_input, dropout),
             batch_norm,
-            _ACTIVATIONS[activation],
+            activation,
             skip,
             (glu, glu_context),
+            "causal" if causal and padding == "same" else padding,
         )
+        self.causal = self.encoder.padding != "same"
+        self.conditioned = subject_layers or subject_dim > 0
+        if self.causal and self.spectrum:
+            raise ValueError("a frame of the spectrum rests on later samples: n_fft goes with padding same only")
+        if padding == "valid" and self.receptive_field > n_times:
+            raise ValueError(
+                f"padding valid needs a window of at least {self.receptive_field} samples, the receptive field; "
+                f"it has {n_times}"
+            )
         self.fc = nn.Linear(self.encoder.n_out, n_outputs)
 
-    def features(self, x: Tensor, subject: Tensor | None = None) -> Tensor:
-        """Return features (batch, width) of windows (batch, n_channels, n_times).
+    def sequence(self, x: Tensor, subject: Tensor | None = None) -> Tensor:
+        """Return what the encoder gives (batch, width, n) of windows (batch, n_channels, n_times).
 
+        n is the samples of the window, less the context with padding `valid`, or the frames of the spectrum.
         `subject` (batch,) tells whose each window is; a network for several people needs it.
         """
         if self.attention is not None:
             x = self.attention(x)
-        if self.training and self.channel_dropout:
-            kept = (torch.rand(x.shape[0], x.shape[1], 1, device=x.device) >= self.channel_dropout).to(x)
-            x = x * kept * (x.shape[1] / kept.sum(dim=1, keepdim=True).clamp(min=1))
-        if subject is None and (self.subject_layer is not None or self.embedding is not None):
+        if self.spectrum is not None:
+            x = self.spectrum(x)
+        if self.channel_dropout is not None:
+            x = self.channel_dropout(x)
+        if subject is None and self.conditioned:
             raise ValueError("this network needs to be told whose data it sees; see for_subject")
         if self.subject_layer is not None:
             x = torch.einsum("bct,bcd->bdt", x, self.subject_layer[subject])
         if self.embedding is not None:
             embedded = self.embedding(subject) * self._embedding_scale
             x = torch.cat([x, embedded[:, :, None].expand(-1, -1, x.shape[2])], dim=1)
-        encoded: Tensor = self.encoder(self.projection(x)).mean(dim=2)
+        encoded: Tensor = self.encoder(self.projection(x))
         return encoded
+
+    def features(self, x: Tensor, subject: Tensor | None = None) -> Tensor:
+        """Return features (batch, width) of windows (batch, n_channels, n_times): the mean over time."""
+        return self.sequence(x, subject).mean(dim=2)
 
     def forward(self, x: Tensor, subject: Tensor | None = None) -> Tensor:
         """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.features(x, subject))
-        return logits
+        return self.head(self.features(x, subject))
 
-    def for_subject(self, subject: int) -> "BrainModule":
-        """Return the same network for one person: attention, matrix and embedding folded into the projection."""
+    @property
+    def receptive_field(self) -> int:
+        """Samples of the window that one time step of what the encoder gives rests on; zeros count."""
+        if self.spectrum is None:
+            return self.encoder.receptive_field
+        return (self.encoder.receptive_field - 1) * self.spectrum.hop + self.spectrum.n_fft
+
+    def for_subject(self, subject: int) -> Self:
+        """Return a copy for one person: matrix, embedding and spatial attention folded into the projection.
+
+        The attention stays where a spectrum stands between.
+        """
+        network = copy.deepcopy(self)
         weight, bias = self.projection.weight[:, :, 0], self.projection.bias
         assert bias is not None
-        mixing, bias = weight[:, : self._n_inputs], bias.clone()
         if self.embedding is not None:
-            bias = bias + weight[:, self._n_inputs :] @ self.embedding.weight[subject] * self._embedding_scale
+            n_mixed = weight.shape[1] - self.embedding.embedding_dim
+            bias = bias + weight[:, n_mixed:] @ self.embedding.weight[subject] * self._embedding_scale
+            weight = weight[:, :n_mixed]
         if self.subject_layer is not None:
-            mixing = mixing @ self.subject_layer[subject].T
-        if self.attention is not None:
-            mixing = mixing @ self.attention.weights()
-        plain = BrainModule(self.n_channels, self.n_times, self.n_outputs, hidden=len(bias), depth=0)
+            weight = weight @ self.subject_layer[subject].T
+        if self.attention is not None and self.spectrum is None:
+            weight = weight @ self.attention.weights()
+            network.attention = network.channel_dropout = None
+        network.subject_layer = network.embedding = None
+        network.conditioned = False
+        network.projection = nn.Conv1d(weight.shape[1], weight.shape[0], 1)
         with torch.no_grad():
-            plain.projection.weight.copy_(mixing[:, :, None])
-            plain.projection.bias.copy_(bias)  # type: ignore[union-attr]
-        plain.encoder, plain.fc = self.encoder, self.fc
-        return plain.train(self.training)
+            network.projection.weight.copy_(weight[:, :, None])
+            network.projection.get_parameter("bias").copy_(bias)
+        return network.train(self.training)
+
+    def fused(self) -> Self:
+        """Return a copy without batch norms, and without spatial attention where it can be folded away."""
+        network = copy.deepcopy(self).eval()
+        network = network if self.conditioned else network.for_subject(0)
+        network.encoder.fuse()
+        return network
 
 
-class Encoder(nn.Module):
-    """Blocks x = skip(x) + activation(norm(convolution(x))), with a gated linear unit after every few."""
+def _start_subject_layer(layer: nn.Parameter, identity: bool) -> None:
+    n_in, n_out = layer.shape[1:]
+    if identity and n_in != n_out:
+        raise ValueError(f"subject_layers_identity: a matrix from {n_in} to {n_out} signals cannot be the identity")
+    with torch.no_grad():
+        layer.copy_(torch.eye(n_in).expand_as(layer)) if identity else layer.normal_(std=n_in**-0.5)
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        kernel: int,
-        dilations: Sequence[float],
-        dropouts: tuple[float, float],
-        batch_norm: bool,
-        activation: Callable[[Tensor], Tensor],
-        skip: bool,
-        glu: tuple[int, int],
-    ) -> None:
+
+class ChannelDropout(nn.Module):
+    """Sets whole channels to zero in training.
+
+    Parameters
+    ----------
+    probability : float
+        Of each channel that may be.
+    may : sequence of bool
+        Which may be.
+    rescale : bool
+        Whether the others are scaled up by all channels / those that are left.
+    """
+
+    def __init__(self, probability: float, may: Sequence[bool], rescale: bool) -> None:
         super().__init__()
-        every, context = glu
-        self.blocks, self.skips, self.glus = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
-        self._pads: list[tuple[int, int]] = []
-        for k, dilation in enumerate(dilations):
-            n_in, n_out, step = widths[k], widths[k + 1], int(dilation)
-            layers: list[nn.Module] = [nn.Conv1d(n_in, n_out, kernel, dilation=step)]
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(n_out))
-            self.blocks.append(nn.Sequential(*layers))
-            self.skips.append(nn.Identity() if n_in == n_out else nn.Conv1d(n_in, n_out, 1))
-            self._pads.append(((kernel - 1) * step // 2, (kernel - 1) * step - (kernel - 1) * step // 2))
-            if every and (k + 1) % every == 0:
-                self.glus[str(k)] = nn.Conv1d(n_out, 2 * n_out, 1 + 2 * context, padding=context)
-        self.n_out = widths[-1]
-        self._dropouts, self._activation, self._skip = dropouts, activation, skip
+        self.probability, self.rescale = probability, rescale
+        self.register_buffer("_may", torch.tensor(may), persistent=False)
+        self._may: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode (batch, widths[0], n_times) to (batch, widths[-1], n_times)."""
-        x = F.dropout(x, self._dropouts[0], self.training)
-        for k, (block, skip, pad) in enumerate(zip(self.blocks, self.skips, self._pads, strict=True)):
-            new = self._activation(block(F.pad(x, pad)))
-            if k < len(self.blocks) - 1:
-                new = F.dropout(new, self._dropouts[1], self.training)
-            x = skip(x) + new if self._skip else new
-            if str(k) in self.glus:
-                x = F.glu(self.glus[str(k)](x), dim=1)
-        return x
+        """Drop channels of (batch, n_channels * n_bins, n_times), a channel with all its bins."""
+        if not self.training:
+            return x
+        n = len(self._may)
+        kept = ~((torch.rand(len(x), n, device=x.device) < self.probability) & self._may)
+        factor = kept.to(x)
+        if self.rescale:
+            factor = factor * (n / factor.sum(dim=1, keepdim=True).clamp(min=1))
+        return x * factor.repeat_interleave(x.shape[1] // n, dim=1)[:, :, None]
 
 
 class SpatialAttention(nn.Module):
@@ -226,7 +299,12 @@ class SpatialAttention(nn.Module):
     """
 
     def __init__(
-        self, positions: ArrayLike, n_virtual: int, dropout: float, n_frequencies: int = 32, margin: float = 0.2
+        self,
+        positions: ArrayLike | None,
+        n_virtual: int,
+        dropout: float,
+        n_frequencies: int = 32,
+        margin: float = 0.2,
     ) -> None:
         super().__init__()
         places = torch.as_tensor(np.asarray(positions, np.float32))

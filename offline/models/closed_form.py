@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from offline.models.base import Network
 
@@ -16,8 +16,6 @@ class ClosedForm(Network):
 
     Its last layer `fc` is linear; `set_classifier` and `set_linear` take what scikit-learn found.
     """
-
-    fc: nn.Linear
 
     @abstractmethod
     def fit(self, x: NDArray[np.float32], y: NDArray[Any], class_weights: NDArray[np.float64] | None = None) -> None:

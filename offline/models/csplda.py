@@ -36,11 +36,6 @@ class CSPLDA(ClosedForm):
         # A window without any signal has a power all the same, so that its logarithm is a number.
         return torch.log(torch.clamp(self.spatial(x).square().mean(dim=2), min=1e-30))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.features(x))
-        return logits
-
     def fit(self, x: NDArray[np.float32], y: NDArray[Any], class_weights: NDArray[np.float64] | None = None) -> None:
         """See ClosedForm; for classes only. Weights become the classes' prior probabilities."""
         if y.ndim != 1:

@@ -4,28 +4,45 @@ Schirrmeister et al. (2017), Human Brain Mapping 38, 5391-5420, doi 10.1002/hbm.
 """
 
 from itertools import pairwise
+from typing import Self
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from offline.models.base import Network
+from offline.models.layers import Nonlinearity, Pool, folded, xavier
+from offline.models.schirrmeister import TimeThenSpace
 
 
-class Deep4Net(Network):
+class Deep4Net(TimeThenSpace):
     """Temporal and spatial filters, then three convolutional blocks, each pooled by 3; dense layer.
 
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes.
+        Shape of a window, number of classes or targets.
     n_temporal, n_spatial : int
         Filters of the first block.
     n_filters : tuple of int
         Filters of the later blocks.
     filter_length : int
-        Samples of every kernel; no padding.
-    pooling : int
-        Length and step of the max pooling.
+        Samples of the first block's temporal filters; no padding.
+    filter_lengths : tuple of int
+        Samples of the later blocks' kernels; no padding.
+    pooling, stride : int
+        Length and step of every block's pooling.
+    first_nonlinearity, later_nonlinearity : str
+        After the convolution; see `offline.models.layers.NONLINEARITIES`.
+    first_pool_type, later_pool_type : str
+        `max` or `avg`.
+    first_pool_nonlinearity, later_pool_nonlinearity : str
+        After the pooling.
+    stride_before_pool : bool
+        Whether the convolution makes the step instead of the pooling.
+    split_first_layer : bool
+        Otherwise the first block has `n_temporal` filters over time and channels at once, and no spatial ones.
+    batch_norm : bool
+        Whether every convolution is followed by one; otherwise they have a bias.
+    batch_norm_momentum : float
+        Share of a batch in its running statistics.
     dropout : float
         Before every block but the first, and before the dense layer.
     """
@@ -39,40 +56,83 @@ class Deep4Net(Network):
         n_spatial: int = 25,
         n_filters: tuple[int, ...] = (50, 100, 200),
         filter_length: int = 10,
+        filter_lengths: tuple[int, ...] = (10, 10, 10),
         pooling: int = 3,
+        stride: int = 3,
+        first_nonlinearity: str = "elu",
+        later_nonlinearity: str = "elu",
+        first_pool_type: str = "max",
+        later_pool_type: str = "max",
+        first_pool_nonlinearity: str = "identity",
+        later_pool_nonlinearity: str = "identity",
+        stride_before_pool: bool = False,
+        split_first_layer: bool = True,
+        batch_norm: bool = True,
+        batch_norm_momentum: float = 0.1,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(n_channels, n_times, n_outputs)
-        self.temporal = nn.Conv2d(1, n_temporal, (filter_length, 1))
-        self.spatial = nn.Conv2d(n_temporal, n_spatial, (1, n_channels), bias=False)
-        self.norm = nn.BatchNorm2d(n_spatial)
-        widths = [n_spatial, *n_filters]
-        n = (n_times - filter_length + 1) // pooling
-        self.blocks = nn.ModuleList()
-        for n_in, n_out in pairwise(widths):
-            convolution = nn.Conv2d(n_in, n_out, (filter_length, 1), bias=False)
-            self.blocks.append(nn.Sequential(nn.Dropout(dropout), convolution, nn.BatchNorm2d(n_out)))
-            n = (n - filter_length + 1) // pooling
-        if n < 1:
-            raise ValueError(f"a window of {n_times} samples is too short for {1 + len(n_filters)} blocks")
-        self.dropout = nn.Dropout(dropout)
+        step, pool_step = (stride, 1) if stride_before_pool else (1, stride)
+        super().__init__(
+            n_channels,
+            n_times,
+            n_outputs,
+            n_temporal,
+            n_spatial,
+            filter_length,
+            split_first_layer,
+            batch_norm,
+            batch_norm_momentum,
+            dropout,
+            step,
+        )
+        if len(n_filters) != len(filter_lengths):
+            raise ValueError("n_filters and filter_lengths need as many values, one for each later block")
+        widths, n = (self.n_filtered, *n_filters), n_times
+        nonlinearities = (first_nonlinearity, first_pool_nonlinearity), (later_nonlinearity, later_pool_nonlinearity)
+        self.pools, self.blocks, self._steps = nn.ModuleList(), nn.ModuleList(), list[tuple[int, int]]()
+        for k, length in enumerate((filter_length, *filter_lengths)):
+            n = (n - length) // step + 1
+            if n < pooling:
+                raise ValueError(f"a window of {n_times} samples is too short for {len(widths)} blocks")
+            before, after = nonlinearities[k > 0]
+            pool = Pool(n, pooling, pool_step, later_pool_type if k else first_pool_type)
+            self.pools.append(nn.Sequential(Nonlinearity(before), pool, Nonlinearity(after)))
+            n = pool.n_out
+            self._steps += [(length, step), (pooling, pool_step)]
+        for (n_in, n_out), length in zip(pairwise(widths), filter_lengths, strict=True):
+            convolution = nn.Conv2d(n_in, n_out, (length, 1), (step, 1), bias=not batch_norm)
+            norm = nn.BatchNorm2d(n_out, momentum=batch_norm_momentum) if batch_norm else nn.Identity()
+            self.blocks.append(nn.Sequential(nn.Dropout(dropout), convolution, norm))
         self.fc = nn.Linear(widths[-1] * n, n_outputs)
-        self._pooling = (pooling, 1)
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        xavier(*(module for module in self.modules() if isinstance(module, nn.Conv2d)))
+        self.start_head()
 
     def features(self, x: Tensor) -> Tensor:
         """Return features (batch, n_filters[-1], n_pooled) of windows (batch, n_channels, n_times)."""
-        x = self.spatial(self.temporal(x.transpose(1, 2)[:, None]))  # (B, n_spatial, T', 1)
-        x = F.max_pool2d(F.elu(self.norm(x)), self._pooling)
-        for block in self.blocks:
-            x = F.max_pool2d(F.elu(block(x)), self._pooling)
-        return x[..., 0]
+        first, *later = self.pools
+        x = first(self.filtered(x)[..., 0])
+        for block, pool in zip(self.blocks, later, strict=True):
+            x = pool(block(x[..., None])[..., 0])
+        return x
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.dropout(self.features(x)).flatten(1))
-        return logits
+    def fused(self) -> Self:
+        """Return a copy without batch norms, whose first filters over time and channels are one convolution."""
+        network = super().fused()
+        for block in network.blocks:
+            assert isinstance(block, nn.Sequential)
+            convolution = block[1]
+            assert isinstance(convolution, nn.Conv2d)
+            block[1], block[2] = folded(convolution, block[2])
+        return network
+
+    @property
+    def receptive_field(self) -> int:
+        """See Network."""
+        seen, spacing = 1, 1
+        for length, step in self._steps:
+            seen, spacing = seen + (length - 1) * spacing, spacing * step
+        return seen
+
+    def start_head(self) -> None:
+        """See Network."""
+        xavier(self.fc)

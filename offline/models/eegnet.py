@@ -3,10 +3,14 @@
 Lawhern, Solon, Waytowich, Gordon, Hung, Lance (2018), J. Neural Eng. 15, 056013, doi 10.1088/1741-2552/aace8c.
 """
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+import copy
+from typing import Self
 
-from offline.models.base import Network, limit_norm
+import torch
+from torch import Tensor, nn
+
+from offline.models.base import Network
+from offline.models.layers import Nonlinearity, Pool, folded, limit_norm, one_of, xavier
 
 
 class EEGNet(Network):
@@ -15,17 +19,30 @@ class EEGNet(Network):
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes.
+        Shape of a window, number of classes or targets.
     f1, d, f2 : int
         Temporal filters, spatial filters for each, pointwise filters of the second block.
     kernel_length, depth_kernel_length : int
-        Samples of the temporal and of the separable kernel; half of each is padded on both sides.
+        Samples of the temporal and of the separable kernel.
     pool1, pool2 : int
-        Samples averaged after the first and the second block.
+        Samples pooled after the first and the second block.
     dropout : float
         After each block.
     max_norm_spatial, max_norm_fc : float or None
         Largest norm of a spatial filter and of an output's weights; None: not limited.
+    padding : str
+        `same` as published: half of each kernel on both sides, so that an even one leaves one value more; `valid`:
+        none, so that no zeros stand for what was before the window.
+    pool_type : str
+        `avg` or `max`.
+    nonlinearity : str
+        Of each block; see `offline.models.layers.NONLINEARITIES`.
+    spatial_dropout : bool
+        Whether dropout takes whole filters rather than single values.
+    batch_norm_momentum, batch_norm_eps : float
+        Share of a batch in the running statistics, and what is added to the variance.
+    batch_norm_affine : bool
+        Whether the batch norms have weights of their own.
     """
 
     def __init__(
@@ -43,54 +60,85 @@ class EEGNet(Network):
         dropout: float = 0.25,
         max_norm_spatial: float | None = 1.0,
         max_norm_fc: float | None = 0.25,
+        padding: str = "same",
+        pool_type: str = "avg",
+        nonlinearity: str = "elu",
+        spatial_dropout: bool = False,
+        batch_norm_momentum: float = 0.01,
+        batch_norm_eps: float = 1e-3,
+        batch_norm_affine: bool = True,
     ) -> None:
         super().__init__(n_channels, n_times, n_outputs)
-        n_spatial = f1 * d
-        n_padded = n_times + (kernel_length % 2 == 0)
-        n_pooled = n_padded // pool1
-        n_features = (n_pooled + (depth_kernel_length % 2 == 0)) // pool2
-        if n_features < 1:
+        one_of("padding", padding, ("same", "valid"))
+        pads = (kernel_length // 2, depth_kernel_length // 2) if padding == "same" else (0, 0)
+        n_spatial, n_filtered = f1 * d, n_times + 2 * pads[0] - kernel_length + 1
+        n_separated = n_filtered // pool1 + 2 * pads[1] - depth_kernel_length + 1
+        if n_filtered < pool1 or n_separated < pool2:
             raise ValueError(f"a window of {n_times} samples is too short for pooling by {pool1} and {pool2}")
-        self.temporal = nn.Conv2d(1, f1, (1, kernel_length), padding=(0, kernel_length // 2), bias=False)
-        self.norm_temporal = nn.BatchNorm2d(f1, eps=1e-3, momentum=0.01)
+        norm = (batch_norm_eps, batch_norm_momentum, batch_norm_affine)
+        kernel, depth_kernel = (1, kernel_length), (1, depth_kernel_length)
+        self.temporal = nn.Conv2d(1, f1, kernel, padding=(0, pads[0]), bias=False)
+        self.norm_temporal: nn.Module = nn.BatchNorm2d(f1, *norm)
         self.spatial = nn.Conv2d(f1, n_spatial, (n_channels, 1), groups=f1, bias=False)
-        self.norm1 = nn.BatchNorm2d(n_spatial, eps=1e-3, momentum=0.01)
-        self.depth = nn.Conv2d(
-            n_spatial,
-            n_spatial,
-            (1, depth_kernel_length),
-            padding=(0, depth_kernel_length // 2),
-            groups=n_spatial,
-            bias=False,
-        )
+        self.norm1: nn.Module = nn.BatchNorm2d(n_spatial, *norm)
+        self.pool1 = Pool(n_filtered, pool1, pool1, pool_type)
+        self.depth = nn.Conv2d(n_spatial, n_spatial, depth_kernel, padding=(0, pads[1]), groups=n_spatial, bias=False)
         self.point = nn.Conv2d(n_spatial, f2, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(f2, eps=1e-3, momentum=0.01)
-        self.fc = nn.Linear(f2 * n_features, n_outputs)
-        self._pools, self._dropout = (pool1, pool2), dropout
-        self._max_norms: list[tuple[nn.Conv2d | nn.Linear, float | None]] = [
-            (self.spatial, max_norm_spatial),
-            (self.fc, max_norm_fc),
-        ]
-        for layer in (self.temporal, self.spatial, self.depth, self.point, self.fc):
-            nn.init.xavier_uniform_(layer.weight)
+        self.norm2: nn.Module = nn.BatchNorm2d(f2, *norm)
+        self.pool2 = Pool(n_separated, pool2, pool2, pool_type)
+        self.fc = nn.Linear(f2 * self.pool2.n_out, n_outputs)
+        self.nonlinearity = Nonlinearity(nonlinearity)
+        self.dropout = nn.Dropout1d(dropout) if spatial_dropout else nn.Dropout(dropout)
+        self._max_norms = {"spatial.weight": max_norm_spatial, "fc.weight": max_norm_fc}
+        xavier(self.temporal, self.spatial, self.depth, self.point)
+        self.start_head()
         self.constrain()
 
     def features(self, x: Tensor) -> Tensor:
         """Return features (batch, f2, n_pooled) of windows (batch, n_channels, n_times)."""
         x = self.norm_temporal(self.temporal(x[:, None]))  # (B, f1, C, T or T + 1)
-        x = F.elu(self.norm1(self.spatial(x)))  # (B, f1*d, 1, T)
-        x = F.dropout(F.avg_pool2d(x, (1, self._pools[0])), self._dropout, self.training)
-        x = F.elu(self.norm2(self.point(self.depth(x))))  # (B, f2, 1, T / pool1)
-        x = F.dropout(F.avg_pool2d(x, (1, self._pools[1])), self._dropout, self.training)
-        return x[:, :, 0]
+        x = self.nonlinearity(self.norm1(self.spatial(x))[:, :, 0])  # (B, f1*d, T)
+        x = self.dropout(self.pool1(x))[:, :, None]
+        x = self.nonlinearity(self.norm2(self.point(self.depth(x)))[:, :, 0])  # (B, f2, T / pool1)
+        pooled: Tensor = self.pool2(x)
+        return pooled
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.features(x).flatten(1))
-        return logits
+    @property
+    def receptive_field(self) -> int:
+        """See Network."""
+        pooled = self.pool1.size * (self.depth.kernel_size[1] - 1 + self.pool2.size - 1)
+        return self.temporal.kernel_size[1] + self.pool1.size - 1 + pooled
+
+    def start_head(self) -> None:
+        """See Network."""
+        xavier(self.fc)
 
     def constrain(self) -> None:
         """Limit the norms of the spatial filters and of the dense layer."""
-        for layer, at_most in self._max_norms:
+        for name, at_most in self._max_norms.items():
             if at_most is not None:
-                limit_norm(layer.weight, at_most)
+                limit_norm(self.get_parameter(name), at_most)
+
+    def fused(self) -> Self:
+        """Return a copy without batch norms in which the spatial filters come first.
+
+        Then there are f1 * d signals to filter over time instead of f1 times the channels. Temporal and spatial
+        filters have only affine steps between them, and the padded zeros stay zeros before either.
+        """
+        network = copy.deepcopy(self).eval()
+        temporal, _ = folded(network.temporal, network.norm_temporal)
+        mixing = network.spatial.weight[:, 0, :, 0]  # (f1*d, C)
+        n_spatial, d = len(mixing), len(mixing) // temporal.out_channels
+        projection = nn.Conv2d(1, n_spatial, (self.n_channels, 1), bias=False)
+        kernel, pad = temporal.kernel_size[1], int(temporal.padding[1])
+        filters = nn.Conv2d(n_spatial, n_spatial, (1, kernel), padding=(0, pad), groups=n_spatial)
+        with torch.no_grad():
+            assert temporal.bias is not None and filters.bias is not None
+            projection.weight.copy_(mixing[:, None, :, None])
+            filters.weight.copy_(temporal.weight.repeat_interleave(d, dim=0))
+            filters.bias.copy_(temporal.bias.repeat_interleave(d) * mixing.sum(dim=1))
+        # The two change places.
+        network.temporal, network.norm_temporal = projection, nn.Identity()
+        network.spatial, network.norm1 = folded(filters.eval(), network.norm1)
+        network.point, network.norm2 = folded(network.point, network.norm2)
+        return network

@@ -5,15 +5,14 @@ is a preprocessing step of the decoder (`filter-bank`): it is causal and keeps i
 bands.
 """
 
-from collections.abc import Callable
+import copy
+from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from offline.models.base import Network, one_of
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": torch.relu, "identity": lambda x: x}
+from offline.models.base import Network
+from offline.models.layers import Nonlinearity, folded
 
 
 class FBLightConvNet(Network):
@@ -22,7 +21,7 @@ class FBLightConvNet(Network):
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes; `n_channels` counts every channel of every band.
+        Shape of a window, number of classes or targets; `n_channels` counts every channel of every band.
     n_filters : int
         Spatial filters over bands and channels jointly.
     segment : int
@@ -34,7 +33,7 @@ class FBLightConvNet(Network):
     bias : bool
         Whether the attention adds a bias.
     activation : str
-        After the batch norm: `elu`, `relu` or `identity`.
+        After the batch norm; see `offline.models.layers.NONLINEARITIES`.
     """
 
     def __init__(
@@ -50,24 +49,24 @@ class FBLightConvNet(Network):
         activation: str = "elu",
     ) -> None:
         super().__init__(n_channels, n_times, n_outputs)
-        one_of("activation", activation, _ACTIVATIONS)
-        if n_times % segment or n_times // segment < 2:
-            raise ValueError(f"segments of {segment} samples must divide the window of {n_times} at least twice")
+        if segment < 2 or n_times % segment:
+            raise ValueError(f"segments of {segment} samples must divide the window of {n_times}")
         if n_filters % heads:
             raise ValueError(f"{n_filters} filters cannot be shared by {heads} heads")
         self.spatial = nn.Conv1d(n_channels, n_filters, 1)
-        self.norm = nn.BatchNorm1d(n_filters)
+        self.norm: nn.Module = nn.BatchNorm1d(n_filters)
+        self.activation = Nonlinearity(activation)
         self.attention = nn.Parameter(torch.empty(heads, n_times // segment))
         self.attention_bias = nn.Parameter(torch.zeros(n_filters)) if bias else None
         self.fc = nn.Linear(n_filters, n_outputs)
         self._segment, self._repeats, self._softmax = segment, n_filters // heads, weight_softmax
-        self._activation = _ACTIVATIONS[activation]
-        for weight in (self.spatial.weight, self.attention, self.fc.weight):
+        for weight in (self.spatial.weight, self.attention):
             nn.init.xavier_uniform_(weight)
+        self.start_head()
 
     def features(self, x: Tensor) -> Tensor:
         """Return features (batch, n_filters) of windows (batch, n_channels, n_times)."""
-        x = self._activation(self.norm(self.spatial(x)))  # (B, F, T)
+        x = self.activation(self.norm(self.spatial(x)))  # (B, F, T)
         x = x.reshape(x.shape[0], x.shape[1], -1, self._segment)  # (B, F, segments, samples)
         centred = x - x.mean(dim=3, keepdim=True)
         variance = centred.square().sum(dim=3) / (self._segment - 1)
@@ -76,7 +75,12 @@ class FBLightConvNet(Network):
         attended = (power * weights.repeat(self._repeats, 1)).sum(dim=2)  # (B, F)
         return attended if self.attention_bias is None else attended + self.attention_bias
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.features(x))
-        return logits
+    def start_head(self) -> None:
+        """See Network."""
+        nn.init.xavier_uniform_(self.fc.weight)
+
+    def fused(self) -> Self:
+        """Return a copy whose spatial filters include the batch norm."""
+        network = copy.deepcopy(self).eval()
+        network.spatial, network.norm = folded(network.spatial, network.norm)
+        return network

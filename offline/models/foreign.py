@@ -1,10 +1,11 @@
 """A torch module of the user's own, by its import path."""
 
+import dataclasses
 import importlib
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from rtdecode.errors import ConfigurationError
 
 
 class Foreign(Network):
-    """Wraps any module that turns windows (batch, channels, times) into logits (batch, classes).
+    """Wraps any module that turns windows (batch, channels, times) into logits (batch, n_outputs).
+
+    Of what a network offers (`Network`), it offers what the module has as an attribute of the same name.
 
     Parameters
     ----------
@@ -22,7 +25,7 @@ class Foreign(Network):
         `package.module:Class`; the current folder is searched too.
     inputs : Inputs
         Of this, the class gets what its signature asks for, under the names n_chans, n_times, n_outputs,
-        sfreq, ch_names and positions (n_chans, 2).
+        sfreq, ch_names, ch_types and positions (n_chans, 2).
     settings : dict
         Further keyword arguments.
 
@@ -45,6 +48,7 @@ class Foreign(Network):
             "n_outputs": inputs.n_outputs,
             "sfreq": inputs.sfreq,
             "ch_names": list(inputs.ch_names),
+            "ch_types": inputs.ch_types,
         }
         make = _find(path)
         asked = inspect.signature(make).parameters
@@ -75,15 +79,49 @@ class Foreign(Network):
             )
         self.train()
 
+    def features(self, x: Tensor) -> Tensor:
+        """Return the module's own features of windows (batch, n_channels, n_times)."""
+        features: Tensor = self._own("features")(x)
+        return features
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """See Network."""
+        sequence: Tensor = self._own("sequence")(x)
+        return sequence
+
+    @property
+    def receptive_field(self) -> int | None:
+        """See Network."""
+        return getattr(self.module, "receptive_field", None)
+
+    def penalty(self) -> Tensor | None:
+        """See Network."""
+        penalty: Tensor | None = self._own("penalty")() if hasattr(self.module, "penalty") else None
+        return penalty
+
+    def constrain(self) -> None:
+        """See Network."""
+        if hasattr(self.module, "constrain"):
+            self._own("constrain")()
+
+    def with_head(self, n_outputs: int) -> Self:
+        """Return the module made anew for `n_outputs`, with all weights whose shape is still the same."""
+        path, inputs, settings = self._made_from
+        network = type(self)(path, dataclasses.replace(inputs, n_outputs=n_outputs), settings)
+        shapes = {name: weight.shape for name, weight in network.state_dict().items()}
+        kept = {name: weight for name, weight in self.state_dict().items() if weight.shape == shapes.get(name)}
+        network.load_state_dict(kept, strict=False)
+        return network.train(self.training)
+
+    def _own(self, name: str) -> Any:
+        if not hasattr(self.module, name):
+            raise NotImplementedError(f"{self._made_from[0]} has no {name}")
+        return getattr(self.module, name)
+
     def forward(self, x: Tensor) -> Tensor:
         """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
         logits: Tensor = self.module(x)
         return logits
-
-    def sequence(self, x: Tensor) -> Tensor:
-        """See Network."""
-        features: Tensor = self.module.sequence(x)  # type: ignore[operator]
-        return features
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process it goes as its description and weights: a module with parametrised weights, and one

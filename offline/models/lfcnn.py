@@ -4,25 +4,16 @@ Zubarev, Zetter, Halme, Parkkonen (2019), Adaptive neural network classifier for
 NeuroImage 197, 425-434, doi 10.1016/j.neuroimage.2019.04.068. Defaults are those of its package MNEflow.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from offline.models.base import Network, one_of
+from offline.models.base import Network
+from offline.models.layers import Nonlinearity, Pool, one_of, to_unit_norm
 
-_LOWEST = torch.finfo(torch.float32).min
 Scope = Literal["fc", "demix", "temporal"]
-
-_NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "elu": F.elu,
-    "tanh": torch.tanh,
-    "square": torch.square,
-    "identity": nn.Identity(),
-}
 
 
 class LFCNN(Network):
@@ -31,13 +22,13 @@ class LFCNN(Network):
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes.
+        Shape of a window, number of classes or targets.
     n_latent : int
         Latent components K.
     filter_length : int
         Length L of each component's temporal kernel, in samples.
     nonlinearity : str
-        `relu`, `elu`, `tanh`, `square` or `identity`.
+        Of the filtered components: `relu`, `elu`, `gelu`, `tanh`, `square`, `log` or `identity`.
     pooling, stride : int
         Length and step of the pooling, in samples.
     pool_type : str
@@ -50,6 +41,9 @@ class LFCNN(Network):
         Weight of the sum of absolute and of squared weights in the loss.
     l1_scope, l2_scope : tuple of str
         Which weights they are for: `fc`, `demix`, `temporal`. Biases are never penalised.
+    unit_norm : tuple of str
+        Which of these weights are scaled to a Euclidean norm of one after every training step, each component's
+        (`demix`, `temporal`) or output's (`fc`) by themselves.
     """
 
     pool_follows_padding = False
@@ -71,30 +65,30 @@ class LFCNN(Network):
         l2: float = 0.0,
         l1_scope: tuple[Scope, ...] = ("fc", "demix", "temporal"),
         l2_scope: tuple[Scope, ...] = (),
+        unit_norm: tuple[Scope, ...] = (),
     ) -> None:
-        super().__init__(n_channels, n_times, n_outputs)
-        one_of("nonlinearity", nonlinearity, _NONLINEARITIES)
-        one_of("pool_type", pool_type, ("max", "avg"))
+        super().__init__(n_channels, n_times, n_outputs, dropout)
         one_of("padding", padding, ("same", "valid"))
-        for scope in (*l1_scope, *l2_scope):
-            one_of("l1_scope and l2_scope", scope, ("fc", "demix", "temporal"))
-        if min(n_latent, filter_length, pooling, stride) < 1:
-            raise ValueError("n_latent, filter_length, pooling and stride must be at least 1")
+        for scope in (*l1_scope, *l2_scope, *unit_norm):
+            one_of("l1_scope, l2_scope and unit_norm", scope, ("fc", "demix", "temporal"))
+        if min(n_latent, filter_length) < 1:
+            raise ValueError("n_latent and filter_length must be at least 1")
         if padding == "valid" and filter_length > n_times:
             raise ValueError(f"filter_length {filter_length} is longer than the window of {n_times} samples")
         self.demix = nn.Conv1d(n_channels, n_latent, 1)
         self.temporal = self.temporal_filter(n_latent, filter_length)
         filtered = n_times if padding == "same" else n_times - filter_length + 1
         self.pool = Pool(filtered, pooling, stride, pool_type, padding if self.pool_follows_padding else "same")
-        self.dropout = nn.Dropout(dropout)
+        self.nonlinearity = Nonlinearity(nonlinearity)
         self.fc = nn.Linear(n_latent * self.pool.n_out, n_outputs)
-        for layer in (self.demix, self.temporal, self.fc):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            nn.init.constant_(layer.bias, 0.1) if layer.bias is not None else None
         left = (filter_length - 1) // 2
         self._pad = (left, filter_length - 1 - left) if padding == "same" else (0, 0)
-        self._nonlinearity = _NONLINEARITIES[nonlinearity]
         self._penalties = [(1, l1, tuple(l1_scope)), (2, l2, tuple(l2_scope))]
+        self._unit_norm = tuple(unit_norm)
+        for layer in (self.demix, self.temporal):
+            _he_uniform(layer)
+        self.start_head()
+        self.constrain()
 
     @staticmethod
     def temporal_filter(n_latent: int, filter_length: int) -> nn.Conv1d:
@@ -105,13 +99,17 @@ class LFCNN(Network):
         """Return pooled components (batch, n_latent, n_pooled) of windows (batch, n_channels, n_times)."""
         latent = self.demix(x)  # (B, K, T)
         filtered = self.temporal(F.pad(latent, self._pad))  # (B, K, T or T - L + 1)
-        pooled: Tensor = self.pool(self._nonlinearity(filtered))
+        pooled: Tensor = self.pool(self.nonlinearity(filtered))
         return pooled
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.dropout(self.features(x)).flatten(1))
-        return logits
+    @property
+    def receptive_field(self) -> int:
+        """See Network."""
+        return self.temporal.kernel_size[0] + self.pool.size - 1
+
+    def start_head(self) -> None:
+        """See Network."""
+        _he_uniform(self.fc)
 
     def penalty(self) -> Tensor | None:
         """Return the L1 and L2 terms of the loss."""
@@ -123,28 +121,13 @@ class LFCNN(Network):
         ]
         return torch.stack(terms).sum() if terms else None
 
+    def constrain(self) -> None:
+        """Scale the weights of `unit_norm` to a norm of one."""
+        for layer in self._unit_norm:
+            to_unit_norm(self.get_parameter(f"{layer}.weight"))
 
-class Pool(nn.Module):
-    """Pooling over time. With padding `same` it keeps ceil(n_times / stride) values, padded half on each side.
 
-    The maximum never sees the padding; the average divides by the samples that are really there.
-    """
-
-    def __init__(self, n_times: int, size: int, stride: int, pool_type: str, padding: str = "same") -> None:
-        super().__init__()
-        self.size, self.stride, self.pool_type = size, stride, pool_type
-        self.n_out = -(-n_times // stride) if padding == "same" else (n_times - size) // stride + 1
-        if self.n_out < 1:
-            raise ValueError(f"pooling {size} is longer than the {n_times} samples that are pooled")
-        total = max((self.n_out - 1) * stride + size - n_times, 0)
-        self.pad = (total // 2, total - total // 2)
-        real = F.avg_pool1d(F.pad(torch.ones(1, 1, n_times), self.pad), size, stride)
-        self.register_buffer("_share", real, persistent=False)
-        self._share: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool (batch, n_latent, n_times) to (batch, n_latent, n_out)."""
-        if self.pool_type == "max":
-            # Not -inf: a decoder file holds no value that is not finite. Every pool has a real sample.
-            return F.max_pool1d(F.pad(x, self.pad, value=_LOWEST), self.size, self.stride)
-        return F.avg_pool1d(F.pad(x, self.pad), self.size, self.stride) / self._share
+def _he_uniform(layer: nn.Conv1d | nn.Linear) -> None:
+    assert layer.bias is not None
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    nn.init.constant_(layer.bias, 0.1)

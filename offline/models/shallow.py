@@ -3,26 +3,37 @@
 Schirrmeister et al. (2017), Human Brain Mapping 38, 5391-5420, doi 10.1002/hbm.23730.
 """
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from offline.models.base import Network
+from offline.models.layers import Nonlinearity, Pool, xavier
+from offline.models.schirrmeister import TimeThenSpace
 
 
-class ShallowFBCSPNet(Network):
+class ShallowFBCSPNet(TimeThenSpace):
     """Temporal and spatial filters without a nonlinearity between, log of the pooled square, dense layer.
 
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes.
+        Shape of a window, number of classes or targets.
     n_temporal, n_spatial : int
         Temporal filters, and spatial filters over all of them.
     filter_length : int
         Samples of a temporal filter; no padding.
+    nonlinearity : str
+        Of the filtered signals; see `offline.models.layers.NONLINEARITIES`.
     pooling, stride : int
-        Length and step of the average of squares, in samples.
+        Length and step of the pooling, in samples.
+    pool_type : str
+        `avg` or `max`.
+    pool_nonlinearity : str
+        Of the pooled values; `log` is that of at least 1e-6.
+    split_first_layer : bool
+        Otherwise there are `n_temporal` filters over time and channels at once, and no spatial ones.
+    batch_norm : bool
+        Whether the filters are followed by one; otherwise they have a bias.
+    batch_norm_momentum : float
+        Share of a batch in its running statistics.
     dropout : float
         Of the log powers.
     """
@@ -35,33 +46,48 @@ class ShallowFBCSPNet(Network):
         n_temporal: int = 40,
         n_spatial: int = 40,
         filter_length: int = 25,
+        nonlinearity: str = "square",
         pooling: int = 75,
         stride: int = 15,
+        pool_type: str = "avg",
+        pool_nonlinearity: str = "log",
+        split_first_layer: bool = True,
+        batch_norm: bool = True,
+        batch_norm_momentum: float = 0.1,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(n_channels, n_times, n_outputs)
-        n_pooled = (n_times - filter_length + 1 - pooling) // stride + 1
-        if n_pooled < 1:
+        super().__init__(
+            n_channels,
+            n_times,
+            n_outputs,
+            n_temporal,
+            n_spatial,
+            filter_length,
+            split_first_layer,
+            batch_norm,
+            batch_norm_momentum,
+            dropout,
+        )
+        n_filtered = n_times - filter_length + 1
+        if n_filtered < pooling:
             raise ValueError(f"a window of {n_times} samples is too short for pooling {pooling}")
-        self.temporal = nn.Conv2d(1, n_temporal, (filter_length, 1))
-        self.spatial = nn.Conv2d(n_temporal, n_spatial, (1, n_channels), bias=False)
-        self.norm = nn.BatchNorm2d(n_spatial)
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(n_spatial * n_pooled, n_outputs)
-        self._pooling, self._stride = pooling, stride
-        for layer in (self.temporal, self.spatial, self.fc):
-            nn.init.xavier_uniform_(layer.weight)
-        for layer in (self.temporal, self.fc):
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.nonlinearity, self.pool_nonlinearity = Nonlinearity(nonlinearity), Nonlinearity(pool_nonlinearity)
+        self.pool = Pool(n_filtered, pooling, stride, pool_type)
+        self.fc = nn.Linear(self.n_filtered * self.pool.n_out, n_outputs)
+        xavier(*(layer for layer in (self.temporal, self.spatial) if isinstance(layer, nn.Conv2d)))
+        self.start_head()
 
     def features(self, x: Tensor) -> Tensor:
         """Return log powers (batch, n_spatial, n_pooled) of windows (batch, n_channels, n_times)."""
-        x = self.spatial(self.temporal(x.transpose(1, 2)[:, None]))  # (B, n_spatial, T', 1)
-        x = torch.square(self.norm(x))
-        x = F.avg_pool2d(x, (self._pooling, 1), (self._stride, 1))
-        return torch.log(torch.clamp(x, min=1e-6))[..., 0]
+        powers = self.nonlinearity(self.filtered(x)[..., 0])
+        features: Tensor = self.pool_nonlinearity(self.pool(powers))
+        return features
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.dropout(self.features(x)).flatten(1))
-        return logits
+    @property
+    def receptive_field(self) -> int:
+        """See Network."""
+        return self.temporal.kernel_size[0] + self.pool.size - 1
+
+    def start_head(self) -> None:
+        """See Network."""
+        xavier(self.fc)

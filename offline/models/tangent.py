@@ -62,10 +62,9 @@ class TangentSpace(ClosedForm):
         logarithm = matrix_log(self.whitening @ self.covariance(x) @ self.whitening)
         return logarithm.flatten(1)[:, self._upper] * self._weight
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn windows (batch, n_channels, n_times) into logits (batch, n_outputs)."""
-        logits: Tensor = self.fc(self.features(x)).float()
-        return logits
+    def head(self, features: Tensor) -> Tensor:
+        """See Network."""
+        return super().head(features).float()
 
     def fit(self, x: NDArray[np.float32], y: NDArray[Any], class_weights: NDArray[np.float64] | None = None) -> None:
         """See ClosedForm."""

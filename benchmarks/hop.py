@@ -8,6 +8,7 @@ ONNX Runtime alone on a window that is already there. The two are measured in tu
 
 import sys
 import time
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -27,25 +28,24 @@ def main() -> None:
 
 def _row(decoder: Decoder) -> str:
     contract, window = decoder.contract, decoder.contract.window
-    hop = window.hop * decoder.chain.factor
     rng = np.random.default_rng(0)
-    n_before = (decoder.warm_up + window.hop) * decoder.chain.factor
-    noise = rng.standard_normal((n_before + _ROUNDS * _HOPS * hop, contract.signal.n_channels))
+    first = decoder.warm_up // window.hop
+    ends = [decoder.end_of(hop) for hop in range(first, first + _ROUNDS * _HOPS + 1)]
+    noise = rng.standard_normal((ends[-1], contract.signal.n_channels))
     samples = (noise * contract.amplitude.std).astype(np.float32)
     stamps = np.arange(len(samples)) / contract.signal.sfreq
-    decoder.push(samples[:n_before], stamps[:n_before])
+    decoder.push(samples[: ends[0]], stamps[: ends[0]])
     x = rng.standard_normal((decoder.chain.output.n_channels, window.n_times)).astype(np.float32)
-    graph, push, at = [], [], n_before
+    graph, push, hops = [], [], pairwise(ends)
     for _ in range(_ROUNDS):
         for _ in range(_HOPS):
             start = time.perf_counter()
             decoder.engine.run(x)
             graph.append(time.perf_counter() - start)
-        for _ in range(_HOPS):
+        for begin, end in islice(hops, _HOPS):
             start = time.perf_counter()
-            decoder.push(samples[at : at + hop], stamps[at : at + hop])
+            decoder.push(samples[begin:end], stamps[begin:end])
             push.append(time.perf_counter() - start)
-            at += hop
     g50, p50, p99 = 1e6 * np.median(graph), 1e6 * np.median(push), 1e6 * np.percentile(push, 99)
     shape = f"{contract.signal.n_channels} x {window.n_times}, {window.hop}"
     return f"| {decoder.model.name} | {shape} | {g50:.0f} | {p50:.0f} | {p99:.0f} | {p50 / g50:.2f} |"

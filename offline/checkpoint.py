@@ -139,7 +139,7 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
             scores=tuple(scores),
         ),
     )
-    needed = chain.settling + (fitted.n_times + _PROBE_HOPS * fitted.hop) * chain.factor
+    needed = chain.warm_up + chain.newest_input(fitted.n_times + _PROBE_HOPS * fitted.hop)
     longest = max(recordings, key=lambda r: len(r.samples))
     probe = replace(longest.crop(0, needed), positions=dataset.positions)
     return Checkpoint(contract, fitted.network, probe, dataset.subjects)

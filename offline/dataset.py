@@ -141,20 +141,20 @@ class Dataset:
 
     def samples_of(self, steps: Sequence[Step], trials: Iterable[Trial]) -> Samples:
         """Return the preprocessed samples of these trials, one after the other."""
-        factor = Chain(steps, self.signal).factor
+        chain = Chain(steps, self.signal)
         by_recording: dict[int, list[Trial]] = {}
         for trial in trials:
             by_recording.setdefault(trial.recording, []).append(trial)
         parts = []
         for recording, chosen in by_recording.items():
             features = self.preprocess(steps, recording)
-            parts += [features[slice(*_outputs(t, factor))] for t in chosen]
+            parts += [features[slice(*_outputs(t, chain))] for t in chosen]
         return np.concatenate(parts)
 
 
-def _outputs(trial: Trial, factor: int) -> tuple[int, int]:
-    """Return the range of outputs that exist within a trial: output k rests on input k*factor."""
-    return -(-trial.start // factor), (trial.stop - 1) // factor + 1
+def _outputs(trial: Trial, chain: Chain) -> tuple[int, int]:
+    """Return the range of outputs whose newest input lies within a trial."""
+    return chain.n_outputs(trial.start), chain.n_outputs(trial.stop)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Cutter:
 
     def __init__(self, dataset: Dataset, steps: Sequence[Step]) -> None:
         self._dataset, self._steps = dataset, tuple(steps)
-        self._factor = Chain(steps, dataset.signal).factor
+        self._chain = Chain(steps, dataset.signal)
         self._features: dict[int, Samples] = {}
 
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
@@ -193,10 +193,10 @@ class Cutter:
             if trial.recording not in self._features:
                 self._features[trial.recording] = self._dataset.preprocess(self._steps, trial.recording)
             features = self._features[trial.recording]
-            first, stop = _outputs(trial, self._factor)
+            first, stop = _outputs(trial, self._chain)
             for start in range(first, stop - n_times + 1, stride):
                 x.append(features[start : start + n_times].T.astype(np.float32))
-                y.append(self._dataset.truth(trial, (start + n_times - 1) * self._factor))
+                y.append(self._dataset.truth(trial, self._chain.newest_input(start + n_times - 1)))
                 numbers.append(number)
                 subjects.append(self._dataset.subject(trial))
         classes = self._dataset.configuration.targets is None

@@ -119,7 +119,7 @@ def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> _Floats:
     recipes = list(takewhile(lambda recipe: not recipe.fitted, dataset.configuration.preprocessing))
     steps = build_steps(recipes, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
     chain = Chain(steps, dataset.signal)
-    output, n_times = chain.output, dataset.trial_length // chain.factor
+    output, (n_times, _) = chain.output, chain.outputs_within(dataset.trial_length)
     cutter = Cutter(dataset, steps)
     fitting, tested = (cutter.cut(chosen, n_times, n_times) for chosen in (train, test))
     network = CSPLDA(output.n_channels, n_times, len(dataset.configuration.class_names))

@@ -8,8 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError
-from rtdecode.preprocessing import Chain, Clamp, Decimate, Filter, FilterBank, Linear, Pick, Scale, Standardize, Step
+from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
+from rtdecode.preprocessing.filters import Decimate, Filter, FilterBank
+from rtdecode.preprocessing.resampling import Resample
+from rtdecode.preprocessing.running import RunningAlign, RunningStandardize
+from rtdecode.preprocessing.scaling import Clamp, Scale, Standardize
+from rtdecode.preprocessing.spatial import Linear, Pick
 
 # Gives samples of the training trials, preprocessed by the steps so far.
 TrainingSamples = Callable[[Sequence[Step]], Samples]
@@ -131,6 +136,17 @@ class DecimateRecipe(_Recipe):
         return Decimate.design(self.by)
 
 
+class ResampleRecipe(_Recipe):
+    """Change the rate to one that is a fraction of it in whole numbers."""
+
+    step: Literal["resample"]
+    sfreq: Annotated[float, Field(gt=0)]
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return Resample.to_rate(signal, self.sfreq)
+
+
 class StandardizeRecipe(_Recipe):
     """Zero mean and unit standard deviation over the training trials, each channel by itself."""
 
@@ -144,6 +160,33 @@ class StandardizeRecipe(_Recipe):
     def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
         """Return the step."""
         return Standardize.fit(np.asarray(samples()))
+
+
+class RunningStandardizeRecipe(_Recipe):
+    """Zero mean and unit standard deviation over what was seen lately."""
+
+    step: Literal["running-standardize"]
+    time_constant_s: Annotated[float, Field(gt=0)] = 30.0
+    minimum_s: Annotated[float, Field(ge=0)] = 10.0
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return RunningStandardize(**self.model_dump(), sfreq=signal.sfreq)
+
+
+class RunningAlignRecipe(_Recipe):
+    """Recentre by the covariance of what was seen lately."""
+
+    step: Literal["running-align"]
+    method: Literal["euclidean", "riemannian"] = "euclidean"
+    time_constant_s: Annotated[float, Field(gt=0)] = 60.0
+    minimum_s: Annotated[float, Field(ge=0)] = 10.0
+    update_s: Annotated[float, Field(gt=0)] = 1.0
+    shrinkage: Annotated[float, Field(ge=1e-3, le=1)] = 0.01
+
+    def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
+        """Return the step."""
+        return RunningAlign(**self.model_dump(), sfreq=signal.sfreq)
 
 
 class WhitenRecipe(_Recipe):
@@ -182,7 +225,10 @@ Recipe = Annotated[
     | NotchRecipe
     | FilterBankRecipe
     | DecimateRecipe
+    | ResampleRecipe
     | StandardizeRecipe
+    | RunningStandardizeRecipe
+    | RunningAlignRecipe
     | WhitenRecipe
     | ClampRecipe,
     Field(discriminator="step"),

@@ -156,7 +156,7 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     chain = Chain(steps, dataset.signal)
     output = chain.output
     n_times = n_samples(configuration.window.length_s, output.sfreq)
-    shortest = dataset.trial_length // chain.factor
+    shortest, _ = chain.outputs_within(dataset.trial_length)
     if n_times > shortest:
         raise ConfigurationError(
             f"window.length_s is {n_times} samples at {output.sfreq:g} Hz, but a trial may hold {shortest} only. "

@@ -1,8 +1,10 @@
 """The decoder: samples in, predictions out. The one method every other part calls is `Decoder.push`.
 
 Blocks. What arrives is cut anew into blocks of one hop, counted from the last reset, so that every kernel
-sees the same shapes whatever the chunks were. With decimation by M, output k exists when input k*M has
-arrived; so the first block is (hop - 1)*M + 1 samples long and every later one hop*M.
+sees the same shapes whatever the chunks were. With the rate changed by L/M, output k exists when input
+ceil(k*M/L) has arrived; so a block ends with the input on which the hop's last output rests. With L = 1 the
+first block is (hop - 1)*M + 1 samples long and every later one hop*M; otherwise they differ by one sample in a
+fixed pattern. Outputs beyond the hop, which a raised rate brings, wait in the ring for the next one.
 """
 
 import math
@@ -16,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.contract import Signal
 from rtdecode.engine import Engine, ModelFile, check_graph, read_model
-from rtdecode.errors import RecordingError, RtdecodeError
+from rtdecode.errors import ModelError, RecordingError, RtdecodeError
 from rtdecode.guard import Guard
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.ring import Ring
@@ -100,13 +102,15 @@ class Decoder:
         check_graph(model, n_channels)
         self.engine = Engine(model)
         self._guard = Guard(self.source.sfreq, gap_tolerance_s)
-        self._ring = Ring(n_channels, window.n_times)
-        factor = self.chain.factor
-        self._first_block, self._block = (window.hop - 1) * factor + 1, window.hop * factor
-        self._pending = np.empty((self._block, contract.signal.n_channels))
-        self.warm_up = math.ceil(self.chain.settling / factor) + max(
-            window.n_times, *(state.warm_up for state in contract.states), 0
-        )
+        _, most = self.chain.outputs_within(1)
+        if most > window.hop:
+            raise ModelError(
+                f"Model {model.name!r} has a hop of {window.hop} samples, but one sample of the stream brings {most} "
+                f"({contract.signal.sfreq:g} Hz become {self.chain.output.sfreq:g} Hz). Retrain with a longer hop."
+            )
+        self._ring = Ring(n_channels, window.n_times + most - 1)
+        longest = max(self.end_of(0), self.chain.newest_input(window.hop))
+        self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
         self._seen, self._fault = 0, ""
         self._anew()
@@ -118,9 +122,13 @@ class Decoder:
 
     @property
     def warm_up_s(self) -> float:
-        """Seconds from a reset until the first hop that may be decoded, at most."""
+        """Seconds from the last reset until the first hop that may be decoded, at most."""
         hop = self.contract.window.hop
         return math.ceil(self.warm_up / hop) * hop / self.chain.output.sfreq
+
+    def end_of(self, hop: int) -> int:
+        """Return the samples from a reset to the end of a hop; hops count from 0."""
+        return self.chain.newest_input((hop + 1) * self.contract.window.hop - 1) + 1
 
     def adapted(self, samples: NDArray[Any]) -> NDArray[np.float64]:
         """Return samples (n_samples, n_source) as the preprocessing takes them (n_samples, n_channels)."""
@@ -132,7 +140,13 @@ class Decoder:
         self.chain.reset()
         self.engine.reset()
         self._ring.clear()
-        self._filled, self._size, self._unsound = 0, self._first_block, 0
+        self._hops, self._filled, self._size = 0, 0, self.end_of(0)
+        self._unsound, self._missed = 0, 0
+        window, states = self.contract.window, self.contract.states
+        # Shorter after a reset than after a start where statistics have been learned.
+        self.warm_up = self.chain.n_outputs(self.chain.warm_up) + max(
+            window.n_times, *(state.warm_up for state in states), 0
+        )
 
     def reset(self, reason: str, timestamp: float = math.nan) -> Prediction:
         """Void what rests on past samples: the next one starts a new stream. Return the abstention."""
@@ -197,17 +211,20 @@ class Decoder:
         for timestamp in timestamps:
             self._seen += 1
             self._unsound += 1
-            if self._unsound % self._block == 0:
+            if self._unsound == self.chain.newest_input((self._missed + 1) * self.contract.window.hop):
+                self._missed += 1
                 predictions.append(self._abstain(float(timestamp), self._seen - 1, self._fault))
 
     def _decode(self, timestamp: float) -> Prediction:
         self._ring.write(self.chain.process(self._pending[: self._filled]))
-        self._filled, self._size = 0, self._block
+        self._hops += 1
+        self._filled, self._size = 0, self.end_of(self._hops) - self.end_of(self._hops - 1)
         sample, window = self._seen - 1, self.contract.window
-        if self._ring.written < window.n_times:
+        n_outputs = self._hops * window.hop
+        if n_outputs < window.n_times:
             return self._abstain(timestamp, sample, "warming-up")
-        outputs = self.engine.run(self._ring.window(window.n_times))
-        if self._ring.written < self.warm_up:
+        outputs = self.engine.run(self._ring.window(window.n_times, self._ring.written - n_outputs))
+        if n_outputs < self.warm_up:
             return self._abstain(timestamp, sample, "warming-up")
         if not np.isfinite(outputs).all():
             return self._abstain(timestamp, sample, "non-finite-output")

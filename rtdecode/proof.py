@@ -105,7 +105,7 @@ def one_shot(decoder: Decoder, samples: NDArray[np.float32]) -> Iterator[tuple[i
     if decoder.contract.states:
         raise ModelError("A decoder with states has no single window to cut; it is compared chunk by chunk.")
     features = decoder.chain.process(decoder.adapted(samples)).astype(np.float32)
-    window, factor = decoder.contract.window, decoder.chain.factor
+    window = decoder.contract.window
     for end in range(window.hop, len(features) + 1, window.hop):
         if end >= decoder.warm_up:
-            yield (end - 1) * factor, decoder.engine.run(features[end - window.n_times : end].T)
+            yield decoder.chain.newest_input(end - 1), decoder.engine.run(features[end - window.n_times : end].T)

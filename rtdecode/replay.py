@@ -175,8 +175,8 @@ def score(recording: Recording, decoder: Decoder, predictions: list[Prediction])
         return []
     decoded = [p for p in predictions if p.outputs is not None]
     newest = np.array([p.sample for p in decoded], np.int64)
-    # A window holds the last n_times outputs; the oldest rests on the input (n_times - 1)*M before its end.
-    length = (decoder.contract.window.n_times - 1) * decoder.chain.factor
+    # A window holds the last n_times outputs; the oldest rests on an input this long before its end, at most.
+    length = decoder.chain.newest_input(decoder.contract.window.n_times - 1)
     decisions = []
     outputs = decoder.contract.outputs
     class_names = outputs.names if isinstance(outputs, Classification) else tuple(trials.classes)

@@ -36,9 +36,10 @@ class Ring:
             self._buffer[:, start : start + kept.shape[1] - head] = kept[:, head:]
         self.written += n
 
-    def window(self, n_times: int) -> NDArray[np.float32]:
+    def window(self, n_times: int, before: int = 0) -> NDArray[np.float32]:
         """Return the last `n_times` samples as a view (n_channels, n_times), oldest first.
 
+        The newest `before` samples are passed over.
         The view is valid until the next write.
 
         Raises
@@ -46,7 +47,7 @@ class Ring:
         ValueError
             If fewer samples were written, or the ring is shorter.
         """
-        if n_times > min(self.written, self.capacity):
-            raise ValueError(f"{n_times} samples asked for, {min(self.written, self.capacity)} kept")
-        end = (self.written - 1) % self.capacity + 1 + self.capacity
+        if n_times + before > min(self.written, self.capacity):
+            raise ValueError(f"{n_times + before} samples asked for, {min(self.written, self.capacity)} kept")
+        end = (self.written - 1) % self.capacity + 1 + self.capacity - before
         return self._buffer[:, end - n_times : end]

@@ -13,6 +13,9 @@ from rtdecode.preprocessing import (
     FilterBank,
     Linear,
     Pick,
+    Resample,
+    RunningAlign,
+    RunningStandardize,
     Scale,
     Standardize,
     read_steps,
@@ -20,6 +23,13 @@ from rtdecode.preprocessing import (
 from tests.builders import SFREQ, build_signal, build_steps
 
 SIGNAL = build_signal(5)
+
+
+def running_align(method, **more):
+    settings = {"time_constant_s": 2.0, "minimum_s": 0.5, "update_s": 0.25, "shrinkage": 0.001, "sfreq": SFREQ}
+    return RunningAlign(method=method, **{**settings, **more})
+
+
 RANDOM = np.random.default_rng(3)
 STEPS = {
     "pick": Pick.by_name(SIGNAL, ("E3", "E0", "E4")),
@@ -41,6 +51,11 @@ STEPS = {
     "filter-bank": FilterBank.butterworth(SFREQ, ((4.0, 8.0), (8.0, 12.0), (20.0, 30.0))),
     "chebyshev-bank": FilterBank.chebyshev(SFREQ, ((4.0, 8.0), (8.0, 12.0))),
     "decimate": Decimate.design(3),
+    "resample": Resample.to_rate(SIGNAL, 100.0),
+    "raise": Resample.to_rate(SIGNAL, 300.0),
+    "running-standardize": RunningStandardize(time_constant_s=0.5, minimum_s=1.0, sfreq=SFREQ),
+    "running-align": running_align("euclidean"),
+    "running-align-riemannian": running_align("riemannian"),
     "standardize": Standardize.fit(RANDOM.standard_normal((100, 5)) + 2),
     "clamp": Clamp(limit=1.5),
 }
@@ -89,7 +104,7 @@ def test_output_does_not_know_the_future(step, n):
     samples = noise(100)
     changed = samples.copy()
     changed[n:] = noise(100 - n, seed=9) * 100
-    n_out = -(-n // step.factor)
+    n_out = step.n_outputs(n)
     assert run(step, samples)[:n_out].tobytes() == run(step, changed)[:n_out].tobytes()
 
 

@@ -16,6 +16,7 @@ def test_window_holds_the_newest_samples(sizes, capacity):
         kept = min(at, capacity)
         for n in {1, kept} if kept else ():
             assert np.array_equal(ring.window(n), samples[at - n : at].T)
+            assert np.array_equal(ring.window(n, kept - n), samples[at - kept : at - kept + n].T)
 
 
 def test_window_is_a_view_contiguous_in_time():

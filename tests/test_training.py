@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from offline.checkpoint import read_checkpoint
+from offline.checkpoint import make_checkpoint, read_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration, shipped
 from offline.dataset import Cutter, find_sources, load_dataset
 from offline.evaluation import run_fold
@@ -233,8 +233,9 @@ def test_every_class_is_in_every_part(data):
         assert all({truth[i] for i in part} == {0, 1} for part in (fold.train, fold.validation, fold.test))
 
 
-def test_windows_lie_in_their_trials_whole(data):
-    dataset = dataset_of(data, preprocessing=[{"step": "decimate", "by": 3}])
+@pytest.mark.parametrize("step", [{"step": "decimate", "by": 3}, {"step": "resample", "sfreq": 64.0}])
+def test_windows_lie_in_their_trials_whole(data, step):
+    dataset = dataset_of(data, preprocessing=[step])
     steps = build_steps(dataset.configuration.preprocessing, dataset.signal, lambda _: np.empty((0, 16)))
     windows = Cutter(dataset, steps).cut(dataset.trials[:2], 40, 5)
     features = dataset.preprocess(steps, 0)
@@ -244,7 +245,7 @@ def test_windows_lie_in_their_trials_whole(data):
             k for k in range(len(features) - 39) if np.array_equal(features[k : k + 40].T.astype(np.float32), x)
         ]
         (k,) = starts
-        assert trial.start <= 3 * k and 3 * (k + 39) < trial.stop
+        assert trial.start <= steps[0].newest_input(k) and steps[0].newest_input(k + 39) < trial.stop
 
 
 @pytest.mark.parametrize(
@@ -277,21 +278,43 @@ def test_fitted_steps_learn_from_training_trials_only(data):
     assert np.array_equal(some, others)
 
 
-def test_offline_features_are_the_online_ones(data, run, tmp_path):
+def assert_fed_as_trained(dataset, model):
     """What the network was trained on is, to the last bit, what the decoder feeds it."""
-    dataset = dataset_of(data)
-    model = export(read_checkpoint(run.finals["a"]), tmp_path / "m.onnx")
     recording = dataset.recordings[1]
     decoder = Decoder(model, recording.signal)
     offline = dataset.preprocess(decoder.chain.steps, 1).astype(np.float32)
     seen = {}
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.setdefault(len(seen), window.copy()) is None or engine_run(window)
-    predictions = decoder.push(recording.samples, recording.timestamps)
-    ends = [p.sample + 1 for p in predictions if p.sample + 1 >= model.contract.window.n_times]
+    window = model.contract.window
+    n_hops = len(decoder.push(recording.samples, recording.timestamps))
+    ends = [end for end in range(window.hop, n_hops * window.hop + 1, window.hop) if end >= window.n_times]
     assert len(seen) == len(ends) > 100
-    for end, window in zip(ends, seen.values(), strict=True):
-        assert window.tobytes() == np.ascontiguousarray(offline[end - window.shape[1] : end].T).tobytes()
+    for end, x in zip(ends, seen.values(), strict=True):
+        assert x.tobytes() == np.ascontiguousarray(offline[end - window.n_times : end].T).tobytes()
+
+
+def test_offline_features_are_the_online_ones(data, run, tmp_path):
+    assert_fed_as_trained(dataset_of(data), export(read_checkpoint(run.finals["a"]), tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("sfreq", [100.0, 250.0])
+def test_running_steps_and_another_rate_are_trained_behind_and_exported(data, tmp_path, sfreq):
+    steps = [
+        {"step": "filter", "l_freq": 7, "h_freq": 28},
+        {"step": "running-align", "method": "riemannian", "minimum_s": 2.0},
+        {"step": "resample", "sfreq": sfreq},
+        {"step": "running-standardize", "minimum_s": 3.0},
+        {"step": "clamp", "limit": 20},
+    ]
+    dataset = dataset_of(data, preprocessing=steps, training={"max_epochs": 1})
+    (fold, *_) = make_folds(dataset)
+    result = run_fold(dataset, fold)
+    checkpoint = make_checkpoint(dataset, result.fitted, {0, 1}, [])
+    checkpoint.save(tmp_path / "c.pt")
+    model = export(read_checkpoint(tmp_path / "c.pt"), tmp_path / "m.onnx")
+    assert model.contract.parity.n_chunked_predictions > 30
+    assert_fed_as_trained(dataset, model)
 
 
 class Other(LFCNN):
@@ -393,6 +416,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
         ({"channels": {"types": ["mag"], "names": None}}, RecordingError, "no channel of type mag; it has eeg"),
         ({"trials": {"classes": {"left": ["l"], "right": ["right"]}}}, RecordingError, "No trial of class left"),
         ({"preprocessing": [{"step": "filter", "h_freq": 99}]}, ConfigurationError, "half the rate"),
+        ({"preprocessing": [{"step": "resample", "sfreq": 100.003}]}, ConfigurationError, "no fraction of 160 Hz"),
         (
             {
                 "trials": {"tmax_s": 2.9875},

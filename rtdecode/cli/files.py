@@ -2,6 +2,7 @@
 
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,7 +75,7 @@ def _steps(decoder: "Decoder") -> "Table":
         if step.settling():
             told += f"; settles in {step.settling() * ms:.0f} ms, delays by {step.group_delay() * ms:.1f} ms"
         table.add_row(str(number), told)
-        ms *= step.factor
+        ms *= float(step.factor)
     return table
 
 
@@ -93,9 +94,10 @@ def _budget(decoder: "Decoder") -> "Table":
         "group delay",
         f"{1e3 * decoder.chain.group_delay_s:.1f} ms: how late the filters let the signal through",
     )
+    learned = "; less after a gap: running statistics are kept" if decoder.chain.minimum else ""
     p50, p99 = np.percentile(compute, [50, 99]) * 1e3
     table.add_row("compute", f"{p50:.3f} ms median, {p99:.3f} ms p99 per hop, {len(compute)} hops measured here")
-    table.add_row("warm-up", f"{decoder.warm_up_s:.2f} s after a start or a gap")
+    table.add_row("warm-up", f"{decoder.warm_up_s:.2f} s after a start or a gap" + learned)
     return table
 
 
@@ -104,17 +106,17 @@ def _measure(decoder: "Decoder", n_hops: int = 200) -> list[float]:
     import numpy as np
 
     contract = decoder.contract
-    hop = contract.window.hop * decoder.chain.factor
-    n_before = decoder.warm_up * decoder.chain.factor + hop
+    first = decoder.warm_up // contract.window.hop
+    ends = [decoder.end_of(hop) for hop in range(first, first + n_hops + 1)]
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal((n_before + n_hops * hop, contract.signal.n_channels)) * contract.amplitude.std
+    noise = rng.standard_normal((ends[-1], contract.signal.n_channels)) * contract.amplitude.std
     samples = noise.astype(np.float32)
     stamps = np.arange(len(samples)) / contract.signal.sfreq
-    decoder.push(samples[:n_before], stamps[:n_before])
+    decoder.push(samples[: ends[0]], stamps[: ends[0]])
     times = []
-    for at in range(n_before, len(samples), hop):
+    for begin, end in pairwise(ends):
         start = time.perf_counter()
-        decoder.push(samples[at : at + hop], stamps[at : at + hop])
+        decoder.push(samples[begin:end], stamps[begin:end])
         times.append(time.perf_counter() - start)
     return times
 

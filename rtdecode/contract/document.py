@@ -26,7 +26,7 @@ class _Part(BaseModel):
 
 
 class Window(_Part):
-    """Sliding window, in samples at the model's rate (after any decimation)."""
+    """Sliding window, in samples at the model's rate (after any change of rate)."""
 
     n_times: Annotated[int, Field(ge=1, le=10_000_000)]
     hop: Annotated[int, Field(ge=1, le=10_000_000)]

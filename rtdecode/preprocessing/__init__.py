@@ -3,6 +3,8 @@
 from rtdecode.preprocessing.base import Step
 from rtdecode.preprocessing.chain import Chain, read_steps
 from rtdecode.preprocessing.filters import Decimate, Filter, FilterBank
+from rtdecode.preprocessing.resampling import Resample
+from rtdecode.preprocessing.running import RunningAlign, RunningStandardize
 from rtdecode.preprocessing.scaling import Clamp, Scale, Standardize
 from rtdecode.preprocessing.spatial import Linear, Pick
 
@@ -14,6 +16,9 @@ __all__ = [
     "FilterBank",
     "Linear",
     "Pick",
+    "Resample",
+    "RunningAlign",
+    "RunningStandardize",
     "Scale",
     "Standardize",
     "Step",

@@ -1,6 +1,7 @@
 """What every preprocessing step is: frozen settings, explicit state, rules for both."""
 
 from abc import ABC, abstractmethod
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +29,7 @@ class Step(BaseModel, ABC):
     reset_voids : str
         What a reset of the stream voids: `nothing`, the `filter` state, or nothing of the `statistics`,
         which are kept across resets.
-    factor : int
+    factor : Fraction
         Input samples per output sample.
     """
 
@@ -38,9 +39,18 @@ class Step(BaseModel, ABC):
     reset_voids: ClassVar[str] = "nothing"
 
     @property
-    def factor(self) -> int:
+    def factor(self) -> Fraction:
         """Input samples per output sample."""
-        return 1
+        return Fraction(1)
+
+    def newest_input(self, output: int) -> int:
+        """Return the newest input on which an output rests: output k exists when input ceil(k*factor) has arrived."""
+        factor = self.factor
+        return -(-output * factor.numerator // factor.denominator)
+
+    def n_outputs(self, n_inputs: int) -> int:
+        """Return how many outputs exist after `n_inputs` inputs."""
+        return (n_inputs - 1) * self.factor.denominator // self.factor.numerator + 1 if n_inputs else 0
 
     @abstractmethod
     def output(self, signal: Signal) -> Signal:
@@ -58,6 +68,10 @@ class Step(BaseModel, ABC):
         """Input samples after which a step at the input has settled within 1 %."""
         return 0
 
+    def minimum(self) -> int:
+        """Input samples that the step's statistics rest on before they are trusted."""
+        return 0
+
     def group_delay(self) -> float:
         """Delay in input samples of what the step lets pass (at the middle of its band)."""
         return 0.0
@@ -65,3 +79,9 @@ class Step(BaseModel, ABC):
     @abstractmethod
     def describe(self) -> str:
         """Say in a few words what the step does."""
+
+
+def check_rate(what: str, sfreq: float, signal: Signal) -> None:
+    """Raise ValueError if `signal` does not run at the rate for which a step was made."""
+    if abs(signal.sfreq - sfreq) > 1e-4 * sfreq:
+        raise ValueError(f"{what} was designed for {sfreq:g} Hz, not {signal.sfreq:g} Hz")

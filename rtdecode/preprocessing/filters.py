@@ -1,6 +1,7 @@
 """Recursive filters as second-order sections, in float64, started from the first sample."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from rtdecode.contract import Signal
 from rtdecode.contract.arrays import FloatArray
-from rtdecode.preprocessing.base import Samples, Step
+from rtdecode.preprocessing.base import Samples, Step, check_rate
 
 
 def _check_sections(sos: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,7 +117,7 @@ class Filter(Step):
 
     def output(self, signal: Signal) -> Signal:
         """See Step."""
-        _check_rate(self.band, self.sfreq, signal)
+        check_rate(self.band, self.sfreq, signal)
         return signal
 
     def start(self, n_channels: int) -> _SosState:
@@ -199,7 +200,7 @@ class FilterBank(Step):
 
     def output(self, signal: Signal) -> Signal:
         """See Step."""
-        _check_rate("filter bank", self.sfreq, signal)
+        check_rate("filter bank", self.sfreq, signal)
         names = [f"{name} {low:g}-{high:g} Hz" for low, high in self.bands_hz for name in signal.ch_names]
         n = len(self.bands_hz)
         return signal.with_channels(names, signal.ch_types * n, signal.units * n)
@@ -259,9 +260,9 @@ class Decimate(Step):
         return cls(by=by, sos=cheby1(8, 0.05, 0.8 / by, output="sos"))
 
     @property
-    def factor(self) -> int:
+    def factor(self) -> Fraction:
         """See Step."""
-        return self.by
+        return Fraction(self.by)
 
     def output(self, signal: Signal) -> Signal:
         """See Step."""
@@ -289,11 +290,6 @@ class Decimate(Step):
     def describe(self) -> str:
         """See Step."""
         return f"low-pass against aliasing, keep one sample in {self.by}"
-
-
-def _check_rate(what: str, sfreq: float, signal: Signal) -> None:
-    if abs(signal.sfreq - sfreq) > 1e-4 * sfreq:
-        raise ValueError(f"{what} was designed for {sfreq:g} Hz, not {signal.sfreq:g} Hz")
 
 
 def _check_edges(freqs_hz: tuple[float, ...], sfreq: float) -> None:

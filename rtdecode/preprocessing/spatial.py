@@ -3,11 +3,21 @@
 from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import model_validator
 
 from rtdecode.contract import Signal
 from rtdecode.contract.arrays import FloatArray
 from rtdecode.preprocessing.base import Samples, Step
+
+
+def mix(samples: Samples, matrix: NDArray[np.float64]) -> Samples:
+    """Multiply samples (n_samples, n_in) by a matrix (n_out, n_in), one product per sample.
+
+    A product over all samples at once rounds differently for every chunk size.
+    """
+    mixed: Samples = np.matmul(samples[:, None, :], matrix.T)[:, 0, :]
+    return mixed
 
 
 class Pick(Step):
@@ -149,9 +159,7 @@ class Linear(Step):
 
     def process(self, samples: Samples, state: Any) -> Samples:
         """See Step."""
-        # One product per sample: a product over all samples at once rounds differently for every chunk size.
-        mixed: Samples = np.matmul(samples[:, None, :], self.matrix.T)[:, 0, :]
-        return mixed
+        return mix(samples, self.matrix)
 
     def describe(self) -> str:
         """See Step."""

@@ -61,9 +61,12 @@ class Network(nn.Module, ABC):
     causal : bool
         Whether the features that `sequence` gives rest on no later sample. False makes no claim; a claim is
         tried out at export.
+    n_bands : int
+        How many bands the filter bank has that the network was made to stand behind; 1: none.
     """
 
     causal: bool = False
+    n_bands: int = 1
 
     def __init__(self, n_channels: int, n_times: int, n_outputs: int) -> None:
         super().__init__()

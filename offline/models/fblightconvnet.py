@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from offline.models.base import Network, one_of
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": torch.relu, "identity": lambda x: x}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": torch.relu, "identity": nn.Identity()}
 
 
 class FBLightConvNet(Network):
@@ -36,6 +36,8 @@ class FBLightConvNet(Network):
     activation : str
         After the batch norm: `elu`, `relu` or `identity`.
     """
+
+    n_bands = 9
 
     def __init__(
         self,

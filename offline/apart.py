@@ -1,5 +1,6 @@
 """Work that could bring the interpreter down, in a process of its own."""
 
+import atexit
 import contextlib
 import multiprocessing
 import pickle
@@ -72,7 +73,14 @@ def _child() -> tuple[multiprocessing.process.BaseProcess, Connection]:
     process = context.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
     theirs.close()
+    atexit.register(_end, process, ours)
     return process, ours
+
+
+def _end(process: multiprocessing.process.BaseProcess, connection: Connection) -> None:
+    """Let the process end by itself, with what it has to tidy up."""
+    connection.close()
+    process.join(5)
 
 
 def _serve(connection: Connection) -> None:

@@ -9,6 +9,9 @@ from offline.checkpoint import read_checkpoint
 from offline.configuration import read_configuration
 from offline.dataset import data_folder
 from offline.export import export as write_decoder
+from offline.models import NETWORKS
+from offline.survey import survey
+from offline.survey import table as survey_table
 from offline.workflow import table
 from offline.workflow import train as train_all
 
@@ -17,8 +20,7 @@ def train(
     configuration: str, data: str | None, output: Path | None, only: list[str], final: list[str], jobs: int
 ) -> None:
     """Train, print the table, export what was asked for."""
-    # Not a terminal: wide enough for the table.
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = _console()
     settings = read_configuration(configuration)
     run = train_all(settings, data_folder(data), output, only, final, jobs, console)
     console.print(table(run, settings))
@@ -40,3 +42,23 @@ def export(path: Path, output: Path, subject: str | None = None) -> None:
         f"{model.path}: torch = ONNX Runtime within {parity.torch_onnx_max:.1g} on {parity.n_windows} windows, "
         f"chunked = one-shot on {parity.n_chunked_predictions} predictions. SHA-256 {model.sha256[:16]}..."
     )
+
+
+def models(names: list[str], channels: int, times: int, outputs: int, sfreq: float) -> None:
+    """Print what the networks cost for a window of this shape."""
+    console = _console()
+    shape = (channels, times, outputs, sfreq)
+    costs = []
+    with console.status("") as status:
+        for name in names or NETWORKS:
+            status.update(f"measuring {name}")
+            costs.append(survey(name, *shape))
+    console.print(survey_table(costs, *shape))
+    for cost in costs:
+        if cost.reason:
+            console.print(f"{cost.name}: {cost.reason}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _console() -> Console:
+    # Not a terminal: wide enough for the tables.
+    return Console(width=None if sys.stdout.isatty() else 100)

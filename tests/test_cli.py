@@ -10,7 +10,7 @@ import rtdecode
 from tests.builders import build_recording, build_signal
 from tests.processes import run_rtdecode
 
-COMMANDS = ["train", "export", "config", "inspect", "verify", "replay", "streams", "run", "play", "demo"]
+COMMANDS = ["train", "export", "config", "models", "inspect", "verify", "replay", "streams", "run", "play", "demo"]
 
 
 def python(code, *options):
@@ -83,6 +83,15 @@ def test_replay_can_begin_later(model_path, recording_path, tmp_path):
     expected = rtdecode.load(model_path).push(recording.samples[300:], recording.timestamps[300:])
     with np.load(tmp_path / "p.npz") as arrays:
         assert arrays["prediction_timestamps"].tolist() == [p.timestamp for p in expected]
+
+
+def test_models_tells_what_each_network_costs_and_why_one_does_not_fit():
+    shape = ("--channels", 3, "--times", 60, "--outputs", 2, "--sfreq", 100)
+    code, output = run_rtdecode("models", "lfcnn", "deep4", *shape)
+    assert code == 0, output
+    lfcnn = next(line for line in output.splitlines() if line.strip().startswith("lfcnn")).split()
+    assert lfcnn[1:3] == ["3", "2,306"] and 0 < float(lfcnn[-2]) <= float(lfcnn[-1])
+    assert "deep4: Network 'deep4' cannot be built: a window of 60 samples is too short" in output
 
 
 def test_config_prints_what_train_reads(tmp_path):

@@ -75,10 +75,13 @@ class Network(nn.Module, ABC):
         tried out at export.
     conditioned : bool
         Whether `forward` also takes a `subject` (batch,): whose each window is.
+    n_bands : int
+        How many bands the filter bank has that the network was made to stand behind; 1: none.
     """
 
     causal: bool = False
     conditioned: bool = False
+    n_bands: int = 1
     fc: nn.Linear
 
     def __init__(self, n_channels: int, n_times: int, n_outputs: int, dropout: float = 0.0) -> None:

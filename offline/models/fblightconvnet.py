@@ -36,6 +36,8 @@ class FBLightConvNet(Network):
         After the batch norm; see `offline.models.layers.NONLINEARITIES`.
     """
 
+    n_bands = 9
+
     def __init__(
         self,
         n_channels: int,

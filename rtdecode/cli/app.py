@@ -39,6 +39,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "train": training.train,
         "export": training.export,
         "config": training.config,
+        "models": training.models,
     },
     "Decoder files and recordings": {
         "inspect": files.inspect,

@@ -69,6 +69,22 @@ def config(
     print(configuration.shipped_text(name) if name else "\n".join(configuration.shipped()))
 
 
+def models(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which ones, also by import path; all that are shipped without it.")
+    ] = None,
+    channels: Annotated[int, typer.Option(help="Channels of the signal.", min=1)] = 22,
+    times: Annotated[int, typer.Option(help="Samples of a window.", min=1)] = 1000,
+    outputs: Annotated[int, typer.Option(help="Classes.", min=2)] = 4,
+    sfreq: Annotated[float, typer.Option(help="Rate of the samples in Hz.", min=0.1)] = 250.0,
+) -> None:
+    """List the networks: parameters, how far they look, and their latency on this machine.
+
+    Each is built with its default settings, exported as a decoder would be, and run by ONNX Runtime on one thread.
+    """
+    _offline("commands").models(names or [], channels, times, outputs, sfreq)
+
+
 def demo(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Keep recordings and decoder in this folder.")

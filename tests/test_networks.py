@@ -99,7 +99,7 @@ def shallow(oracle, config):
 def deep4(oracle, config):
     weights = time_and_space(oracle)
     for block in (2, 3, 4):
-        weights[f"blocks.{block - 2}.1.weight"] = oracle[f"w/conv_{block}.weight"]
+        weights[f"blocks.{block - 2}.1.weight"] = oracle[f"w/conv_{block}.weight"][..., 0]
         weights |= norm(oracle, f"bnorm_{block}", f"blocks.{block - 2}.2")
     settings = {"n_temporal": config["n_filters_time"], "n_spatial": config["n_filters_spat"]}
     widths = tuple(config[f"n_filters_{block}"] for block in (2, 3, 4))

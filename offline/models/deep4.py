@@ -100,19 +100,20 @@ class Deep4Net(TimeThenSpace):
             n = pool.n_out
             self._steps += [(length, step), (pooling, pool_step)]
         for (n_in, n_out), length in zip(pairwise(widths), filter_lengths, strict=True):
-            convolution = nn.Conv2d(n_in, n_out, (length, 1), (step, 1), bias=not batch_norm)
-            norm = nn.BatchNorm2d(n_out, momentum=batch_norm_momentum) if batch_norm else nn.Identity()
+            convolution = nn.Conv1d(n_in, n_out, length, step, bias=not batch_norm)
+            norm = nn.BatchNorm1d(n_out, momentum=batch_norm_momentum) if batch_norm else nn.Identity()
             self.blocks.append(nn.Sequential(nn.Dropout(dropout), convolution, norm))
         self.fc = nn.Linear(widths[-1] * n, n_outputs)
-        xavier(*(module for module in self.modules() if isinstance(module, nn.Conv2d)))
+        self.start_filters()
+        xavier(*(module for module in self.blocks.modules() if isinstance(module, nn.Conv1d)))
         self.start_head()
 
     def features(self, x: Tensor) -> Tensor:
         """Return features (batch, n_filters[-1], n_pooled) of windows (batch, n_channels, n_times)."""
         first, *later = self.pools
-        x = first(self.filtered(x)[..., 0])
+        x = first(self.filtered(x))
         for block, pool in zip(self.blocks, later, strict=True):
-            x = pool(block(x[..., None])[..., 0])
+            x = pool(block(x))
         return x
 
     def fused(self) -> Self:
@@ -121,7 +122,7 @@ class Deep4Net(TimeThenSpace):
         for block in network.blocks:
             assert isinstance(block, nn.Sequential)
             convolution = block[1]
-            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(convolution, nn.Conv1d)
             block[1], block[2] = folded(convolution, block[2])
         return network
 
@@ -132,7 +133,3 @@ class Deep4Net(TimeThenSpace):
         for length, step in self._steps:
             seen, spacing = seen + (length - 1) * spacing, spacing * step
         return seen
-
-    def start_head(self) -> None:
-        """See Network."""
-        xavier(self.fc)

@@ -66,17 +66,19 @@ class Pool(nn.Module):
         real = F.avg_pool1d(F.pad(torch.ones(1, 1, n_times), self.pad), size, stride)
         self.register_buffer("_share", real if total else None, persistent=False)
         self._share: Tensor | None
+        # Pools of many strides share them: what each stride gives is pooled first, once.
+        shared = not total and size % stride == 0
+        self._steps = [(stride, stride), (size // stride, 1)] if shared else [(size, stride)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (batch, width, n_times) to (batch, width, n_out)."""
-        if self.pool_type == "max":
+        if any(self.pad):
             # Not -inf: a decoder file holds no value that is not finite. Every pool has a real sample.
-            return F.max_pool1d(self._padded(x, _LOWEST), self.size, self.stride)
-        pooled = F.avg_pool1d(self._padded(x, 0.0), self.size, self.stride)
-        return pooled if self._share is None else pooled / self._share
-
-    def _padded(self, x: Tensor, value: float) -> Tensor:
-        return F.pad(x, self.pad, value=value) if any(self.pad) else x
+            x = F.pad(x, self.pad, value=_LOWEST if self.pool_type == "max" else 0.0)
+        for size, stride in self._steps:
+            if (size, stride) != (1, 1):
+                x = (F.max_pool1d if self.pool_type == "max" else F.avg_pool1d)(x, size, stride)
+        return x if self._share is None else x / self._share
 
 
 def xavier(*layers: nn.Module) -> None:

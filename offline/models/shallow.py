@@ -5,7 +5,7 @@ Schirrmeister et al. (2017), Human Brain Mapping 38, 5391-5420, doi 10.1002/hbm.
 
 from torch import Tensor, nn
 
-from offline.models.layers import Nonlinearity, Pool, xavier
+from offline.models.layers import Nonlinearity, Pool
 from offline.models.schirrmeister import TimeThenSpace
 
 
@@ -74,12 +74,12 @@ class ShallowFBCSPNet(TimeThenSpace):
         self.nonlinearity, self.pool_nonlinearity = Nonlinearity(nonlinearity), Nonlinearity(pool_nonlinearity)
         self.pool = Pool(n_filtered, pooling, stride, pool_type)
         self.fc = nn.Linear(self.n_filtered * self.pool.n_out, n_outputs)
-        xavier(*(layer for layer in (self.temporal, self.spatial) if isinstance(layer, nn.Conv2d)))
+        self.start_filters()
         self.start_head()
 
     def features(self, x: Tensor) -> Tensor:
         """Return log powers (batch, n_spatial, n_pooled) of windows (batch, n_channels, n_times)."""
-        powers = self.nonlinearity(self.filtered(x)[..., 0])
+        powers = self.nonlinearity(self.filtered(x))
         features: Tensor = self.pool_nonlinearity(self.pool(powers))
         return features
 
@@ -87,7 +87,3 @@ class ShallowFBCSPNet(TimeThenSpace):
     def receptive_field(self) -> int:
         """See Network."""
         return self.temporal.kernel_size[0] + self.pool.size - 1
-
-    def start_head(self) -> None:
-        """See Network."""
-        xavier(self.fc)

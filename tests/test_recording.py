@@ -214,7 +214,7 @@ def test_mne_epochs_are_read_with_their_event_where_it_was(tmp_path, raw):
 
 def test_mne_epochs_that_begin_after_their_event_are_refused(tmp_path, raw):
     mne_epochs(raw, 0.1, 0.4).save(tmp_path / "r-epo.fif", verbose="ERROR")
-    with pytest.raises(RecordingError, match="from 0.1 to 0.4 s about their event"):
+    with pytest.raises(RecordingError, match=r"from 0\.1 to 0\.4 s about their event"):
         read_recording(tmp_path / "r-epo.fif")
 
 

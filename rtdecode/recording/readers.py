@@ -157,8 +157,8 @@ def _read_mne_epochs(path: Path) -> Recording:
     event_at = round(-epochs.times[0] * signal.sfreq)
     if not 0 <= event_at < len(epochs.times):
         raise RecordingError(
-            f"Recording {path} holds epochs from {epochs.times[0]:g} to {epochs.times[-1]:g} s about their event, which "
-            "is not among them. Cut epochs that hold it (tmin <= 0 <= tmax)."
+            f"Recording {path} holds epochs from {epochs.times[0]:g} to {epochs.times[-1]:g} s about their event, "
+            "which is not among them. Cut epochs that hold it (tmin <= 0 <= tmax)."
         )
     names = {code: name for name, code in epochs.event_id.items()}
     return _in_a_row(signal, data, [names[code] for code in epochs.events[:, 2]], event_at, path)

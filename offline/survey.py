@@ -14,7 +14,7 @@ from rich.table import Table
 from offline.apart import run_apart
 from offline.export import to_onnx
 from offline.models import NETWORKS, Inputs, Network, make_network
-from rtdecode.contract import Amplitude, Contract, Outputs, Provenance, Signal, Window
+from rtdecode.contract import Amplitude, Classification, Contract, Provenance, Signal, Window
 from rtdecode.engine import Engine, read_model, runtime_version, write_model
 from rtdecode.errors import ConfigurationError, ModelError
 
@@ -66,7 +66,7 @@ def _time(network: Network, sfreq: float) -> NDArray[np.float64]:
     """Return how long each of many runs of the exported graph took, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        write_model(to_onnx(network), _contract(network, sfreq), path)
+        write_model(to_onnx(network.fused()), _contract(network, sfreq), path)
         engine = Engine(read_model(path))
     rng = np.random.default_rng(0)
     windows = rng.standard_normal((8, network.n_channels, network.n_times)).astype(np.float32)
@@ -91,7 +91,7 @@ def _contract(network: Network, sfreq: float) -> Contract:
         signal=signal,
         preprocessing=(),
         window=Window(n_times=network.n_times, hop=1),
-        outputs=Outputs(class_names=classes),
+        outputs=Classification(class_names=classes),
         amplitude=Amplitude(low=nothing, high=nothing, std=nothing),
         provenance=Provenance(
             created="", network="", data_fingerprint="", recordings=(), configuration={}, packages={}

@@ -1,5 +1,7 @@
 """CSP+LDA and tangent space: the graph against the libraries that fit it."""
 
+from functools import partial
+
 import mne
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from pyriemann.geometry.tangentspace import tangent_space
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
-from offline.models import CSPLDA, TangentSpace
+from offline.models import CSPLDA, ShrinkageLDA, TangentSpace
 from offline.models.closed_form import matrix_log
 from tests.test_networks import exported
 
@@ -72,7 +74,49 @@ def test_csp_lda_is_mne_and_scikit_learn(tmp_path, n_classes):
     assert np.abs(np.stack([engine.run(window) for window in x]) - expected).max() < 1e-4
 
 
-@pytest.mark.parametrize("make", [CSPLDA, TangentSpace])
+def responses(n=120, n_channels=6, n_times=60, seed=0):
+    """Noise of one power everywhere, with a slow response whose sign tells the class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    x = rng.standard_normal((n, n_channels, n_times))
+    shape = np.sin(np.pi * np.arange(n_times) / n_times) - 2 / np.pi
+    x += (2 * y[:, None, None] - 1) * rng.standard_normal(n_channels)[:, None] * shape
+    return (20 * x).astype(np.float32), y
+
+
+def test_lda_is_scikit_learn_on_segment_means(tmp_path):
+    x, y = responses(n_times=64)
+    network = ShrinkageLDA(6, 64, 2, pooling=10)
+    network.fit(x, y)
+    features = x[:, :, :60].reshape(len(x), 6, 6, 10).mean(axis=3).reshape(len(x), -1)
+    expected = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, y).predict_proba(features)
+    engine = exported(network.eval(), tmp_path)
+    assert np.abs(np.stack([engine.run(window) for window in x]) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(("prototypes", "low", "high"), [(0, 0.3, 0.7), (1, 0.95, 1.0), (6, 0.95, 1.0)])
+def test_a_response_of_equal_power_is_told_by_prototypes_only(prototypes, low, high):
+    x, y = responses()
+    network = TangentSpace(6, 60, 2, prototypes=prototypes)
+    network.fit(x[:80], y[:80])
+    with torch.no_grad():
+        decided = network(torch.from_numpy(x[80:])).argmax(dim=1).numpy()
+    assert low <= (decided == y[80:]).mean() <= high
+
+
+def test_all_prototypes_span_every_mean_response(tmp_path):
+    x, y = responses()
+    network = TangentSpace(6, 60, 2, prototypes=6)
+    network.fit(x, y)
+    exported(network.eval(), tmp_path)
+    courses = network.prototypes.numpy()
+    means = np.concatenate([x[y == label].mean(axis=0) for label in (0, 1)]).astype(np.float64)
+    means -= means.mean(axis=1, keepdims=True)
+    weights, *_ = np.linalg.lstsq(courses.T, means.T)
+    assert np.allclose(weights.T @ courses, means, atol=1e-3)
+
+
+@pytest.mark.parametrize("make", [CSPLDA, TangentSpace, ShrinkageLDA, partial(TangentSpace, prototypes=2)])
 def test_a_window_of_zeros_gives_a_number(make):
     network = make(5, 100, 2)
     network.fit(*windows(5, n_times=100))

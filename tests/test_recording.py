@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 
 from rtdecode.contract import Trials
+from rtdecode.decoder import Decoder
+from rtdecode.engine import read_model
 from rtdecode.errors import RecordingError
+from rtdecode.guard import Guard
+from rtdecode.preprocessing import Filter
 from rtdecode.recording import Event, Recording, read_recording
-from rtdecode.replay import spans
-from tests.builders import build_recording, build_signal
+from rtdecode.replay import decode_recording, spans
+from tests.builders import build_contract, build_model, build_recording, build_signal
 from tests.xdf import write_xdf
 
 
@@ -136,6 +140,82 @@ def test_npz_without_names_says_what_is_missing(tmp_path):
     np.savez(tmp_path / "r.npz", samples=np.ones((5, 2)))
     with pytest.raises(RecordingError, match="lacks the arrays sfreq, ch_names"):
         read_recording(tmp_path / "r.npz")
+
+
+@pytest.fixture
+def epochs():
+    """Arrays of an .npz of 30 epochs: (epochs, channels, times), labels, rate."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 4, 50)).astype(np.float32)
+    return {"X": x, "y": np.array(["left", "right"] * 15), "sfreq": 100, "ch_names": ["E0", "E1", "E2", "E3"]}
+
+
+def test_epochs_stand_one_after_the_other_with_a_gap_between_them(tmp_path, epochs):
+    np.savez(tmp_path / "r.npz", **epochs)
+    recording = read_recording(tmp_path / "r.npz")
+    assert recording.samples.reshape(30, 50, 4).transpose(0, 2, 1).tobytes() == epochs["X"].tobytes()
+    assert (recording.timestamps[::50] == 11.0 * np.arange(30)).all()
+    segments = Guard(100.0).check(recording.samples, recording.timestamps)
+    assert [(s.start, s.stop) for s in segments] == [(i * 50, i * 50 + 50) for i in range(30)]
+    assert recording.events == tuple(Event(11.0 * i, label) for i, label in enumerate(epochs["y"]))
+
+
+def test_every_epoch_is_decoded_as_if_there_were_no_other(tmp_path, epochs):
+    signal = build_signal(4, 100.0)
+    steps = [Filter.butterworth(100.0, None, 20.0, order=1)]
+    contract = build_contract(signal, steps, n_times=20, hop=10)
+    contract = contract.model_copy(update={"trials": contract.trials.model_copy(update={"tmax_s": 0.5})})
+    model = read_model(build_model(tmp_path / "m.onnx", contract))
+    np.savez(tmp_path / "all.npz", **epochs)
+    np.savez(tmp_path / "last.npz", **{**epochs, "X": epochs["X"][-1:], "y": epochs["y"][-1:]})
+    together, alone = (
+        decode_recording(read_recording(tmp_path / name), Decoder(model)) for name in ("all.npz", "last.npz")
+    )
+    assert len(together.trials) == 30 and len(alone.trials) == 1
+    assert np.array_equal(together.predictions[-1].proba, alone.predictions[-1].proba)
+
+
+def test_epochs_without_channel_names_are_numbered(tmp_path, epochs):
+    del epochs["ch_names"]
+    np.savez(tmp_path / "r.npz", **epochs)
+    assert read_recording(tmp_path / "r.npz").signal.ch_names == ("ch1", "ch2", "ch3", "ch4")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"y": None}, "lacks the arrays y"),
+        ({"y": None, "sfreq": None}, "lacks the arrays y, sfreq"),
+        ({"y": ["left"]}, r"X of shape \(30, 4, 50\) for labels y of shape \(1,\)"),
+        ({"X": np.ones((30, 50))}, r"X of shape \(30, 50\)"),
+        ({"X": np.ones((30, 3, 50))}, "and 4 channels"),
+    ],
+)
+def test_what_is_wrong_with_epochs_is_told(tmp_path, epochs, change, told):
+    arrays = {key: value for key, value in {**epochs, **change}.items() if value is not None}
+    np.savez(tmp_path / "r.npz", **arrays)
+    with pytest.raises(RecordingError, match=told):
+        read_recording(tmp_path / "r.npz")
+
+
+def mne_epochs(raw, tmin, tmax):
+    """Two epochs of an MNE recording whose samples 130 and 430 have events."""
+    found, names = np.array([[130, 0, 5], [430, 0, 7]]), {"left": 5, "right": 7}
+    return mne.Epochs(raw, found, names, tmin, tmax, baseline=None, proj=False, preload=True, verbose="ERROR")
+
+
+def test_mne_epochs_are_read_with_their_event_where_it_was(tmp_path, raw):
+    mne_epochs(raw, -0.1, 0.4).save(tmp_path / "r-epo.fif", fmt="double", verbose="ERROR")
+    recording = read_recording(tmp_path / "r-epo.fif")
+    assert recording.signal.units == ("uV", "fT", "fT/cm", "none")
+    assert recording.events == (Event(0.1, "left"), Event(11.1, "right"))
+    assert recording.samples[:101, 0] == pytest.approx(raw.get_data()[0, 80:181] * 1e6)
+
+
+def test_mne_epochs_that_begin_after_their_event_are_refused(tmp_path, raw):
+    mne_epochs(raw, 0.1, 0.4).save(tmp_path / "r-epo.fif", verbose="ERROR")
+    with pytest.raises(RecordingError, match=r"from 0\.1 to 0\.4 s about their event"):
+        read_recording(tmp_path / "r-epo.fif")
 
 
 def test_channel_names_that_stand_twice_are_refused(tmp_path):

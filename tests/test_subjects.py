@@ -88,5 +88,5 @@ def test_an_unknown_person_is_told(checkpoint):
 
 def test_a_conditioned_network_must_be_told_who_is_who(data, tmp_path):
     settings = told_apart(recordings={"pattern": "sub-{subject}_run-{run}.npz", "decoder_per": None})
-    with pytest.raises(ConfigurationError, match="recordings.subject names the part of the pattern"):
+    with pytest.raises(ConfigurationError, match=r"recordings\.subject names the part of the pattern"):
         train(settings, data, tmp_path / "run", [], [], 1, Console(file=StringIO()))

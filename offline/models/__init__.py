@@ -11,6 +11,7 @@ from offline.models.deep4 import Deep4Net
 from offline.models.eegnet import EEGNet
 from offline.models.fblightconvnet import FBLightConvNet
 from offline.models.foreign import Foreign
+from offline.models.lda import ShrinkageLDA
 from offline.models.lfcnn import LFCNN
 from offline.models.shallow import ShallowFBCSPNet
 from offline.models.tangent import TangentSpace
@@ -27,6 +28,7 @@ NETWORKS: dict[str, type[Network]] = {
     "brainmodule": BrainModule,
     "csp-lda": CSPLDA,
     "tangent-space": TangentSpace,
+    "lda": ShrinkageLDA,
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Inputs",
     "Network",
     "ShallowFBCSPNet",
+    "ShrinkageLDA",
     "TangentSpace",
     "make_network",
 ]

@@ -45,6 +45,15 @@ class ClosedForm(Network):
             self.fc.bias.copy_(torch.from_numpy(intercept))
 
 
+def prior_probabilities(y: NDArray[np.int64], weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    """Return priors (n_classes,) that weigh the classes of y (n_windows,); None without weights."""
+    if weights is None:
+        return None
+    counts = weights * np.bincount(y)
+    priors: NDArray[np.float64] = counts / counts.sum()
+    return priors
+
+
 # Newton-Schulz steps of each square root: the first sees the whole spread of the eigenvalues (up to 1e5 is exact
 # to 1e-8), and every root halves its logarithm.
 _STEPS = (26, 15, 10, 8, 7, 6, 6)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from offline.models.closed_form import ClosedForm
+from offline.models.closed_form import ClosedForm, prior_probabilities
 
 
 class CSPLDA(ClosedForm):
@@ -50,7 +50,5 @@ class CSPLDA(ClosedForm):
         with torch.no_grad():
             self.spatial.weight.copy_(torch.from_numpy(csp.filters_[:n_patterns, :, None]))
             features = self.features(torch.from_numpy(x)).double().numpy()
-        priors = None if class_weights is None else class_weights * np.bincount(y)
-        priors = None if priors is None else priors / priors.sum()
-        classifier = LinearDiscriminantAnalysis(priors=priors).fit(features, y)
+        classifier = LinearDiscriminantAnalysis(priors=prior_probabilities(y, class_weights)).fit(features, y)
         self.set_classifier(classifier.coef_, classifier.intercept_)

@@ -1,6 +1,7 @@
 """Riemannian tangent space and a linear model, as a graph of matrix products.
 
 Barachant, Bonnet, Congedo, Jutten (2012), IEEE Trans. Biomed. Eng. 59(4), 920-928, doi 10.1109/TBME.2011.2172210.
+For evoked responses every window is stacked on prototypes: Barachant, Congedo (2014), arXiv:1409.0107.
 The mean is pyriemann's; logistic regression, or ridge regression for values, scikit-learn's.
 """
 
@@ -26,20 +27,36 @@ class TangentSpace(ClosedForm):
         reference).
     c : float
         Inverse strength of the penalty: logistic regression's, or for values ridge regression's.
+    prototypes : int
+        Time courses of each class's mean response that are stacked on every window, at most as many as channels:
+        how the window goes along with them is then part of its covariance. 0 leaves only power and its topography.
     """
 
     def __init__(
-        self, n_channels: int, n_times: int, n_outputs: int, shrinkage: float = 0.05, c: float = 1.0
+        self,
+        n_channels: int,
+        n_times: int,
+        n_outputs: int,
+        shrinkage: float = 0.05,
+        c: float = 1.0,
+        prototypes: int = 0,
     ) -> None:
         super().__init__(n_channels, n_times, n_outputs)
         if not 0 < shrinkage < 1:
             raise ValueError(f"shrinkage must lie between 0 and 1; got {shrinkage}")
+        if prototypes < 0:
+            raise ValueError(f"prototypes must be 0 or more; got {prototypes}")
         self._shrinkage, self._c = shrinkage, c
-        self.register_buffer("whitening", torch.eye(n_channels, dtype=torch.float64))
+        self._per_class = min(prototypes, n_channels, n_times)
+        stacked = torch.zeros(n_outputs * self._per_class, n_times, dtype=torch.float64)
+        self.register_buffer("prototypes", stacked)
+        self.prototypes: Tensor
+        size = len(stacked) + n_channels
+        self.register_buffer("whitening", torch.eye(size, dtype=torch.float64))
         self.whitening: Tensor
         # Every element off the diagonal stands for two of the symmetric matrix.
-        rows, columns = np.triu_indices(n_channels)
-        self.register_buffer("_upper", torch.from_numpy(rows * n_channels + columns), persistent=False)
+        rows, columns = np.triu_indices(size)
+        self.register_buffer("_upper", torch.from_numpy(rows * size + columns), persistent=False)
         weight = torch.from_numpy(np.where(rows == columns, 1.0, 2**0.5))
         self.register_buffer("_weight", weight, persistent=False)
         self._upper: Tensor
@@ -47,12 +64,14 @@ class TangentSpace(ClosedForm):
         self.fc = nn.Linear(len(rows), n_outputs, dtype=torch.float64)
 
     def covariance(self, x: Tensor) -> Tensor:
-        """Return shrunk covariances (batch, n_channels, n_channels), float64; offsets do not count."""
+        """Return shrunk covariances (batch, size, size) of prototypes and channels, float64; offsets do not count."""
         x = x.double()
+        if self._per_class:
+            x = torch.cat([self.prototypes.expand(len(x), -1, -1), x], dim=1)
         x = x - x.mean(dim=2, keepdim=True)
         raw = x @ x.transpose(1, 2) / self.n_times
-        eye = torch.eye(self.n_channels, dtype=raw.dtype)
-        variance = (raw * eye).sum(dim=(1, 2), keepdim=True) / self.n_channels
+        eye = torch.eye(len(self.whitening), dtype=raw.dtype)
+        variance = (raw * eye).sum(dim=(1, 2), keepdim=True) / len(eye)
         # A window without any signal has a covariance all the same, so that its logarithm is a number. Not by
         # adding: the exporter's optimiser takes an addition of so little for none.
         return (1 - self._shrinkage) * raw + self._shrinkage * torch.clamp(variance, min=1e-30) * eye
@@ -72,8 +91,12 @@ class TangentSpace(ClosedForm):
         from pyriemann.geometry.mean import mean_riemann
         from sklearn.linear_model import LogisticRegression, Ridge
 
+        if self._per_class and y.ndim == 2:
+            raise ValueError("prototypes are the responses of classes; for values leave them out")
         windows = torch.from_numpy(x)
         with torch.no_grad():
+            if self._per_class:
+                self.prototypes.copy_(torch.from_numpy(self._time_courses(x.astype(np.float64), y)))
             covariances = torch.cat([self.covariance(windows[i : i + 256]) for i in range(0, len(x), 256)])
             self.whitening.copy_(torch.from_numpy(invsqrtm(mean_riemann(covariances.numpy()))))
             features = torch.cat([self.features(windows[i : i + 256]) for i in range(0, len(x), 256)]).numpy()
@@ -84,3 +107,14 @@ class TangentSpace(ClosedForm):
         weights = None if class_weights is None else dict(enumerate(class_weights))
         classifier = LogisticRegression(C=self._c, max_iter=1000, class_weight=weights).fit(features, y)
         self.set_classifier(classifier.coef_, classifier.intercept_)
+
+    def _time_courses(self, x: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the main time courses (n_prototypes, n_times) of every class's mean window.
+
+        Each is as strong as the windows are, so that the shrinkage treats both alike.
+        """
+        x = x - x.mean(axis=2, keepdims=True)
+        means = [x[y == label].mean(axis=0) for label in range(self.n_outputs)]
+        courses = [np.linalg.svd(mean, full_matrices=False)[2][: self._per_class] for mean in means]
+        stacked: NDArray[np.float64] = np.concatenate(courses) * np.sqrt(self.n_times * x.var())
+        return stacked

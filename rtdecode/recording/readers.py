@@ -1,8 +1,9 @@
 """Readers: everything MNE reads, XDF, and .npz arrays."""
 
+import math
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from rtdecode.recording.recording import Event, Recording
 
 _SI = {"uV": 1e6, "fT": 1e15, "fT/cm": 1e13}
 
+# Between epochs: whatever a gap may be taken for, it is none that a source's jitter makes.
+_EPOCH_GAP_S = 10
+
 
 def read_recording(path: str | Path, stream: str | None = None) -> Recording:
     """Read a recording.
@@ -25,7 +29,8 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
     ----------
     path : str or Path
         .npz as `Recording.save` writes it, .xdf, or anything `mne.io.read_raw` reads (FIF with .gz and
-        split parts, EDF, BDF, GDF, BrainVision, EEGLAB, ...).
+        split parts, EDF, BDF, GDF, BrainVision, EEGLAB, ...). Epochs are read too: .npz with `X` and `y`, and
+        MNE's `-epo.fif`. They stand one after the other with a gap in the stamps between them.
     stream : str, optional
         Name of the signal stream in an XDF file that holds several.
 
@@ -42,6 +47,8 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
             return _read_npz(path)
         if path.suffix in (".xdf", ".xdfz") or path.name.endswith(".xdf.gz"):
             return _read_xdf(path, stream)
+        if re.search(r"[-_]epo\.fif(\.gz)?$", path.name):
+            return _read_mne_epochs(path)
         return _read_mne(path)
     except (RecordingError, ConfigurationError):
         raise
@@ -61,28 +68,24 @@ def _read_npz(path: Path) -> Recording:
     except (zipfile.BadZipFile, ValueError, EOFError):
         raise RecordingError(f"Recording {path} is not an .npz file, or is cut off.") from None
     with arrays:
+        if "X" in arrays and "samples" not in arrays:
+            return _npz_epochs(arrays, path)
         missing = [key for key in ("samples", "sfreq", "ch_names") if key not in arrays]
         if missing:
             raise RecordingError(
                 f"Recording {path} lacks the arrays {', '.join(missing)}; needed are samples "
-                "(n_samples, n_channels), sfreq and ch_names."
+                "(n_samples, n_channels), sfreq and ch_names, or of epochs X (n_epochs, n_channels, n_times), y "
+                "and sfreq."
             )
         samples = np.ascontiguousarray(arrays["samples"], np.float32)
-        names = tuple(str(n) for n in arrays["ch_names"])
-        types = tuple(str(t) for t in arrays["ch_types"]) if "ch_types" in arrays else ("eeg",) * len(names)
-        units = (
-            tuple(str(u) for u in arrays["units"])
-            if "units" in arrays
-            else tuple(DEFAULT_UNITS.get(t, "none") for t in types)
-        )
-        sfreq = float(arrays["sfreq"])
+        signal = _npz_signal(arrays, arrays["ch_names"].tolist())
+        sfreq = signal.sfreq
         timestamps = arrays["timestamps"] if "timestamps" in arrays else np.arange(len(samples)) / sfreq
         events: tuple[Event, ...] = ()
         if "event_timestamps" in arrays and "event_labels" in arrays:
             pairs = zip(arrays["event_timestamps"], arrays["event_labels"], strict=True)
             events = tuple(Event(float(t), str(label)) for t, label in pairs)
-        positions = _npz_positions(arrays["positions"], names, path) if "positions" in arrays else {}
-    signal = Signal(ch_names=names, ch_types=types, units=units, sfreq=sfreq)
+        positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
     return Recording(signal, samples, np.asarray(timestamps, np.float64), events, str(path), positions)
 
 
@@ -95,21 +98,67 @@ def _npz_positions(values: NDArray[np.float64], names: tuple[str, ...], path: Pa
     return {n: (float(x), float(y)) for n, (x, y) in zip(names, values, strict=True) if np.isfinite([x, y]).all()}
 
 
+def _npz_signal(arrays: Mapping[str, NDArray[Any]], names: Sequence[Any]) -> Signal:
+    types = tuple(str(t) for t in arrays["ch_types"]) if "ch_types" in arrays else ("eeg",) * len(names)
+    default = tuple(DEFAULT_UNITS.get(t, "none") for t in types)
+    units = tuple(str(u) for u in arrays["units"]) if "units" in arrays else default
+    return Signal(ch_names=tuple(str(n) for n in names), ch_types=types, units=units, sfreq=float(arrays["sfreq"]))
+
+
+def _npz_epochs(arrays: Mapping[str, NDArray[Any]], path: Path) -> Recording:
+    missing = [key for key in ("y", "sfreq") if key not in arrays]
+    if missing:
+        raise RecordingError(
+            f"Recording {path} holds epochs, but lacks the arrays {', '.join(missing)}; needed are X (n_epochs, "
+            "n_channels, n_times), y (n_epochs,) with their labels, and sfreq."
+        )
+    epochs, labels = arrays["X"], arrays["y"]
+    if epochs.ndim != 3 or epochs.size == 0 or labels.shape != epochs.shape[:1]:
+        raise RecordingError(
+            f"Recording {path} has epochs X of shape {epochs.shape} for labels y of shape {labels.shape}; needed are "
+            "X (n_epochs, n_channels, n_times) and y (n_epochs,)."
+        )
+    names: Sequence[Any] = [f"ch{i}" for i in range(1, epochs.shape[1] + 1)]
+    if "ch_names" in arrays:
+        names = arrays["ch_names"].tolist()
+    return _in_a_row(_npz_signal(arrays, names), epochs, labels, 0, path)
+
+
+def _in_a_row(
+    signal: Signal, epochs: NDArray[Any], labels: Sequence[Any] | NDArray[Any], event_at: int, path: Path
+) -> Recording:
+    """Lay epochs (n_epochs, n_channels, n_times) one after the other, the event of each at its sample `event_at`.
+
+    The stamps leave a gap between them, after which every decoder starts anew.
+    """
+    n_epochs, n_channels, n_times = epochs.shape
+    # Whole seconds from one to the next: exact in every stamp.
+    period_s = math.ceil(n_times / signal.sfreq + _EPOCH_GAP_S)
+    timestamps = np.arange(n_epochs)[:, None] * float(period_s) + np.arange(n_times) / signal.sfreq
+    samples = np.ascontiguousarray(epochs.transpose(0, 2, 1).reshape(-1, n_channels), np.float32)
+    events = tuple(Event(float(t), str(label)) for t, label in zip(timestamps[:, event_at], labels, strict=True))
+    return Recording(signal, samples, timestamps.ravel(), events, str(path))
+
+
+def _mne_signal(data: Any) -> tuple[Signal, NDArray[np.float64]]:
+    """Return the signal of MNE's raw data or epochs, and the factors (n_channels, 1) from SI into its units."""
+    types = tuple(data.get_channel_types())
+    units = tuple(DEFAULT_UNITS.get(t, "none") for t in types)
+    signal = Signal(ch_names=tuple(data.ch_names), ch_types=types, units=units, sfreq=float(data.info["sfreq"]))
+    return signal, np.array([[_SI.get(u, 1.0)] for u in units])
+
+
 def _read_mne(path: Path) -> Recording:
     import mne
 
     with mne.use_log_level("ERROR"):
         raw = mne.io.read_raw(path, preload=False)
-        types = tuple(raw.get_channel_types())
-        units = tuple(DEFAULT_UNITS.get(t, "none") for t in types)
-        factors = np.array([_SI.get(u, 1.0) for u in units])
-        samples = np.ascontiguousarray((raw.get_data() * factors[:, None]).T, np.float32)
-        sfreq = float(raw.info["sfreq"])
-        signal = Signal(ch_names=tuple(raw.ch_names), ch_types=types, units=units, sfreq=sfreq)
-        onsets = _mne_events(raw, types)
+        signal, factors = _mne_signal(raw)
+        samples = np.ascontiguousarray((raw.get_data() * factors).T, np.float32)
+        onsets = _mne_events(raw, signal.ch_types)
         positions = on_plane(_mne_places(raw.info))
-    events = tuple(Event((onset - raw.first_samp) / sfreq, label) for onset, label in onsets)
-    return Recording(signal, samples, np.arange(len(samples)) / sfreq, events, str(path), positions)
+    events = tuple(Event((onset - raw.first_samp) / signal.sfreq, label) for onset, label in onsets)
+    return Recording(signal, samples, np.arange(len(samples)) / signal.sfreq, events, str(path), positions)
 
 
 def _mne_places(info: Any) -> dict[str, NDArray[np.float64]]:
@@ -124,6 +173,23 @@ def _mne_places(info: Any) -> dict[str, NDArray[np.float64]]:
             place = apply_trans(info["dev_head_t"], place)
         places[channel["ch_name"]] = place
     return places
+
+
+def _read_mne_epochs(path: Path) -> Recording:
+    import mne
+
+    with mne.use_log_level("ERROR"):
+        epochs = mne.read_epochs(path)
+        signal, factors = _mne_signal(epochs)
+        data = epochs.get_data() * factors
+    event_at = round(-epochs.times[0] * signal.sfreq)
+    if not 0 <= event_at < len(epochs.times):
+        raise RecordingError(
+            f"Recording {path} holds epochs from {epochs.times[0]:g} to {epochs.times[-1]:g} s about their event, "
+            "which is not among them. Cut epochs that hold it (tmin <= 0 <= tmax)."
+        )
+    names = {code: name for name, code in epochs.event_id.items()}
+    return _in_a_row(signal, data, [names[code] for code in epochs.events[:, 2]], event_at, path)
 
 
 def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from offline.apart import run_apart
 from offline.checkpoint import Checkpoint
@@ -78,6 +80,8 @@ def to_onnx(network: Network) -> Any:
     """
     x = torch.zeros(1, network.n_channels, network.n_times)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    # torch counts its steps in a hidden bar of tqdm, whose lock between processes would outlive a crash.
+    tqdm.set_lock(threading.RLock())
     try:
         with (
             warnings.catch_warnings(),

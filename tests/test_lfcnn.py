@@ -8,7 +8,7 @@ import torch
 
 from offline.checkpoint import Checkpoint
 from offline.export import export
-from offline.models import LFCNN, Inputs, make_network
+from offline.models import LFCNN, VARCNN, Inputs, make_network
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, read_model
 from rtdecode.errors import ConfigurationError
@@ -135,6 +135,16 @@ def test_the_penalty_is_the_sum_of_absolute_weights_of_its_scope():
         + 0.25 * (network.temporal.weight**2).sum()
     )
     assert network.penalty().item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [LFCNN, VARCNN])
+def test_each_component_and_output_keeps_a_norm_of_one(make):
+    network = make(4, 50, 2, n_latent=3, unit_norm=("demix", "temporal", "fc"))
+    network.train()(torch.randn(8, 4, 50)).square().sum().backward()
+    torch.optim.SGD(network.parameters(), 0.1).step()
+    network.constrain()
+    for layer in (network.demix, network.temporal, network.fc, network.with_head(5).fc):
+        assert torch.allclose(layer.weight.flatten(1).norm(dim=1), torch.ones(len(layer.weight)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The published networks against their published outputs, and what each of them promises."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,8 +21,12 @@ from offline.models import (
     make_network,
 )
 from offline.models.closed_form import ClosedForm
+from offline.models.spectrum import Spectrum
+from offline.recipes import FilterBankRecipe
 from rtdecode.engine import Engine, read_model
+from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Clamp
+from tests import formulas
 from tests.builders import build_contract, build_recording, build_signal
 
 # Those that learn by gradient descent; the others are in test_closed_form.
@@ -203,10 +208,10 @@ def test_published_outputs_are_reproduced_in_torch_and_from_the_file(shared, tmp
     assert np.abs(np.stack([engine.run(window) for window in x]) - expected).max() < 1e-5
 
 
-def trained(name, n_channels=5, n_times=500, n_outputs=3):
+def trained(name, n_channels=5, n_times=500, n_outputs=3, **settings):
     """A network whose statistics are no longer trivial."""
     torch.manual_seed(0)
-    network = make_network(name, inputs(n_channels, n_times, n_outputs), SETTINGS.get(name, {}))
+    network = make_network(name, inputs(n_channels, n_times, n_outputs), SETTINGS.get(name, {}) | settings)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(3):
         optimiser.zero_grad()
@@ -224,6 +229,81 @@ def test_the_file_gives_what_torch_gives(tmp_path, name):
     with torch.no_grad():
         expected = torch.softmax(network(x), 1).numpy()
     assert np.abs(np.stack([engine.run(window) for window in x.numpy()]) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "formula"),
+    [
+        ("varcnn", {}, formulas.varcnn),
+        ("eegnet", {}, formulas.eegnet),
+        ("eegnet", {"padding": "valid", "pool_type": "max"}, partial(formulas.eegnet, padding="valid", how=np.max)),
+        ("eegnet", {"kernel_length": 33, "f1": 4, "d": 3}, formulas.eegnet),
+        ("shallow", {}, formulas.shallow),
+        ("shallow", {"pool_type": "max", "pooling": 70}, partial(formulas.shallow, how=np.max, size=70)),
+        ("shallow", {"batch_norm": False, "nonlinearity": "elu"}, partial(formulas.shallow, activation=formulas.elu)),
+        ("deep4", {}, formulas.deep4),
+        ("deep4", {"first_pool_type": "avg", "later_pool_type": "avg"}, partial(formulas.deep4, how=np.mean)),
+        ("fblightconvnet", {}, formulas.fblightconvnet),
+        ("brainmodule", {}, formulas.brainmodule),
+        ("brainmodule", {"growth": 1.3, "kernel": 4}, formulas.brainmodule),
+        ("brainmodule", {"dilation_growth": 1.5}, partial(formulas.brainmodule, dilations=(1, 1, 2, 3))),
+        ("brainmodule", {"batch_norm": False, "skip": False}, partial(formulas.brainmodule, skip=False)),
+        ("brainmodule", {"glu": 1, "glu_context": 0}, partial(formulas.brainmodule, glu=1)),
+    ],
+)
+def test_a_network_is_its_formulas_as_trained_and_as_exported(name, settings, formula):
+    network, x = trained(name, **settings), torch.randn(2, 5, 500)
+    weights = {key: value.double().numpy() for key, value in network.state_dict().items()}
+    expected = np.stack([formula(window, weights) for window in x.double().numpy()])
+    with torch.no_grad():
+        assert np.allclose(network(x), expected, atol=2e-6)
+        assert np.allclose(network.fused()(x), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("shallow", {"split_first_layer": False}),
+        ("deep4", {"stride_before_pool": True, "n_filters": (10,), "filter_lengths": (4,)}),
+        ("deep4", {"split_first_layer": False, "batch_norm": False, "first_pool_nonlinearity": "tanh"}),
+        ("fblightconvnet", {"weight_softmax": False, "bias": True, "segment": 500}),
+        ("eegnet", {"batch_norm_affine": False, "spatial_dropout": True}),
+        ("brainmodule", {"n_fft": 32}),
+        ("brainmodule", {"padding": "valid"}),
+    ],
+)
+def test_what_is_exported_is_what_was_trained(name, settings):
+    network, x = trained(name, **settings), torch.randn(2, 5, 500)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.no_grad():
+        assert torch.allclose(network.fused()(x), network(x), atol=2e-6)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@every_network
+def test_a_new_head_for_another_number_of_outputs_leaves_the_features(name):
+    network, x = trained(name), torch.randn(2, 5, 500)
+    other = network.with_head(1)
+    with torch.no_grad():
+        before = network(x)
+        assert other(x).shape == (2, 1)
+        assert torch.equal(other.features(x), network.features(x))
+        for parameter in other.parameters():
+            parameter.zero_()
+        assert torch.equal(network(x), before)
+
+
+@every_network
+def test_a_time_step_of_the_features_rests_on_its_receptive_field(name):
+    network = trained(name)
+    x = torch.randn(1, 5, 500, requires_grad=True)
+    steps = network.sequence(x) if name == "brainmodule" else network.features(x)
+    middle = steps.flatten(2)[0, :, steps.shape[2] // 2] if steps.dim() > 2 else steps
+    middle.square().sum().backward()
+    (seen,) = x.grad[0].abs().sum(dim=0).nonzero(as_tuple=True)
+    field = network.receptive_field
+    assert seen.max() - seen.min() + 1 <= (field or 500)
+    assert field is None or seen.max() - seen.min() + 1 > field - (field - 1) // 3
 
 
 @every_network
@@ -284,16 +364,97 @@ def test_a_network_for_several_people_asks_whose_data_it_sees():
         BrainModule(4, 50, 2, hidden=4, depth=1, n_subjects=3, subject_dim=2)(torch.zeros(1, 4, 50))
 
 
+PLACES = tuple(map(tuple, np.random.default_rng(0).uniform(size=(5, 2)).tolist()))
+
+
+def brain(n_times=60, **settings):
+    """A small BrainModule in evaluation mode."""
+    torch.manual_seed(0)
+    told = Inputs(5, n_times, 2, 128.0, tuple("abcde"), PLACES, ("eeg",) * 4 + ("eog",))
+    return make_network("brainmodule", told, {"hidden": 8, "depth": 4} | settings).eval()
+
+
+def test_causal_features_of_a_sample_rest_on_no_later_one():
+    network, x = brain(causal=True), torch.randn(1, 5, 60)
+    later = torch.cat([x[:, :, :40], torch.randn(1, 5, 20)], dim=2)
+    with torch.no_grad():
+        a, b = network.sequence(x), network.sequence(later)
+    assert network.causal and a.shape[2] == 60
+    assert torch.equal(a[:, :, :40], b[:, :, :40]) and not torch.allclose(a[:, :, 40], b[:, :, 40])
+
+
+@pytest.mark.parametrize("settings", [{}, {"kernel": 4, "growth": 1.5}, {"glu": 1, "skip": False}], ids=str)
+def test_without_padding_the_context_stands_where_causal_padding_has_zeros(settings):
+    padded, plain = brain(causal=True, **settings), brain(padding="valid", **settings)
+    plain.load_state_dict(padded.state_dict())
+    x, context = torch.randn(2, 5, 60), plain.receptive_field - 1
+    with torch.no_grad():
+        assert torch.allclose(plain.sequence(x), padded.sequence(x)[:, :, context:], atol=1e-6)
+        assert torch.allclose(plain.features(x), plain.sequence(x).mean(dim=2))
+
+
+@pytest.mark.parametrize("n_times", [96, 101])
+def test_the_spectrum_is_torchs_own(n_times):
+    x, hop, window = torch.randn(2, 3, n_times), 16, torch.hann_window(32)
+    padded = torch.nn.functional.pad(x, (0, -n_times % hop))
+    padded = torch.nn.functional.pad(padded, (8, 8), mode="reflect")
+    frames = torch.stft(padded.flatten(0, 1), 32, hop, window=window, return_complex=True) / window.norm()
+    parts = torch.view_as_real(frames).transpose(2, 3).reshape(2, 3 * 34, -1)
+    assert torch.allclose(Spectrum(32, True)(x), parts, atol=2e-6)
+    assert torch.allclose(Spectrum(32, False)(x), frames.abs().reshape(2, 3 * 17, -1), atol=2e-6)
+
+
 @pytest.mark.parametrize(
     "settings",
-    [{"growth": 1.3}, {"kernel": 4}, {"dilation_growth": 1.5}, {"batch_norm": False}, {"skip": False}, {"glu": 0}],
+    [
+        {"subject_layers": True, "subject_dim": 3, "spatial_attention": True, "n_virtual": 7},
+        {"subject_layers": True, "subject_layers_dim": "hidden", "embedding_scale": 10.0, "causal": True},
+        {"subject_layers": True, "subject_dim": 3, "spatial_attention": True, "n_virtual": 7, "n_fft": 16},
+        {"subject_layers": True, "subject_layers_identity": True, "n_fft": 16, "fft_complex": False},
+        {"subject_dim": 3, "channel_dropout": 0.2, "padding": "valid"},
+    ],
     ids=str,
 )
-def test_brainmodules_variants_keep_the_length_and_export(tmp_path, settings):
-    torch.manual_seed(0)
-    network = BrainModule(4, 60, 2, hidden=8, depth=4, **settings).eval()
-    assert network.encoder(torch.zeros(1, 8, 60)).shape[2] == 60
-    exported(network, tmp_path)
+def test_a_person_is_folded_away_whatever_stands_before(settings):
+    network, x = brain(n_subjects=3, **settings), torch.randn(2, 5, 60)
+    with torch.no_grad():
+        expected = network(x, torch.tensor([2, 2]))
+        assert torch.allclose(network.for_subject(2).fused()(x), expected, atol=1e-6)
+        assert torch.allclose(network.fused()(x, torch.tensor([2, 2])), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"n_fft": 16}, {"n_fft": 16, "fft_complex": False}, {"padding": "valid"}], ids=str
+)
+def test_brainmodules_variants_export(tmp_path, settings):
+    exported(brain(spatial_attention=True, n_virtual=7, **settings), tmp_path)
+
+
+def test_only_channels_of_the_type_asked_for_are_dropped():
+    network = brain(channel_dropout=0.9, channel_dropout_type="eog", channel_dropout_rescale=False).train()
+    seen = []
+    network.projection.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    network(torch.ones(64, 5, 60))
+    assert (seen[0][:, :4] == 1).all() and {0.0, 1.0} == set(seen[0][:, 4].unique().tolist())
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"spatial_attention": True}, "where the sensors are"),
+        ({"channel_dropout": 0.1, "channel_dropout_type": "eog"}, "needs the types of the channels"),
+        ({"padding": "valid", "depth": 10}, "a window of at least 135 samples"),
+        ({"causal": True, "n_fft": 16}, "rests on later samples"),
+        ({"n_fft": 15}, "n_fft must be even"),
+        ({"dilation_growth": 0.5}, "dilation_growth must be at least 1"),
+        ({"activation": "swish"}, "must be one of relu, elu"),
+        ({"positions": PLACES}, "has no setting 'positions'"),
+    ],
+    ids=str,
+)
+def test_what_brainmodule_cannot_be_is_told(settings, told):
+    with pytest.raises(ConfigurationError, match=told):
+        make_network("brainmodule", inputs(5, 60, 2), settings)
 
 
 def test_fblightconvnet_is_as_large_as_published():
@@ -317,7 +478,54 @@ def test_max_norms_hold_after_a_step_however_large():
 
 @pytest.mark.parametrize("name", ["eegnet", "shallow", "deep4"])
 def test_a_window_that_is_too_short_is_told(name):
-    from rtdecode.errors import ConfigurationError
-
     with pytest.raises(ConfigurationError, match="a window of 20 samples is too short"):
         make_network(name, inputs(5, 20, 3), {})
+
+
+class Described(torch.nn.Module):
+    """A module of someone's own with all that a network may offer."""
+
+    causal, receptive_field = True, 3
+
+    def __init__(self, n_chans, n_outputs, positions=None):
+        super().__init__()
+        self.mix, self.out, self.positions = torch.nn.Conv1d(n_chans, 2, 3), torch.nn.Linear(2, n_outputs), positions
+
+    def sequence(self, x):
+        return self.mix(x)
+
+    def features(self, x):
+        return self.sequence(x).mean(dim=2)
+
+    def forward(self, x):
+        return self.out(self.features(x))
+
+    def penalty(self):
+        return self.out.weight.square().sum()
+
+    def constrain(self):
+        self.out.weight.data.clamp_(-0.1, 0.1)
+
+
+def test_a_module_of_ones_own_takes_part_as_far_as_it_can():
+    network = make_network("tests.test_networks:Described", Inputs(5, 60, 2, 128.0, tuple("abcde"), PLACES), {})
+    x = torch.randn(2, 5, 60)
+    assert network.module.positions == PLACES and network.causal and network.receptive_field == 3
+    assert torch.equal(network.features(x), network.sequence(x).mean(dim=2))
+    network.constrain()
+    assert 0 < network.penalty().item() <= 4 * 0.1**2 + 1e-6
+    other = network.with_head(1)
+    assert other(x).shape == (2, 1) and torch.equal(other.features(x), network.features(x))
+
+
+def test_a_module_without_features_says_so():
+    network = make_network("torch.nn:Flatten", Inputs(1, 2, 2, 128.0, ("a",)), {})
+    with pytest.raises(NotImplementedError, match="Flatten has no features"):
+        network.features(torch.zeros(1, 1, 2))
+    assert not network.causal and network.penalty() is None
+
+
+def test_a_number_of_bands_means_the_published_ones():
+    signal = build_signal(2, sfreq=250.0)
+    bank = FilterBankRecipe(step="filter-bank", bands_hz=9).build(signal, None)
+    assert bank.bands_hz == tuple((float(low), float(low + 4)) for low in range(4, 40, 4))

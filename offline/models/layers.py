@@ -64,7 +64,7 @@ class Pool(nn.Module):
         total = max((self.n_out - 1) * stride + size - n_times, 0)
         self.pad = (total // 2, total - total // 2)
         real = F.avg_pool1d(F.pad(torch.ones(1, 1, n_times), self.pad), size, stride)
-        self.register_buffer("_share", real if total else None, persistent=False)
+        self.register_buffer("_share", real if total and pool_type == "avg" else None, persistent=False)
         self._share: Tensor | None
         # Pools of many strides share them: what each stride gives is pooled first, once.
         shared = not total and size % stride == 0

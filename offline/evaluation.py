@@ -1,5 +1,6 @@
 """Figures on trials that were not learned from, of the network and of CSP+LDA on the same folds."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
@@ -33,6 +34,8 @@ class FoldResult:
         Of the tested trials: classes, or values.
     network, baseline : arrays, (n_trials, n_classes), or (n_trials, n_windows, n_targets)
         By the network and by CSP+LDA (None without a baseline): evidence for each class, or predicted values.
+    seconds : float
+        How long the network took to fit and to decide.
     """
 
     fold: Fold
@@ -40,6 +43,7 @@ class FoldResult:
     truth: NDArray[np.int64] | _Floats
     network: _Floats
     baseline: _Floats | None
+    seconds: float
 
     def figures(self, configuration: TrainingConfiguration) -> list[Figure]:
         """Return the network's figures on this fold."""
@@ -76,11 +80,13 @@ def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | Non
     """Fit on a fold's training trials and decode its test trials."""
     by_id = {t.id: t for t in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
+    start = time.perf_counter()
     fitted = fit_network(dataset, train, validation, progress)
-    baseline = None
+    truth, decided = decode(dataset, fitted, test)
+    seconds, baseline = time.perf_counter() - start, None
     if dataset.configuration.baseline == "csp-lda":
         baseline = csp_lda(dataset, train + validation, test)
-    return FoldResult(fold, fitted, *decode(dataset, fitted, test), baseline)
+    return FoldResult(fold, fitted, truth, decided, baseline, seconds)
 
 
 def decode(dataset: Dataset, fitted: Fitted, trials: list[Trial]) -> tuple[NDArray[np.int64] | _Floats, _Floats]:

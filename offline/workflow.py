@@ -110,6 +110,7 @@ def train(
         checkpoint.save(folder / job.group / f"{job.fold.name}.pt")
     comparisons = {g: summarise(r, configuration) for g, r in results.items()}
     _write_scores(folder / "scores.csv", comparisons)
+    _write_folds(folder / "folds.csv", results)
     finals = {}
     for group in final:
         dataset = datasets[group]
@@ -222,6 +223,16 @@ def _write_scores(path: Path, comparisons: dict[str, Comparison]) -> None:
             for pipeline, figures in (("network", comparison.network), ("csp-lda", comparison.baseline)):
                 for figure in figures:
                     rows.writerow([group, pipeline, *asdict(figure).values()])
+
+
+def _write_folds(path: Path, results: dict[str, list[FoldResult]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["decoder", "fold", "n_train", "n_validation", "n_test", "n_epochs", "seconds"])
+        for group, folds in results.items():
+            for r in folds:
+                sizes = (len(r.fold.train), len(r.fold.validation), len(r.fold.test))
+                rows.writerow([group, r.fold.name, *sizes, r.fitted.n_epochs, f"{r.seconds:.2f}"])
 
 
 def _write_json(path: Path, document: object) -> None:

@@ -22,6 +22,7 @@ from offline.training import build, class_weights, fit_network, inputs_of
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError
+from rtdecode.proof import one_shot
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy, mean_interval
@@ -296,6 +297,31 @@ def assert_fed_as_trained(dataset, model):
 
 def test_offline_features_are_the_online_ones(data, run, tmp_path):
     assert_fed_as_trained(dataset_of(data), export(read_checkpoint(run.finals["a"]), tmp_path / "m.onnx"))
+
+
+def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data, tmp_path):
+    dataset = dataset_of(
+        data,
+        preprocessing=[{"step": "filter-bank", "bands_hz": 9}, {"step": "standardize"}],
+        window={"length_s": 2.0},
+        model={"network": "fblightconvnet", "settings": {"segment": 80}},
+        training={"max_epochs": 2},
+    )
+    result = run_fold(dataset, make_folds(dataset)[0])
+    checkpoint = make_checkpoint(dataset, result.fitted, {0, 1}, [])
+    model, recording = export(checkpoint, tmp_path / "m.onnx"), dataset.recordings[2]
+    offline = dict(one_shot(Decoder(model, recording.signal), recording.samples))
+    online = [
+        p for p in decode_recording(recording, Decoder(model, recording.signal)).predictions if p.reason is None
+    ]
+    assert len(online) == len(offline) > 100
+    assert all(p.proba.tobytes() == offline[p.sample].tobytes() for p in online)
+    features = dataset.preprocess(result.fitted.steps, 2).astype(np.float32)
+    for p in online[::20]:
+        window = features[p.sample + 1 - result.fitted.n_times : p.sample + 1]
+        with torch.no_grad():
+            trained = checkpoint.network.outputs(torch.from_numpy(np.ascontiguousarray(window.T))[None])[0]
+        assert np.abs(trained.numpy() - p.proba).max() < 1e-5
 
 
 @pytest.mark.parametrize("sfreq", [100.0, 250.0])

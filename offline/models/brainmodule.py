@@ -239,7 +239,7 @@ class BrainModule(Network):
             network.attention = network.channel_dropout = None
         network.subject_layer = network.embedding = None
         network.conditioned = False
-        network.projection = nn.Conv1d(weight.shape[1], weight.shape[0], 1)
+        network.projection = nn.Conv1d(weight.shape[1], weight.shape[0], 1).to(weight)
         with torch.no_grad():
             network.projection.weight.copy_(weight[:, :, None])
             network.projection.get_parameter("bias").copy_(bias)

@@ -129,9 +129,9 @@ class EEGNet(Network):
         temporal, _ = folded(network.temporal, network.norm_temporal)
         mixing = network.spatial.weight[:, 0, :, 0]  # (f1*d, C)
         n_spatial, d = len(mixing), len(mixing) // temporal.out_channels
-        projection = nn.Conv2d(1, n_spatial, (self.n_channels, 1), bias=False)
+        projection = nn.Conv2d(1, n_spatial, (self.n_channels, 1), bias=False).to(mixing)
         kernel, pad = temporal.kernel_size[1], int(temporal.padding[1])
-        filters = nn.Conv2d(n_spatial, n_spatial, (1, kernel), padding=(0, pad), groups=n_spatial)
+        filters = nn.Conv2d(n_spatial, n_spatial, (1, kernel), padding=(0, pad), groups=n_spatial).to(mixing)
         with torch.no_grad():
             assert temporal.bias is not None and filters.bias is not None
             projection.weight.copy_(mixing[:, None, :, None])

@@ -95,7 +95,7 @@ class TimeThenSpace(Network):
 def _merged(temporal: nn.Conv2d, spatial: nn.Conv2d) -> nn.Conv1d:
     """Return one convolution (n_spatial, n_channels, filter_length) in place of two."""
     kernels, mixing = temporal.weight[:, 0, :, 0].double(), spatial.weight[:, :, 0].double()
-    both = nn.Conv1d(mixing.shape[2], len(mixing), kernels.shape[1], spatial.stride[0])
+    both = nn.Conv1d(mixing.shape[2], len(mixing), kernels.shape[1], spatial.stride[0]).to(spatial.weight)
     both.weight.copy_(torch.einsum("fl,sfc->scl", kernels, mixing))
     assert both.bias is not None and temporal.bias is not None
     both.bias.copy_(mixing.sum(dim=2) @ temporal.bias.double() + (0 if spatial.bias is None else spatial.bias))

@@ -23,6 +23,7 @@ from rtdecode.contract import (
     Regression,
     Score,
     Signal,
+    State,
     Targets,
     Window,
     read_metadata,
@@ -79,6 +80,7 @@ class Checkpoint:
             {
                 "network": model["network"],
                 "settings": model["settings"],
+                "recurrent": model.get("recurrent"),
                 "weights": self.network.state_dict(),
                 "metadata": write_metadata(self.contract),
                 "probe_signal": self.probe.signal.model_dump_json(),
@@ -100,7 +102,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         inputs = inputs_of(
             steps, contract.signal, contract.window.n_times, n_outputs, positions, len(content["subjects"])
         )
-        network = make_network(content["network"], inputs, content["settings"])
+        network = make_network(content["network"], inputs, content["settings"], content["recurrent"])
         if isinstance(contract.outputs, Regression):
             network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs))
         network.load_state_dict(content["weights"])
@@ -126,6 +128,10 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
         preprocessing=tuple(step.model_dump() for step in fitted.steps),
         window=Window(n_times=fitted.n_times, hop=fitted.hop),
         outputs=dataset.outputs,
+        states=tuple(
+            State(name=name, initial=initial.numpy().astype(np.float64))
+            for name, initial in zip(fitted.network.state_names, fitted.network.initial_state(), strict=True)
+        ),
         trials=configuration.trials,
         targets=None if targets is None else Targets(**targets.model_dump(exclude={"names"})),
         amplitude=_amplitude(dataset.signal, recordings),

@@ -118,11 +118,23 @@ class Split(_Part):
         return self
 
 
+class RecurrentCell(_Part):
+    """Memory from window to window."""
+
+    cell: Literal["gru", "lstm"] = "gru"
+    hidden: Annotated[int, Field(ge=1)] = 32
+
+
 class Model(_Part):
-    """The network and its settings, by their names in its class."""
+    """The network and its settings, by their names in its class.
+
+    With `recurrent`, its features feed a recurrent cell that sees the windows one after the other, `window.hop_s`
+    apart in training too.
+    """
 
     network: str
     settings: dict[str, Any] = {}
+    recurrent: RecurrentCell | None = None
 
 
 class Training(_Part):
@@ -202,6 +214,11 @@ class TrainingConfiguration(_Part):
             return self.trials.tmax_s - self.trials.tmin_s
         assert self.targets is not None
         return self.targets.segment_s
+
+    @property
+    def stride_s(self) -> float:
+        """Seconds from one training window of a trial to the next."""
+        return self.window.stride_s if self.model.recurrent is None else self.window.hop_s
 
     def outputs(self, units: tuple[str, ...]) -> Classification | Regression:
         """Return what the decoder gives; `units` are those of target channels."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Cutter, Dataset, Trial, Windows
+from offline.dataset import Cutter, Dataset, Trial
 from offline.models import CSPLDA
 from offline.partition import Fold
 from offline.recipes import build_steps
-from offline.training import Fitted, class_weights, fit_closed_form, fit_network, n_samples
+from offline.training import Fitted, by_trial, class_weights, fit_closed_form, fit_network, n_samples
 from rtdecode.preprocessing import Chain
 from rtdecode.scoring import Figure, accuracy, auc, regression
 
@@ -96,24 +96,17 @@ def decode(dataset: Dataset, fitted: Fitted, trials: list[Trial]) -> tuple[NDArr
     channels tell the truth, every window of a segment has its own.
     """
     output = Chain(fitted.steps, dataset.signal).output
-    stride = n_samples(dataset.configuration.window.stride_s, output.sfreq)
+    stride = n_samples(dataset.configuration.stride_s, output.sfreq)
     windows = Cutter(dataset, fitted.steps).cut(trials, fitted.n_times, stride)
     outputs = fitted.outputs(windows).astype(np.float64)
     targets = dataset.configuration.targets
     if targets is None:
-        evidence = _by_trial(np.log(np.maximum(outputs, 1e-12)), windows).mean(axis=1)
+        evidence = by_trial(np.log(np.maximum(outputs, 1e-12)), windows).mean(axis=1)
         return np.array([t.truth for t in trials]), evidence
-    truth, predicted = _by_trial(windows.y.astype(np.float64), windows), _by_trial(outputs, windows)
+    truth, predicted = by_trial(windows.y.astype(np.float64), windows), by_trial(outputs, windows)
     if targets.values:
         truth, predicted = (part.mean(axis=1, keepdims=True) for part in (truth, predicted))
     return truth, predicted
-
-
-def _by_trial(values: _Floats, windows: Windows) -> _Floats:
-    """Stack the windows of each trial: (n_trials, n_windows, n_outputs), as many as all trials have."""
-    counts = np.bincount(windows.trial)
-    starts = np.cumsum(counts) - counts
-    return np.stack([values[start : start + counts.min()] for start in starts])
 
 
 def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> _Floats:

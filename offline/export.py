@@ -35,8 +35,8 @@ class _Graph(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network.outputs(x)
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        return self.network.step_outputs(x, *state)
 
 
 def export(checkpoint: Checkpoint, path: Path, timeout_s: float = 600.0) -> ModelFile:
@@ -76,9 +76,12 @@ def export(checkpoint: Checkpoint, path: Path, timeout_s: float = 600.0) -> Mode
 def to_onnx(network: Network) -> Any:
     """Return a graph (onnx.ModelProto) from a window `x` (1, n_channels, n_times) to probabilities or values.
 
-    ModelError says why torch cannot make one.
+    A network with a state takes it as `state_*` too, and gives the next one as `next_state_*`. ModelError says why
+    torch cannot make a graph.
     """
     x = torch.zeros(1, network.n_channels, network.n_times)
+    states = [f"state_{name}" for name in network.state_names]
+    outputs = "proba" if network.target_std is None else "values"
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     # torch counts its steps in a hidden bar of tqdm, whose lock between processes would outlive a crash.
     tqdm.set_lock(threading.RLock())
@@ -92,9 +95,9 @@ def to_onnx(network: Network) -> Any:
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _Graph(network).eval(),
-                (x,),
-                input_names=["x"],
-                output_names=["proba" if network.target_std is None else "values"],
+                (x, *network.initial_state()),
+                input_names=["x", *states],
+                output_names=[outputs, *(f"next_{name}" for name in states)],
                 dynamo=True,
                 verbose=False,
             )
@@ -110,7 +113,7 @@ def _prove(checkpoint: Checkpoint, path: Path) -> tuple[Any, Parity]:
     """Return the graph and the figures of its proof; ModelError if it fails."""
     # One thread, as in training: sums are always taken in the same order.
     torch.set_num_threads(1)
-    module = _Graph(checkpoint.network).eval()
+    checkpoint.network.eval()
     if checkpoint.network.causal:
         _refuse_lookahead(checkpoint.network, path)
     proto = to_onnx(checkpoint.network.fused())
@@ -118,8 +121,8 @@ def _prove(checkpoint: Checkpoint, path: Path) -> tuple[Any, Parity]:
         draft_path = Path(folder) / path.name
         write_model(proto, checkpoint.contract, draft_path)
         draft = read_model(draft_path)
-        difference, n_windows = _compare(module, draft, checkpoint)
-        _refuse_dependence_within_batch(module, checkpoint, path)
+        difference, n_windows = _compare(draft, checkpoint)
+        _refuse_dependence_within_batch(checkpoint.network, path)
         proof = prove_chunking(checkpoint.probe, lambda: Decoder(draft, checkpoint.probe.signal))
     _refuse_unproven(path, difference, proof)
     parity = Parity(
@@ -139,12 +142,12 @@ def _refuse_weights(network: Network, path: Path) -> None:
         )
 
 
-def _refuse_dependence_within_batch(module: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+def _refuse_dependence_within_batch(network: Network, path: Path) -> None:
     """Refuse a network in which one window's output depends on the others: online, a window is alone."""
-    network = checkpoint.network
     x = torch.randn((4, network.n_channels, network.n_times), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        together, alone = module(x), torch.cat([module(window[None]) for window in x])
+        together = network.step_outputs(x, *network.initial_state(len(x)))[0]
+        alone = torch.cat([network.step_outputs(window[None], *network.initial_state())[0] for window in x])
     difference = float(((together - alone) / network.output_scale).abs().max())
     if not difference <= TOLERANCE:
         raise ModelError(
@@ -178,18 +181,18 @@ def _refuse_lookahead(network: Network, path: Path) -> None:
                 )
 
 
-def _compare(module: nn.Module, draft: ModelFile, checkpoint: Checkpoint) -> tuple[float, int]:
+def _compare(draft: ModelFile, checkpoint: Checkpoint) -> tuple[float, int]:
     """Return the largest difference between torch and ONNX Runtime over random and real windows."""
     network, decoder = checkpoint.network, Decoder(draft, checkpoint.probe.signal)
     rng = np.random.default_rng(0)
     shape = (_N_RANDOM, network.n_channels, network.n_times)
     windows = [*rng.standard_normal(shape).astype(np.float32), *_real_windows(decoder, checkpoint)]
     engine, scale = Engine(draft), network.output_scale.numpy()
-    differences = []
+    differences, state = [], list(network.initial_state())
     for window in windows:
         with torch.no_grad():
-            expected = module(torch.from_numpy(window[None]))[0].numpy()
-        differences.append(np.abs((engine.run(window) - expected) / scale).max())
+            expected, *state = network.step_outputs(torch.from_numpy(window[None]), *state)
+        differences.append(np.abs((engine.run(window) - expected[0].numpy()) / scale).max())
     # Not Python's max: it passes over NaN.
     return float(np.max(differences)), len(windows)
 

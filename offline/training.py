@@ -30,6 +30,9 @@ class _PenalisedNet(NeuralNet):  # type: ignore[misc]
     """The criterion plus the network's own penalty."""
 
     def get_loss(self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False) -> Tensor:
+        if self.module_.state_names:
+            # Sequences of windows, each of which counts.
+            y_pred, y_true = y_pred.flatten(0, 1), y_true.flatten(0, 1)
         loss: Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
         penalty = self.module_.penalty() if training else None
         return loss if penalty is None else loss + penalty
@@ -75,6 +78,11 @@ class Fitted:
     def outputs(self, windows: Windows) -> NDArray[np.float32]:
         """Return class probabilities or values (n_windows, n_outputs)."""
         given = {name: torch.from_numpy(array) for name, array in _given(self.network, windows).items()}
+        if self.network.state_names:
+            # Sequences: one a trial, which need not be equally long.
+            sequences = [given["x"][windows.trial == trial][None] for trial in np.unique(windows.trial)]
+            with torch.no_grad():
+                return torch.cat([self.network.outputs(x)[0] for x in sequences]).numpy()
         with torch.no_grad():
             parts = [
                 self.network.outputs(**{name: tensor[i : i + 256] for name, tensor in given.items()})
@@ -82,6 +90,13 @@ class Fitted:
             ]
         outputs: NDArray[np.float32] = torch.cat(parts).numpy()
         return outputs
+
+
+def by_trial(values: NDArray[Any], windows: Windows) -> NDArray[Any]:
+    """Stack what belongs to the windows of each trial: (n_trials, n_windows, ...), as many as all trials have."""
+    counts = np.bincount(windows.trial)
+    starts = np.cumsum(counts) - counts
+    return np.stack([values[start : start + counts.min()] for start in starts])
 
 
 def _given(network: Network, windows: Windows) -> dict[str, NDArray[Any]]:
@@ -104,7 +119,7 @@ def fit_network(
     configuration = dataset.configuration
     steps, network, n_times = build(dataset, train)
     output = Chain(steps, dataset.signal).output
-    stride = n_samples(configuration.window.stride_s, output.sfreq)
+    stride = n_samples(configuration.stride_s, output.sfreq)
     cutter = Cutter(dataset, steps)
     fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
     weights = class_weights(configuration, fitting.y)
@@ -120,6 +135,9 @@ def fit_network(
         n_epochs = 1
     else:
         x = [_given(network, fitting), _given(network, watched)]
+        if network.state_names:
+            x = [{"x": by_trial(part.x, part)} for part in (fitting, watched)]
+            y = [by_trial(values, part) for values, part in zip(y, (fitting, watched), strict=True)]
         n_epochs = _fit(network, x, y, weights, configuration, progress)
     network.eval()
     return Fitted(network, steps, n_times, n_samples(configuration.window.hop_s, output.sfreq), n_epochs)
@@ -173,6 +191,7 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
             steps, dataset.signal, n_times, len(dataset.outputs.names), dataset.positions, len(dataset.subjects)
         ),
         configuration.model.settings,
+        configuration.model.model_dump()["recurrent"],
     )
     if network.conditioned and not dataset.subjects:
         raise ConfigurationError(

@@ -104,11 +104,19 @@ def test_a_response_of_equal_power_is_told_by_prototypes_only(prototypes, low, h
     assert low <= (decided == y[80:]).mean() <= high
 
 
-def test_all_prototypes_span_every_mean_response(tmp_path):
+def test_prototypes_are_in_the_file(tmp_path):
+    x, y = responses()
+    network = TangentSpace(6, 60, 2, prototypes=2)
+    network.fit(x, y)
+    engine = exported(network.eval(), tmp_path)
+    decided = np.array([engine.run(window).argmax() for window in x])
+    assert (decided == y).mean() > 0.95
+
+
+def test_all_prototypes_span_every_mean_response():
     x, y = responses()
     network = TangentSpace(6, 60, 2, prototypes=6)
     network.fit(x, y)
-    exported(network.eval(), tmp_path)
     courses = network.prototypes.numpy()
     means = np.concatenate([x[y == label].mean(axis=0) for label in (0, 1)]).astype(np.float64)
     means -= means.mean(axis=1, keepdims=True)

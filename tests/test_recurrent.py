@@ -1,13 +1,22 @@
 """A recurrent head: what it learns on sequences it gives window by window."""
 
+from dataclasses import replace
+
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-from torch import nn
 
-from offline.models import EEGNet, Inputs, make_network
-from offline.models.recurrent import Recurrent
+from offline.checkpoint import make_checkpoint, read_checkpoint
+from offline.dataset import Cutter, find_sources, load_dataset
+from offline.evaluation import run_fold
+from offline.export import export
+from offline.models import EEGNet, Inputs, Recurrent, make_network
+from offline.partition import make_folds
+from offline.simulation import simulate
+from offline.training import build
+from rtdecode.engine import Engine
+from rtdecode.errors import ConfigurationError
+from tests.test_training import configuration
 
 
 def recurrent(cell, network="lfcnn"):
@@ -27,37 +36,6 @@ def test_window_by_window_is_the_sequence(cell, network):
             assert torch.allclose(logits, expected[:, k], atol=1e-12)
 
 
-class _Step(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x, *state):
-        return self.model.step(x, *state)
-
-
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-@pytest.mark.filterwarnings("ignore")  # the exporter warns of deprecations inside torch itself
-def test_a_step_exports_with_its_state(cell):
-    model, x = recurrent(cell), torch.randn(1, 5, 4, 200)
-    names = [f"state_{name}" for name in model.state_names]
-    program = torch.onnx.export(
-        _Step(model),
-        (x[:, 0], *model.initial_state()),
-        input_names=["x", *names],
-        output_names=["logits", *(f"next_{name}" for name in names)],
-        dynamo=True,
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
-    state = [tensor.numpy() for tensor in model.initial_state()]
-    with torch.no_grad():
-        expected = model(x)[0].numpy()
-    for k, window in enumerate(x[0].numpy()):
-        logits, *state = session.run(None, {"x": window[None], **dict(zip(names, state, strict=True))})
-        assert np.allclose(logits[0], expected[k], atol=1e-5)
-
-
 def test_every_parameter_learns_and_the_networks_limits_hold():
     model = Recurrent(EEGNet(4, 200, 3), "lstm", hidden=6).train()
     model(torch.randn(8, 5, 4, 200)).square().sum().backward()
@@ -69,6 +47,61 @@ def test_every_parameter_learns_and_the_networks_limits_hold():
 
 
 def test_what_has_no_last_layer_is_told():
-    network = make_network("tests.test_networks:Described", Inputs(4, 200, 3, 128.0, tuple("abcd")), {})
+    network = make_network("tests.test_foreign:Mean", Inputs(4, 200, 3, 128.0, tuple("abcd")), {})
     with pytest.raises(ValueError, match="a network whose last layer is its `fc`"):
         Recurrent(network)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for run in (1, 2):
+        simulate(12, run).save(folder / f"run-{run}.npz")
+    settings = configuration(
+        recordings={"pattern": "run-{run}.npz", "decoder_per": None},
+        model={"recurrent": {"cell": "lstm", "hidden": 5}},
+        training={"max_epochs": 2},
+        baseline=None,
+    )
+    return load_dataset(settings, find_sources(settings, folder)["all"])
+
+
+@pytest.fixture(scope="module")
+def result(dataset):
+    return run_fold(dataset, make_folds(dataset)[0])
+
+
+@pytest.fixture(scope="module")
+def model(dataset, result, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    make_checkpoint(dataset, result.fitted, {1}, []).save(folder / "c.pt")
+    return export(read_checkpoint(folder / "c.pt"), folder / "m.onnx")
+
+
+def test_the_file_carries_the_state_and_decoding_does_not_depend_on_chunking(model):
+    assert [state.name for state in model.contract.states] == ["h", "c"]
+    assert model.contract.parity.chunked_identical and model.contract.parity.n_chunked_predictions > 30
+
+
+def test_every_trial_is_a_sequence_that_starts_anew(dataset, result, model):
+    trial = next(t for t in dataset.trials if t.id in result.fold.test)
+    windows = Cutter(dataset, result.fitted.steps).cut([trial], result.fitted.n_times, result.fitted.hop)
+    engine = Engine(model)
+    stepped = np.stack([engine.run(x) for x in windows.x])
+    assert len(stepped) > 5
+    assert np.abs(stepped - result.fitted.outputs(windows)).max() < 1e-5
+    alone = [Engine(model).run(x) for x in windows.x]
+    assert np.abs(stepped - alone).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"network": "tangent-space", "settings": {}}, "learns by gradient descent"),
+        ({"network": "lfcnn", "recurrent": {"hidden": 0}}, "hidden"),
+    ],
+)
+def test_what_cannot_be_recurrent_is_told(dataset, change, told):
+    with pytest.raises((ConfigurationError, ValueError), match=told):
+        settings = configuration(model={"recurrent": {}, **change})
+        build(replace(dataset, configuration=settings), dataset.trials)

@@ -13,6 +13,7 @@ from offline.models.fblightconvnet import FBLightConvNet
 from offline.models.foreign import Foreign
 from offline.models.lda import ShrinkageLDA
 from offline.models.lfcnn import LFCNN
+from offline.models.recurrent import Recurrent
 from offline.models.shallow import ShallowFBCSPNet
 from offline.models.tangent import TangentSpace
 from offline.models.varcnn import VARCNN
@@ -42,6 +43,7 @@ __all__ = [
     "FBLightConvNet",
     "Inputs",
     "Network",
+    "Recurrent",
     "ShallowFBCSPNet",
     "ShrinkageLDA",
     "TangentSpace",
@@ -49,11 +51,24 @@ __all__ = [
 ]
 
 
-def make_network(name: str, inputs: Inputs, settings: dict[str, Any]) -> Network:
+def make_network(
+    name: str, inputs: Inputs, settings: dict[str, Any], recurrent: dict[str, Any] | None = None
+) -> Network:
     """Build a network by its name here, or any torch module by its import path (`my_lab.nets:MyNet`).
 
-    ConfigurationError names an unknown network or setting and the nearest one.
+    `recurrent` are settings of `Recurrent`, if its features feed a recurrent cell. ConfigurationError names an
+    unknown network or setting and the nearest one.
     """
+    network = _make(name, inputs, settings)
+    if recurrent is None:
+        return network
+    try:
+        return Recurrent(network, **recurrent)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ConfigurationError(f"Network {name!r} cannot be made recurrent: {error}.") from None
+
+
+def _make(name: str, inputs: Inputs, settings: dict[str, Any]) -> Network:
     if ":" in name:
         return Foreign(name, inputs, settings)
     if name not in NETWORKS:

@@ -77,11 +77,14 @@ class Network(nn.Module, ABC):
         Whether `forward` also takes a `subject` (batch,): whose each window is.
     n_bands : int
         How many bands the filter bank has that the network was made to stand behind; 1: none.
+    state_names : tuple of str
+        Tensors that are carried from one window to the next; a network without any sees each window by itself.
     """
 
     causal: bool = False
     conditioned: bool = False
     n_bands: int = 1
+    state_names: tuple[str, ...] = ()
     fc: nn.Linear
 
     def __init__(self, n_channels: int, n_times: int, n_outputs: int, dropout: float = 0.0) -> None:
@@ -127,9 +130,24 @@ class Network(nn.Module, ABC):
 
         `more` goes to `forward` (the `subject` of each window, for a network that is conditioned on people).
         """
-        raw: Tensor = self(x, **more)
+        return self._told(self(x, **more))
+
+    def initial_state(self, n_windows: int = 1) -> tuple[Tensor, ...]:
+        """Return the state before the first window: zeros (n_windows, width) for each of `state_names`."""
+        return ()
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Turn windows (batch, n_channels, n_times) and the state into what `forward` gives, and the next state."""
+        return (self(x),)
+
+    def step_outputs(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Return what the decoder file gives for windows, and the next state."""
+        raw, *following = self.step(x, *state)
+        return self._told(raw), *following
+
+    def _told(self, raw: Tensor) -> Tensor:
         if self.target_mean is None or self.target_std is None:
-            return torch.softmax(raw, dim=1)
+            return torch.softmax(raw, dim=-1)
         return raw * self.target_std + self.target_mean
 
     @property

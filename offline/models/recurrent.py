@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from offline.models.base import Network
+from offline.models.closed_form import ClosedForm
 from offline.models.layers import one_of
 
 
-class Recurrent(nn.Module):
+class Recurrent(Network):
     """A network that is trained on sequences of successive windows and run one window at a time.
 
     Parameters
@@ -23,19 +24,24 @@ class Recurrent(nn.Module):
     hidden : int
         Width of the cell's state.
 
-    Attributes
-    ----------
-    state_names : tuple of str
-        The tensors that are carried from one window to the next, in the order in which `step` takes and gives them:
-        `h`, with `lstm` also `c`, each (batch, hidden).
+    Its state is `h`, with `lstm` also `c`, each (batch, hidden).
+
+    Raises
+    ------
+    ValueError
+        The network has no last layer `fc`, is fitted in closed form, or tells people apart.
     """
 
     def __init__(self, network: Network, cell: str = "gru", hidden: int = 32) -> None:
-        super().__init__()
+        super().__init__(network.n_channels, network.n_times, network.n_outputs)
         one_of("cell", cell, ("gru", "lstm"))
         last = getattr(network, "fc", None)
         if not isinstance(last, nn.Linear):
             raise ValueError("a recurrent cell needs a network whose last layer is its `fc`")
+        if isinstance(network, ClosedForm):
+            raise ValueError("a recurrent cell needs a network that learns by gradient descent")
+        if network.conditioned:
+            raise ValueError("a recurrent cell needs a network that does not tell people apart")
         self.network = copy.deepcopy(network)
         self.network.fc = nn.Linear(hidden, network.n_outputs)
         self.network.start_head()
@@ -44,17 +50,21 @@ class Recurrent(nn.Module):
         self.cell = make(last.in_features, hidden, batch_first=True)
         self.state_names = ("h",) if cell == "gru" else ("h", "c")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn sequences (batch, n_windows, n_channels, n_times) into logits (batch, n_windows, n_outputs).
+    def features(self, x: Tensor) -> Tensor:
+        """Return the cell's states (batch, n_windows, hidden) over sequences (batch, n_windows, n_channels, n_times).
 
         Each sequence starts from a state of zeros.
         """
-        hidden, _ = self.cell(self._features(x.flatten(0, 1)).reshape(*x.shape[:2], -1))
-        logits: Tensor = self.network.fc(hidden)
-        return logits
+        hidden: Tensor = self.cell(self._features(x.flatten(0, 1)).reshape(*x.shape[:2], -1))[0]
+        return hidden
+
+    def head(self, features: Tensor) -> Tensor:
+        """Turn states (batch, n_windows, hidden) into what `forward` gives (batch, n_windows, n_outputs)."""
+        raw: Tensor = self.network.fc(features)
+        return raw
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Turn windows (batch, n_channels, n_times) and the state into logits (batch, n_outputs) and the next one."""
+        """See Network."""
         weights = [self.cell.get_parameter(f"{kind}_l0") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         features = self._features(x)
         following: tuple[Tensor, ...]
@@ -65,7 +75,7 @@ class Recurrent(nn.Module):
         return self.network.fc(following[0]), *following
 
     def initial_state(self, n_windows: int = 1) -> tuple[Tensor, ...]:
-        """Return the state before the first window: zeros (n_windows, hidden) for each of `state_names`."""
+        """See Network."""
         return tuple(torch.zeros(n_windows, self.cell.hidden_size) for _ in self.state_names)
 
     def penalty(self) -> Tensor | None:
@@ -75,6 +85,15 @@ class Recurrent(nn.Module):
     def constrain(self) -> None:
         """See Network."""
         self.network.constrain()
+
+    def with_head(self, n_outputs: int) -> Self:
+        """See Network."""
+        recurrent = copy.deepcopy(self)
+        recurrent.network.fc = nn.Linear(self.cell.hidden_size, n_outputs)
+        recurrent.n_outputs, recurrent.target_mean, recurrent.target_std = n_outputs, None, None
+        recurrent.network.start_head()
+        recurrent.constrain()
+        return recurrent.train(self.training)
 
     def fused(self) -> Self:
         """Return a copy that computes the same outputs in evaluation mode with fewer operations."""

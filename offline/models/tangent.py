@@ -116,5 +116,5 @@ class TangentSpace(ClosedForm):
         x = x - x.mean(axis=2, keepdims=True)
         means = [x[y == label].mean(axis=0) for label in range(self.n_outputs)]
         courses = [np.linalg.svd(mean, full_matrices=False)[2][: self._per_class] for mean in means]
-        stacked: NDArray[np.float64] = np.concatenate(courses) * np.sqrt(self.n_times * x.var())
-        return stacked
+        scaled: NDArray[np.float64] = np.concatenate(courses) * np.sqrt(self.n_times * x.var())
+        return scaled

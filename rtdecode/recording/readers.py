@@ -3,7 +3,7 @@
 import math
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def _read_npz(path: Path) -> Recording:
                 "and sfreq."
             )
         samples = np.ascontiguousarray(arrays["samples"], np.float32)
-        signal = _npz_signal(arrays, arrays["ch_names"].tolist())
+        signal = _npz_signal(arrays, arrays["ch_names"])
         sfreq = signal.sfreq
         timestamps = arrays["timestamps"] if "timestamps" in arrays else np.arange(len(samples)) / sfreq
         events: tuple[Event, ...] = ()
@@ -98,11 +98,12 @@ def _npz_positions(values: NDArray[np.float64], names: tuple[str, ...], path: Pa
     return {n: (float(x), float(y)) for n, (x, y) in zip(names, values, strict=True) if np.isfinite([x, y]).all()}
 
 
-def _npz_signal(arrays: Mapping[str, NDArray[Any]], names: Sequence[Any]) -> Signal:
+def _npz_signal(arrays: Mapping[str, NDArray[Any]], given: Iterable[Any]) -> Signal:
+    names = tuple(str(n) for n in given)
     types = tuple(str(t) for t in arrays["ch_types"]) if "ch_types" in arrays else ("eeg",) * len(names)
     default = tuple(DEFAULT_UNITS.get(t, "none") for t in types)
     units = tuple(str(u) for u in arrays["units"]) if "units" in arrays else default
-    return Signal(ch_names=tuple(str(n) for n in names), ch_types=types, units=units, sfreq=float(arrays["sfreq"]))
+    return Signal(ch_names=names, ch_types=types, units=units, sfreq=float(arrays["sfreq"]))
 
 
 def _npz_epochs(arrays: Mapping[str, NDArray[Any]], path: Path) -> Recording:
@@ -118,15 +119,12 @@ def _npz_epochs(arrays: Mapping[str, NDArray[Any]], path: Path) -> Recording:
             f"Recording {path} has epochs X of shape {epochs.shape} for labels y of shape {labels.shape}; needed are "
             "X (n_epochs, n_channels, n_times) and y (n_epochs,)."
         )
-    names: Sequence[Any] = [f"ch{i}" for i in range(1, epochs.shape[1] + 1)]
-    if "ch_names" in arrays:
-        names = arrays["ch_names"].tolist()
+    unnamed = np.array([f"ch{i}" for i in range(1, epochs.shape[1] + 1)])
+    names = arrays.get("ch_names", unnamed)
     return _in_a_row(_npz_signal(arrays, names), epochs, labels, 0, path)
 
 
-def _in_a_row(
-    signal: Signal, epochs: NDArray[Any], labels: Sequence[Any] | NDArray[Any], event_at: int, path: Path
-) -> Recording:
+def _in_a_row(signal: Signal, epochs: NDArray[Any], labels: Iterable[Any], event_at: int, path: Path) -> Recording:
     """Lay epochs (n_epochs, n_channels, n_times) one after the other, the event of each at its sample `event_at`.
 
     The stamps leave a gap between them, after which every decoder starts anew.

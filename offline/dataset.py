@@ -295,8 +295,8 @@ def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) ->
             for truth, start, stop in _stretches(part, configuration):
                 trial_id = f"{sources[number].name}#{len(trials) - first}"
                 trials.append(Trial(trial_id, len(recordings), truth, start, stop))
-            if target_channels:
-                values.append(channel_values(part, target_channels, target_units))
+            if targets and target_channels:
+                values.append(channel_values(part, targets, target_units))
             recordings.append(part)
             source_of.append(number)
     _refuse_absent_classes(configuration, whole, trials)

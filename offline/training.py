@@ -226,7 +226,15 @@ def inputs_of(
     unplaced = tuple(name for name in names if name not in positions)
     places = None if unplaced else tuple(positions[name] for name in names)
     return Inputs(
-        signal.n_channels, n_times, n_outputs, signal.sfreq, names, n_subjects, places, unplaced, signal.ch_types
+        signal.n_channels,
+        n_times,
+        n_outputs,
+        signal.sfreq,
+        names,
+        positions=places,
+        ch_types=signal.ch_types,
+        unplaced=unplaced,
+        n_subjects=n_subjects,
     )
 
 

@@ -201,7 +201,7 @@ def _segments(
         return None
     if not targets.channels:
         return None
-    values = channel_values(recording, targets.channels, outputs.units)
+    values = channel_values(recording, targets, outputs.units)
     lag = targets.lag(recording.signal.sfreq)
     decoded = [p for p in predictions if p.outputs is not None and p.sample >= lag]
     hop = np.median(np.diff([p.sample for p in decoded])) if len(decoded) > 1 else 1

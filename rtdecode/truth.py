@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Trials
-from rtdecode.errors import RecordingError
+from rtdecode.contract import Targets, Trials
+from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.preprocessing import Filter
 from rtdecode.recording import Recording
 
 
@@ -22,20 +23,24 @@ def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) ->
     return found
 
 
-def channel_values(
-    recording: Recording, channels: tuple[str, ...], units: tuple[str, ...] | None = None
-) -> NDArray[np.float64]:
-    """Return the values (n_samples, n_targets) of target channels, in `units` or as they are recorded.
+def channel_values(recording: Recording, targets: Targets, units: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return the values (n_samples, n_targets) of target channels, filtered as `targets` says.
 
     RecordingError names the channels that the recording lacks.
     """
-    signal = recording.signal
+    signal, channels = recording.signal, targets.channels
     missing = [name for name in channels if name not in signal.ch_names]
     if missing:
         raise RecordingError(f"Recording {recording.path} lacks the target channels {', '.join(missing)}.")
     picked = signal.pick(channels)
-    wanted = picked.with_channels(picked.ch_names, picked.ch_types, units or picked.units)
+    wanted = picked.with_channels(picked.ch_names, picked.ch_types, units)
     adapt = wanted.adapt(signal, f"Recording {recording.path}", "the targets", RecordingError)
     values = np.empty((len(recording.samples), len(channels)))
     adapt(recording.samples, values)
-    return values
+    if targets.l_freq is None and targets.h_freq is None:
+        return values
+    try:
+        band = Filter.butterworth(signal.sfreq, targets.l_freq, targets.h_freq, order=2)
+    except ValueError as error:
+        raise ConfigurationError(f"targets.l_freq and h_freq: {error}.") from None
+    return band.process(values, band.start(len(channels)))

@@ -367,10 +367,11 @@ def test_a_network_for_several_people_asks_whose_data_it_sees():
 PLACES = tuple(map(tuple, np.random.default_rng(0).uniform(size=(5, 2)).tolist()))
 
 
-def brain(n_times=60, **settings):
+def brain(n_times=60, n_subjects=0, **settings):
     """A small BrainModule in evaluation mode."""
     torch.manual_seed(0)
-    told = Inputs(5, n_times, 2, 128.0, tuple("abcde"), PLACES, ("eeg",) * 4 + ("eog",))
+    types = ("eeg",) * 4 + ("eog",)
+    told = Inputs(5, n_times, 2, 128.0, tuple("abcde"), PLACES, types, n_subjects=n_subjects)
     return make_network("brainmodule", told, {"hidden": 8, "depth": 4} | settings).eval()
 
 

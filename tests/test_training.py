@@ -459,9 +459,9 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
         ),
         ({"model": {"settings": {"stride": 0}}}, ConfigurationError, "must be at least 1"),
         (
-            {"model": {"network": "brainmodule", "settings": {"n_subjects": 3, "subject_dim": 2}}},
+            {"model": {"network": "brainmodule", "settings": {"subject_dim": 2}}},
             ConfigurationError,
-            "cannot be trained: this network needs to be told whose data it sees",
+            "recordings.subject names the part of the pattern",
         ),
         ({"model": {"settings": {"l1_scope": ["foo"]}}}, ConfigurationError, "must be one of fc, demix, temporal"),
         ({"split": {"kind": "stratified-blocks", "n_folds": 50}}, RecordingError, "a class has 24 trials"),

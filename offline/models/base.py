@@ -22,14 +22,14 @@ class Inputs:
         Rate of the samples in Hz.
     ch_names : tuple of str
         Names of the channels that leave the preprocessing.
-    n_subjects : int
-        People whose data are told apart; 0: nobody's.
     positions : tuple of (float, float), or None
         Where each of them is on a plane, both coordinates in [0, 1]; None when the recordings do not tell.
-    unplaced : tuple of str
-        The channels of which they do not.
     ch_types : tuple of str, or None
         The type of each of them.
+    unplaced : tuple of str
+        The channels whose positions the recordings do not tell.
+    n_subjects : int
+        People whose data are told apart; 0: nobody's.
     """
 
     n_channels: int
@@ -37,10 +37,10 @@ class Inputs:
     n_outputs: int
     sfreq: float
     ch_names: tuple[str, ...]
-    n_subjects: int = 0
     positions: tuple[tuple[float, float], ...] | None = None
-    unplaced: tuple[str, ...] = ()
     ch_types: tuple[str, ...] | None = None
+    unplaced: tuple[str, ...] = ()
+    n_subjects: int = 0
 
     def placed(self, network: str) -> tuple[tuple[float, float], ...]:
         """Return the positions; ConfigurationError if they are unknown and `network` needs them."""

@@ -53,7 +53,8 @@ class Foreign(Network):
         make = _find(path)
         asked = inspect.signature(make).parameters
         if "positions" in asked and "positions" not in settings:
-            offered["positions"] = inputs.placed(path)
+            needed = asked["positions"].default is inspect.Parameter.empty
+            offered["positions"] = inputs.placed(path) if needed else inputs.positions
         takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in asked.values())
         arguments = {k: v for k, v in offered.items() if k in asked} | settings
         unknown = [] if takes_all else [key for key in settings if key not in asked]

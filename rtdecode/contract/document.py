@@ -87,6 +87,8 @@ class Targets(_Part):
     lag_s : float
         How much later than the target the brain's response is: the truth of a prediction stands so long
         before its newest sample.
+    l_freq, h_freq : float or None
+        Edges in Hz of a causal Butterworth filter of order 2 that the channels go through first.
     segment_s : float
         Stretches in which windows are taken to depend on each other.
     values : dict of str to tuple of float
@@ -95,6 +97,8 @@ class Targets(_Part):
 
     channels: tuple[str, ...] = ()
     lag_s: Annotated[float, Field(ge=0)] = 0.0
+    l_freq: Annotated[float, Field(gt=0)] | None = None
+    h_freq: Annotated[float, Field(gt=0)] | None = None
     segment_s: Annotated[float, Field(gt=0)] = 2.0
     values: dict[str, tuple[float, ...]] = {}
 

@@ -192,7 +192,8 @@ class TrainingConfiguration(_Part):
                 key for key in ("measure", "baseline") if getattr(self, key) not in (None, "accuracy")
             ]
             wrong += ["training.class_weight"] if self.training.class_weight else []
-            wrong += ["split.kind stratified-blocks"] if self.split.kind == "stratified-blocks" else []
+            stratified = self.split.kind == "stratified-blocks" and self.trials is None
+            wrong += ["split.kind stratified-blocks"] if stratified else []
             if wrong:
                 raise ValueError(f"{', '.join(wrong)}: for classes only, not for targets")
         elif self.measure == "auc" and len(self.class_names) != 2:

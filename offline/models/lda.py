@@ -50,9 +50,7 @@ class ShrinkageLDA(ClosedForm):
             features = self.features(torch.from_numpy(x)).double().numpy()
         if y.ndim == 2:
             ridge = RidgeCV(np.logspace(-2, 6, 17)).fit(features, y)
-            self.set_linear(
-                ridge.coef_.reshape(self.n_outputs, -1), np.broadcast_to(ridge.intercept_, self.n_outputs)
-            )
+            self.set_linear(ridge.coef_.reshape(self.n_outputs, -1), np.reshape(ridge.intercept_, self.n_outputs))
             return
         priors = prior_probabilities(y, class_weights)
         classifier = LinearDiscriminantAnalysis("lsqr", shrinkage="auto", priors=priors).fit(features, y)

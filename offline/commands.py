@@ -9,7 +9,7 @@ from offline.checkpoint import read_checkpoint
 from offline.configuration import read_configuration
 from offline.dataset import data_folder
 from offline.export import export as write_decoder
-from offline.models import NETWORKS
+from offline.models import NETWORKS, describe
 from offline.survey import survey
 from offline.survey import table as survey_table
 from offline.workflow import table
@@ -57,6 +57,12 @@ def models(names: list[str], channels: int, times: int, outputs: int, sfreq: flo
     for cost in costs:
         if cost.reason:
             console.print(f"{cost.name}: {cost.reason}", soft_wrap=True, markup=False, highlight=False)
+
+
+def settings(names: list[str]) -> None:
+    """Print what each network is and its settings."""
+    for name in names or NETWORKS:
+        print(f"{name}: {describe(name)}\n")
 
 
 def _console() -> Console:

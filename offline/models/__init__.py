@@ -47,6 +47,7 @@ __all__ = [
     "ShallowFBCSPNet",
     "ShrinkageLDA",
     "TangentSpace",
+    "describe",
     "make_network",
 ]
 
@@ -68,14 +69,24 @@ def make_network(
         raise ConfigurationError(f"Network {name!r} cannot be made recurrent: {error}.") from None
 
 
-def _make(name: str, inputs: Inputs, settings: dict[str, Any]) -> Network:
-    if ":" in name:
-        return Foreign(name, inputs, settings)
+def describe(name: str) -> str:
+    """Return what a network of ours is, and its settings; ConfigurationError names the nearest one."""
+    _refuse_unknown(name)
+    return inspect.cleandoc(NETWORKS[name].__doc__ or "")
+
+
+def _refuse_unknown(name: str) -> None:
     if name not in NETWORKS:
         raise ConfigurationError(
             f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}, and any torch "
             "module by its import path (my_lab.nets:MyNet)."
         )
+
+
+def _make(name: str, inputs: Inputs, settings: dict[str, Any]) -> Network:
+    if ":" in name:
+        return Foreign(name, inputs, settings)
+    _refuse_unknown(name)
     takes = list(inspect.signature(NETWORKS[name]).parameters)[3:]
     offered: dict[str, Any] = {
         "positions": inputs.placed(name) if settings.get("spatial_attention") else None,

@@ -77,12 +77,16 @@ def models(
     times: Annotated[int, typer.Option(help="Samples of a window.", min=1)] = 1000,
     outputs: Annotated[int, typer.Option(help="Classes.", min=2)] = 4,
     sfreq: Annotated[float, typer.Option(help="Rate of the samples in Hz.", min=0.1)] = 250.0,
+    settings: Annotated[bool, typer.Option("--settings", help="Tell the networks' settings instead.")] = False,
 ) -> None:
     """List the networks: parameters, how far they look, and their latency on this machine.
 
     Each is built with its default settings, exported as a decoder would be, and run by ONNX Runtime on one thread.
     """
-    _offline("commands").models(names or [], channels, times, outputs, sfreq)
+    if settings:
+        _offline("commands").settings(names or [])
+    else:
+        _offline("commands").models(names or [], channels, times, outputs, sfreq)
 
 
 def demo(

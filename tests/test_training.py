@@ -382,6 +382,16 @@ def test_shipped_configurations_are_valid(name):
     assert read_configuration(name).name == name
 
 
+@pytest.mark.parametrize("name", [name for name in shipped() if name != "demo"])
+def test_shipped_configurations_fit_their_recordings(shared, name):
+    settings = read_configuration(name)
+    sources = next(iter(find_sources(settings, shared / "data").values()))
+    dataset = load_dataset(settings, sources)
+    assert make_folds(dataset)
+    _, network, n_times = build(dataset, dataset.trials)
+    assert network.n_times == n_times
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

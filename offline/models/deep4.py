@@ -25,8 +25,8 @@ class Deep4Net(TimeThenSpace):
         Filters of the later blocks.
     filter_length : int
         Samples of the first block's temporal filters; no padding.
-    filter_lengths : tuple of int
-        Samples of the later blocks' kernels; no padding.
+    filter_lengths : int or tuple of int
+        Samples of the later blocks' kernels, of all or of each; no padding.
     pooling, stride : int
         Length and step of every block's pooling.
     first_nonlinearity, later_nonlinearity : str
@@ -56,7 +56,7 @@ class Deep4Net(TimeThenSpace):
         n_spatial: int = 25,
         n_filters: tuple[int, ...] = (50, 100, 200),
         filter_length: int = 10,
-        filter_lengths: tuple[int, ...] = (10, 10, 10),
+        filter_lengths: int | tuple[int, ...] = 10,
         pooling: int = 3,
         stride: int = 3,
         first_nonlinearity: str = "elu",
@@ -85,12 +85,13 @@ class Deep4Net(TimeThenSpace):
             dropout,
             step,
         )
-        if len(n_filters) != len(filter_lengths):
+        lengths = (filter_lengths,) * len(n_filters) if isinstance(filter_lengths, int) else filter_lengths
+        if len(n_filters) != len(lengths):
             raise ValueError("n_filters and filter_lengths need as many values, one for each later block")
         widths, n = (self.n_filtered, *n_filters), n_times
         nonlinearities = (first_nonlinearity, first_pool_nonlinearity), (later_nonlinearity, later_pool_nonlinearity)
         self.pools, self.blocks, self._steps = nn.ModuleList(), nn.ModuleList(), list[tuple[int, int]]()
-        for k, length in enumerate((filter_length, *filter_lengths)):
+        for k, length in enumerate((filter_length, *lengths)):
             n = (n - length) // step + 1
             if n < pooling:
                 raise ValueError(f"a window of {n_times} samples is too short for {len(widths)} blocks")
@@ -99,7 +100,7 @@ class Deep4Net(TimeThenSpace):
             self.pools.append(nn.Sequential(Nonlinearity(before), pool, Nonlinearity(after)))
             n = pool.n_out
             self._steps += [(length, step), (pooling, pool_step)]
-        for (n_in, n_out), length in zip(pairwise(widths), filter_lengths, strict=True):
+        for (n_in, n_out), length in zip(pairwise(widths), lengths, strict=True):
             convolution = nn.Conv1d(n_in, n_out, length, step, bias=not batch_norm)
             norm = nn.BatchNorm1d(n_out, momentum=batch_norm_momentum) if batch_norm else nn.Identity()
             self.blocks.append(nn.Sequential(nn.Dropout(dropout), convolution, norm))

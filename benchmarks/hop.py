@@ -32,7 +32,7 @@ def _row(decoder: Decoder) -> str:
     first = decoder.warm_up // window.hop
     ends = [decoder.end_of(hop) for hop in range(first, first + _ROUNDS * _HOPS + 1)]
     noise = rng.standard_normal((ends[-1], contract.signal.n_channels))
-    samples = (noise * contract.amplitude.std).astype(np.float32)
+    samples = (noise * contract.amplitude.typical).astype(np.float32)
     stamps = np.arange(len(samples)) / contract.signal.sfreq
     decoder.push(samples[: ends[0]], stamps[: ends[0]])
     x = rng.standard_normal((decoder.chain.output.n_channels, window.n_times)).astype(np.float32)

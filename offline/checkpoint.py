@@ -30,6 +30,7 @@ from rtdecode.contract import (
     write_metadata,
 )
 from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.guard import spreads
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.recording import Recording
 
@@ -169,4 +170,6 @@ def _amplitude(signal: Signal, recordings: list[Recording]) -> Amplitude:
         parts.append(adapted)
     samples = np.concatenate(parts)
     low, high = np.percentile(samples, [0.1, 99.9], axis=0)
-    return Amplitude(low=low, high=high, std=samples.std(axis=0))
+    within = np.concatenate([spreads(part, signal.sfreq) for part in parts])
+    spread = np.median(within, axis=0) if len(within) else None
+    return Amplitude(low=low, high=high, std=samples.std(axis=0), spread=spread)

@@ -341,8 +341,17 @@ def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Rec
 
 def _unbroken(recording: Recording) -> list[Recording]:
     """Cut a recording where samples are missing, as the guard of the live decoder would."""
-    segments = Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps)
-    return [recording.crop(s.start, s.stop) for s in segments if s.sound]
+    stretches: list[list[int]] = []
+    anew = True
+    for s in Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps):
+        if s.reason or s.imputed:
+            anew = True
+        elif anew or s.fault:
+            stretches.append([s.start, s.stop])
+            anew = False
+        else:
+            stretches[-1][1] = s.stop
+    return [recording.crop(start, stop) for start, stop in stretches]
 
 
 def _choose_channels(recording: Recording, channels: Channels, targets: tuple[str, ...]) -> Signal:

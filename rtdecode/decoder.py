@@ -8,6 +8,7 @@ fixed pattern. Outputs beyond the hop, which a raised rate brings, wait in the r
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.contract import Signal
 from rtdecode.engine import Engine, ModelFile, check_graph, read_model
-from rtdecode.errors import ModelError, RecordingError, RtdecodeError
-from rtdecode.guard import Guard
+from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
+from rtdecode.guard import Guard, GuardSettings, Health, Segment
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.ring import Ring
 
@@ -31,7 +32,8 @@ class Prediction:
     Attributes
     ----------
     timestamp : float
-        Raw stamp of the newest sample it rests on, in the source's clock.
+        Raw stamp of the newest sample it rests on, in the source's clock; a wrong one is replaced by the fit
+        through the others (see `Guard`).
     sample : int
         Index of that sample, counted from the first one this decoder was given.
     proba : array of float32, (n_classes,), or None
@@ -39,10 +41,12 @@ class Prediction:
     label : int
         Index of the most probable class; -1 without `proba`.
     reason : str or None
-        Why it abstained: `warming-up`, `gap`, `clock`, `non-finite`, or what `reset` was given; None when
-        it did not.
+        Why it abstained: `warming-up`, `gap`, `clock`, `rate`, `non-finite`, `amplitude`, `channels`, or what
+        `reset` was given; None when it did not.
     values : array of float32, (n_targets,), or None
         What a regression gave; None when it abstained.
+    imputed : int
+        Samples in its window for which the last value stands in.
     """
 
     timestamp: float
@@ -51,6 +55,7 @@ class Prediction:
     label: int
     reason: str | None
     values: NDArray[np.float32] | None = None
+    imputed: int = 0
 
     @property
     def outputs(self) -> NDArray[np.float32] | None:
@@ -64,7 +69,7 @@ class Prediction:
     def _bits(self) -> tuple[Any, ...]:
         # As bytes: a stamp that is no number equals itself.
         outputs = None if self.outputs is None else self.outputs.tobytes()
-        return np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, outputs
+        return np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, outputs, self.imputed
 
 
 class Decoder:
@@ -77,19 +82,24 @@ class Decoder:
     source : Signal, optional
         What the samples given to `push` look like. Channels are then picked by name and units converted.
         Without it the samples must be laid out as `contract.signal` says.
-    gap_tolerance_s : float, optional
-        How far a step between stamps may be from one sample (see `Guard`).
+    guard : GuardSettings
+        What may pass (see there).
     source_name : str
         How messages call the source.
     error : type of RtdecodeError
         Raised when the source does not fit.
+
+    Attributes
+    ----------
+    guard : Guard
+        Counts and tells incidents.
     """
 
     def __init__(
         self,
         model: ModelFile,
         source: Signal | None = None,
-        gap_tolerance_s: float | None = None,
+        guard: GuardSettings | None = None,
         source_name: str = "The source",
         error: type[RtdecodeError] = RecordingError,
     ) -> None:
@@ -101,7 +111,9 @@ class Decoder:
         n_channels, window = self.chain.output.n_channels, contract.window
         check_graph(model, n_channels)
         self.engine = Engine(model)
-        self._guard = Guard(self.source.sfreq, gap_tolerance_s)
+        settings = guard or GuardSettings()
+        self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings))
+        self._counter = self._find_counter(settings.counter, source_name)
         _, most = self.chain.outputs_within(1)
         if most > window.hop:
             raise ModelError(
@@ -112,8 +124,16 @@ class Decoder:
         longest = max(self.end_of(0), self.chain.newest_input(window.hop))
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
-        self._seen, self._fault = 0, ""
+        self._seen = 0
         self._anew()
+
+    def _find_counter(self, name: str | None, source_name: str) -> int | None:
+        if name is not None and name not in self.source.ch_names:
+            raise ConfigurationError(
+                f"{source_name} has no channel {name!r} to count samples by (guard.counter); it has "
+                f"{', '.join(self.source.ch_names[:8])}{' and more' if self.source.n_channels > 8 else ''}."
+            )
+        return None if name is None else self.source.ch_names.index(name)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -142,16 +162,19 @@ class Decoder:
         self._ring.clear()
         self._hops, self._filled, self._size = 0, 0, self.end_of(0)
         self._unsound, self._missed = 0, 0
+        self._fed, self._imputed = 0, deque[int]()
         window, states = self.contract.window, self.contract.states
-        # Shorter after a reset than after a start where statistics have been learned.
-        self.warm_up = self.chain.n_outputs(self.chain.warm_up) + max(
-            window.n_times, *(state.warm_up for state in states), 0
+        # Shorter after a reset than after a start where statistics have been learned, and channels judged.
+        unjudged = self.guard.unjudged
+        self.warm_up = max(
+            self.chain.n_outputs(self.chain.warm_up) + max(window.n_times, *(state.warm_up for state in states), 0),
+            self.chain.n_outputs(unjudged - 1) + 1 if unjudged else 0,
         )
 
     def reset(self, reason: str, timestamp: float = math.nan) -> Prediction:
         """Void what rests on past samples: the next one starts a new stream. Return the abstention."""
+        self.guard.restart()
         self._anew()
-        self._guard.restart()
         return self._abstain(timestamp, self._seen - 1, reason)
 
     def push(self, samples: ArrayLike, timestamps: ArrayLike, events: Sequence[Any] = ()) -> list[Prediction]:
@@ -183,37 +206,40 @@ class Decoder:
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
             )
         predictions: list[Prediction] = []
-        for segment in self._guard.check(samples, timestamps):
-            cut = slice(segment.start, segment.stop)
+        counts = None if self._counter is None else samples[:, self._counter].astype(np.float64)
+        for segment in self.guard.check(self.adapted(samples), timestamps, counts):
             if segment.fault:
                 self._anew()
-                predictions.append(self._abstain(timestamps[segment.start], self._seen, segment.fault))
-            if segment.sound:
-                self._feed(samples[cut], timestamps[cut], predictions)
+                predictions.append(self._abstain(segment.timestamps[0], self._seen, segment.fault))
+            if segment.reason:
+                self._pass_over(segment, predictions)
             else:
-                self._fault = segment.fault or self._fault
-                self._pass_over(timestamps[cut], predictions)
+                self._feed(segment, predictions)
         return predictions
 
-    def _feed(self, samples: NDArray[Any], timestamps: NDArray[np.float64], predictions: list[Prediction]) -> None:
-        at, n = 0, len(samples)
+    def _feed(self, segment: Segment, predictions: list[Prediction]) -> None:
+        at, n = 0, len(segment.samples)
+        if segment.imputed:
+            self._imputed.extend(range(self._fed, self._fed + n))
         while at < n:
             take = min(self._size - self._filled, n - at)
-            self._adapt(samples[at : at + take], self._pending[self._filled : self._filled + take])
+            self._pending[self._filled : self._filled + take] = segment.samples[at : at + take]
             self._filled += take
-            self._seen += take
+            self._fed += take
+            if segment.start < segment.stop:
+                self._seen += take
             at += take
             if self._filled == self._size:
-                predictions.append(self._decode(float(timestamps[at - 1])))
+                predictions.append(self._decode(float(segment.timestamps[at - 1])))
 
-    def _pass_over(self, timestamps: NDArray[np.float64], predictions: list[Prediction]) -> None:
+    def _pass_over(self, segment: Segment, predictions: list[Prediction]) -> None:
         """Count samples that must not be decoded, and abstain for every hop of them."""
-        for timestamp in timestamps:
+        for timestamp in segment.timestamps:
             self._seen += 1
             self._unsound += 1
             if self._unsound == self.chain.newest_input((self._missed + 1) * self.contract.window.hop):
                 self._missed += 1
-                predictions.append(self._abstain(float(timestamp), self._seen - 1, self._fault))
+                predictions.append(self._abstain(float(timestamp), self._seen - 1, segment.reason or ""))
 
     def _decode(self, timestamp: float) -> Prediction:
         self._ring.write(self.chain.process(self._pending[: self._filled]))
@@ -228,16 +254,24 @@ class Decoder:
             return self._abstain(timestamp, sample, "warming-up")
         if not np.isfinite(outputs).all():
             return self._abstain(timestamp, sample, "non-finite-output")
+        imputed = self._n_imputed(n_outputs - window.n_times)
         if self._classifies:
-            return Prediction(timestamp, sample, outputs, int(outputs.argmax()), None)
-        return Prediction(timestamp, sample, None, -1, None, outputs)
+            return Prediction(timestamp, sample, outputs, int(outputs.argmax()), None, imputed=imputed)
+        return Prediction(timestamp, sample, None, -1, None, outputs, imputed)
+
+    def _n_imputed(self, oldest: int) -> int:
+        """Count the imputed inputs on which the outputs from `oldest` on rest, and on no output before."""
+        before = self.chain.newest_input(oldest - 1) if oldest else -1
+        while self._imputed and self._imputed[0] <= before:
+            self._imputed.popleft()
+        return len(self._imputed)
 
     @staticmethod
     def _abstain(timestamp: float, sample: int, reason: str) -> Prediction:
         return Prediction(float(timestamp), sample, None, -1, reason)
 
 
-def load(path: str | Path, source: Signal | None = None, gap_tolerance_s: float | None = None) -> Decoder:
+def load(path: str | Path, source: Signal | None = None, guard: GuardSettings | None = None) -> Decoder:
     """Load a decoder file: `rtdecode.load("lfcnn.onnx").push(samples, timestamps)`.
 
     Parameters
@@ -246,12 +280,12 @@ def load(path: str | Path, source: Signal | None = None, gap_tolerance_s: float 
         The .onnx file.
     source : Signal, optional
         Layout of the samples that will be pushed, if it is not the one the model was trained on.
-    gap_tolerance_s : float, optional
-        See `Guard`.
+    guard : GuardSettings, optional
+        What may pass.
 
     Raises
     ------
     ModelError, RecordingError, ConfigurationError
         The file is unusable, the source does not fit, or ONNX Runtime is missing.
     """
-    return Decoder(read_model(path), source, gap_tolerance_s)
+    return Decoder(read_model(path), source, guard)

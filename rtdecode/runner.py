@@ -15,6 +15,7 @@ from rtdecode import __version__
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.engine import ModelFile, runtime_version
 from rtdecode.errors import StreamError, StreamLostError
+from rtdecode.guard import GuardSettings
 from rtdecode.lsl import (
     DecoderOutlets,
     SignalInlet,
@@ -51,8 +52,8 @@ class RunSettings(BaseModel):
         End this long after the stream was first opened.
     once : bool
         End when the stream goes away, instead of waiting for it to come back.
-    gap_tolerance_ms : float
-        How far a step between stamps may be from one sample (at least half a sample).
+    guard : GuardSettings
+        What may pass.
     save : Path or None
         Keep what the decoder saw in this .npz.
     """
@@ -67,7 +68,7 @@ class RunSettings(BaseModel):
     wait_s: float = Field(default=30.0, gt=0)
     duration_s: float | None = Field(default=None, gt=0)
     once: bool = False
-    gap_tolerance_ms: float = Field(default=0.0, ge=0)
+    guard: GuardSettings = GuardSettings()
     save: Path | None = None
 
 
@@ -217,7 +218,7 @@ class Runner:
             decoder = Decoder(
                 self.model,
                 inlet.signal,
-                self.settings.gap_tolerance_ms / 1e3,
+                self.settings.guard,
                 f"Stream {found.name!r}",
                 StreamError,
             )

@@ -109,7 +109,7 @@ def _measure(decoder: "Decoder", n_hops: int = 200) -> list[float]:
     first = decoder.warm_up // contract.window.hop
     ends = [decoder.end_of(hop) for hop in range(first, first + n_hops + 1)]
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal((ends[-1], contract.signal.n_channels)) * contract.amplitude.std
+    noise = rng.standard_normal((ends[-1], contract.signal.n_channels)) * contract.amplitude.typical
     samples = noise.astype(np.float32)
     stamps = np.arange(len(samples)) / contract.signal.sfreq
     decoder.push(samples[: ends[0]], stamps[: ends[0]])
@@ -155,13 +155,14 @@ def verify(
     """
     from rtdecode.decoder import Decoder
     from rtdecode.engine import read_model
+    from rtdecode.guard import GuardSettings
     from rtdecode.proof import prove_chunking
     from rtdecode.recording import read_recording
 
     model_file, data = read_model(model), read_recording(recording, stream)
 
     def make() -> Decoder:
-        return Decoder(model_file, data.signal, gap_tolerance_ms / 1e3, f"Recording {recording}")
+        return Decoder(model_file, data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}")
 
     proof = prove_chunking(data, make, chunkings, seed)
     if proof.differing:
@@ -190,6 +191,7 @@ def replay(
 
     from rtdecode.decoder import Decoder
     from rtdecode.engine import read_model
+    from rtdecode.guard import GuardSettings
     from rtdecode.recording import read_recording
     from rtdecode.replay import decode_recording
 
@@ -198,7 +200,7 @@ def replay(
     data = read_recording(recording, stream)
     fingerprint = data.fingerprint()[:16]
     data = data.crop(start) if start else data
-    decoder = Decoder(read_model(model), data.signal, gap_tolerance_ms / 1e3, f"Recording {recording}")
+    decoder = Decoder(read_model(model), data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}")
     before = time.perf_counter()
     decoded = decode_recording(data, decoder, _progress(len(data.samples)))
     took = time.perf_counter() - before

@@ -54,7 +54,7 @@ def run(
     gap_tolerance_ms: Annotated[
         float | None,
         typer.Option(
-            help="How far a step between stamps may be from one sample; more for sources whose stamps jitter.",
+            help="How far a stamp may be from the fit at least; more for sources whose stamps come in bursts.",
             show_default="half a sample",
         ),
     ] = None,
@@ -74,12 +74,13 @@ def run(
 
     document: dict[str, Any] = read_yaml(config) if config else {}
     given = {"name": stream, "type": type, "source_id": source_id, "host": host}
-    chosen = {k: v for k, v in given.items() if v is not None}
-    if chosen and isinstance(document.setdefault("stream", {}), dict):
-        document["stream"] = {**document["stream"], **chosen}
+    for key, options in (("stream", given), ("guard", {"gap_tolerance_ms": gap_tolerance_ms})):
+        chosen = {k: v for k, v in options.items() if v is not None}
+        if chosen and isinstance(document.setdefault(key, {}), dict):
+            document[key] = {**document[key], **chosen}
     options = {
         "name": name, "marker_format": marker_format, "wait_s": wait, "duration_s": duration,
-        "once": once or None, "gap_tolerance_ms": gap_tolerance_ms, "save": save,
+        "once": once or None, "save": save,
     }  # fmt: skip
     document.update({k: v for k, v in options.items() if v is not None})
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")

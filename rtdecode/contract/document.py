@@ -17,7 +17,7 @@ KEY = "rtdecode"
 SCHEMA_VERSION = "1.1"
 
 # From each older version to the next one; a version once written is read for ever.
-# 1.1 added regression, and steps; nothing that a 1.0 document holds has changed.
+# 1.1 added regression, steps and the spread of amplitudes; nothing that a 1.0 document holds has changed.
 _MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {"1.0": ("1.1", lambda d: d)}
 
 
@@ -139,12 +139,19 @@ class State(_Part):
 class Amplitude(_Part):
     """Range of the training recordings, per channel, in the signal's units.
 
-    `low` and `high` are the 0.1st and 99.9th percentile, `std` the standard deviation about the mean.
+    `low` and `high` are the 0.1st and 99.9th percentile, `std` the standard deviation about the mean, `spread`
+    the median of the standard deviations within half a second (None in a file that does not tell it).
     """
 
     low: FloatArray
     high: FloatArray
     std: FloatArray
+    spread: FloatArray | None = None
+
+    @property
+    def typical(self) -> FloatArray:
+        """How much a channel varies in a short time, as well as the file tells."""
+        return self.std if self.spread is None else self.spread
 
 
 class Score(_Part):
@@ -225,7 +232,7 @@ class Contract(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        ranges = (self.amplitude.low, self.amplitude.high, self.amplitude.std)
+        ranges = (self.amplitude.low, self.amplitude.high, self.amplitude.std, self.amplitude.typical)
         if any(array.shape != (self.signal.n_channels,) for array in ranges):
             raise ValueError(f"amplitude needs one value for each of the {self.signal.n_channels} channels")
         trials = set(self.trials.classes if self.trials else ())

@@ -1,0 +1,216 @@
+"""Time by sample count, anchored to a robust fit of raw stamps: what was lost, what is wrong, how fast it runs.
+
+Each stamp has an error: how many samples later it is than its count says. A straight line through the mean
+errors of fixed blocks of the last 10 s is the fit, and the median distance from it tells the jitter. All that
+is learned is learned at the ends of blocks, so it does not depend on how the samples are cut into chunks.
+"""
+
+import math
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.guard.settings import GuardSettings
+
+# So many stamps tell how much a source jitters before a gap is looked for among them.
+_FIRST = 16
+# So many stamps in a row must agree on another time before it is believed.
+_AGREEING = 3
+_FIT_S, _RATE_S, _SLOPE_FROM_S = 10.0, 60.0, 2.0
+_BLOCKS_PER_S = 8
+# A median distance of normal noise, as standard deviation.
+_SIGMA = 1.4826
+
+
+class Step(NamedTuple):
+    """What one stamp off the fit means: a fault (`gap`, `clock`) or none, samples lost, the stamp to use."""
+
+    fault: str | None
+    lost: int
+    timestamp: float
+    is_bad: bool = False
+
+
+class Clock:
+    """Follows raw stamps.
+
+    Parameters
+    ----------
+    sfreq : float
+        Nominal rate in Hz.
+    settings : GuardSettings
+        Thresholds.
+
+    Attributes
+    ----------
+    tolerance : float
+        How far, in samples, a stamp may now be from the fit.
+    deviation : float
+        Effective rate over the last 60 s, relative to the nominal one: 0.01 is 1 % too fast. NaN before 10 s.
+    recent_deviation : float
+        The same over the last 10 s; 0 before 2 s.
+    refusal : str or None
+        `clock` or `rate` while time is not to be believed.
+    """
+
+    def __init__(self, sfreq: float, settings: GuardSettings) -> None:
+        self._period, self._settings = 1.0 / sfreq, settings
+        self._least = max(settings.gap_tolerance_ms / 1e3 * sfreq, 0.5)
+        self._block = max(_FIRST, math.ceil(sfreq / _BLOCKS_PER_S))
+        self._n_fit = math.ceil(_FIT_S * sfreq / self._block)
+        self._n_rate = math.ceil(_RATE_S * sfreq / self._block)
+        self._bad_span = math.ceil(_FIT_S * sfreq)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: the next stamp is the first of a new stream."""
+        self._anchor, self._next = math.nan, 0
+        self._offset, self._slope, self._centre = 0.0, 0.0, 0.0
+        self._first: list[float] | None = []
+        self._counts, self._errors, self._rest = (np.empty(self._block) for _ in range(3))
+        self._filled = 0
+        self._history: deque[tuple[float, float, float]] = deque(maxlen=self._n_rate)
+        self._doubted: deque[float] = deque(maxlen=_AGREEING)
+        self._bad: deque[int] = deque()
+        self.tolerance, self.deviation = self._least, math.nan
+        self.refusal: str | None = None
+        self.recent_deviation, self._recent_span = 0.0, 0.0
+
+    @property
+    def smallest_gap(self) -> int:
+        """Fewest lost samples in a row that are found now; fewer show in the effective rate only."""
+        return math.ceil(self.tolerance)
+
+    def follow(self, timestamps: NDArray[np.float64]) -> int:
+        """Take the leading stamps that lie on the fit; return how many (0: the first is for `judge`)."""
+        if self._first is not None:
+            return 0
+        n = min(len(timestamps), self._block - self._filled)
+        counts = np.arange(self._next, self._next + n, dtype=np.float64)
+        errors = (timestamps[:n] - self._anchor) / self._period - counts
+        rest = errors - (self._offset + self._slope * (counts - self._centre))
+        on_line = np.abs(rest) <= self.tolerance
+        if not on_line.all():
+            n = int(on_line.argmin())
+        if n:
+            self._doubted.clear()
+            cut = slice(self._filled, self._filled + n)
+            self._counts[cut], self._errors[cut], self._rest[cut] = counts[:n], errors[:n], rest[:n]
+            self._filled += n
+            self._next += n
+            if self._filled == self._block:
+                self._learn()
+        return n
+
+    def skip(self, lost: int) -> None:
+        """Count samples that are known to be missing before the next one."""
+        self._next += lost
+
+    def expected(self) -> float:
+        """Return the stamp that the next sample should have; NaN without any stamp so far."""
+        error = self._offset + self._slope * (self._next - self._centre)
+        return self._anchor + (self._next + error) * self._period
+
+    def judge(self, timestamp: float, may_lose: bool = True) -> Step:
+        """Take one stamp that `follow` left.
+
+        Parameters
+        ----------
+        timestamp : float
+            Any value, also NaN.
+        may_lose : bool
+            Whether a later stamp may mean that samples are missing.
+        """
+        if self._first is not None:
+            return self._begin(timestamp, self._first)
+        late = (timestamp - self.expected()) / self._period
+        if may_lose and self.tolerance < late < self._settings.max_step_s / self._period:
+            lost = max(1, round(late))
+            self.skip(lost)
+            self.follow(np.array([timestamp]))
+            return Step("gap", lost, timestamp)
+        expected = self.expected()
+        self._note_bad()
+        if not math.isfinite(late):
+            return Step(None, 0, expected, is_bad=True)
+        self._doubted.append(late)
+        if len(self._doubted) == _AGREEING and max(self._doubted) - min(self._doubted) <= 2 * self.tolerance:
+            self._anchor += float(np.median(self._doubted)) * self._period
+            self._doubted.clear()
+            return Step("clock", 0, timestamp)
+        return Step(None, 0, expected, is_bad=True)
+
+    def _begin(self, timestamp: float, first: list[float]) -> Step:
+        """Take one of the first stamps: only the last of them tells whether they hang together."""
+        if not math.isfinite(timestamp):
+            expected = self.expected()
+            self._note_bad()
+            return Step(None, 0, expected, is_bad=True)
+        if math.isnan(self._anchor):
+            self._anchor = timestamp - self._next * self._period
+            self._refuse()
+        first.append((timestamp - self._anchor) / self._period - self._next)
+        self._next += 1
+        if len(first) < _FIRST:
+            return Step(None, 0, timestamp)
+        self._first = None
+        steps = np.diff(first)
+        usual = float(np.median(steps))
+        # Stamps of chunks repeat, so that most steps agree on a wrong length: that is jitter too.
+        sigma = _SIGMA * float(np.median(np.abs(steps - usual))) / math.sqrt(2) + _FIRST * abs(usual)
+        self._trust(sigma, _FIRST)
+        far = steps[np.abs(steps) > self.tolerance]
+        self._offset = first[-1] if len(far) else float(np.median(first))
+        return Step(None if not len(far) else "gap" if far[-1] > 0 else "clock", 0, timestamp)
+
+    def _trust(self, sigma: float, n: int) -> None:
+        # Few stamps tell the jitter badly.
+        self.tolerance = max(self._least, self._settings.gap_sigmas * (1 + _FIRST / n) * sigma)
+
+    def _learn(self) -> None:
+        """Fit the line anew at the end of a block."""
+        away = float(np.median(np.abs(self._rest)))
+        self._history.append((float(self._counts.mean()), float(self._errors.mean()), away))
+        self._filled = 0
+        history = np.array(self._history)
+        recent = history[-self._n_fit :]
+        self._trust(_SIGMA * float(np.median(recent[:, 2])), len(recent) * self._block)
+        self._recent_span = float(recent[-1, 0] - recent[0, 0]) * self._period
+        if self._recent_span < _SLOPE_FROM_S:
+            self._centre, self._offset = history[-1, 0], history[-1, 1]
+        else:
+            self._centre, self._offset, self._slope = _line(recent)
+            self.recent_deviation = _deviation(self._slope)
+            slope = self._slope if len(history) == len(recent) else _line(history)[2]
+            if len(history) >= self._n_fit:
+                self.deviation = _deviation(slope)
+        self._refuse()
+
+    def _note_bad(self) -> None:
+        self._bad.append(self._next)
+        self._next += 1
+        self._refuse()
+
+    def _refuse(self) -> None:
+        while self._bad and self._bad[0] < self._next - self._bad_span:
+            self._bad.popleft()
+        # Over a shorter time the rate is known less well.
+        limit = self._settings.max_rate * max(1.0, _FIT_S / max(self._recent_span + 2 / _BLOCKS_PER_S, 1e-9))
+        if math.isnan(self._anchor) or len(self._bad) > self._settings.max_bad_stamps * self._bad_span:
+            self.refusal = "clock"
+        else:
+            self.refusal = "rate" if abs(self.recent_deviation) > limit else None
+
+
+def _line(history: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return centre, offset there and slope of the least-squares line through (count, error)."""
+    centre, offset = history[:, 0].mean(), history[:, 1].mean()
+    counts = history[:, 0] - centre
+    return float(centre), float(offset), float(counts @ (history[:, 1] - offset) / (counts @ counts))
+
+
+def _deviation(slope: float) -> float:
+    """Return how much too fast samples come whose errors grow by `slope` from one to the next."""
+    return 1 / (1 + slope) - 1 if slope > -1 else math.inf

@@ -1,0 +1,227 @@
+"""Cuts and mends what arrives, so that nothing unsound is decoded."""
+
+import math
+from collections import Counter, deque
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.guard.clock import Clock, Step
+from rtdecode.guard.health import Health
+from rtdecode.guard.settings import GuardSettings
+
+_KEPT = 1000
+
+
+class Segment(NamedTuple):
+    """What samples [start, stop) of a chunk became.
+
+    Attributes
+    ----------
+    start, stop : int
+        Which samples of the chunk; none (start == stop) where lost ones are stood in for.
+    samples : array of float64, (n_samples, n_channels)
+        Finite where `reason` is None.
+    timestamps : array of float64, (n_samples,)
+        Raw stamps, wrong ones replaced by the fit.
+    fault : str or None
+        What broke before the first of them (the decoder must start anew).
+    reason : str or None
+        Why they must not be decoded.
+    imputed : bool
+        Whether the last value stands in for what was lost or not finite.
+    """
+
+    start: int
+    stop: int
+    samples: NDArray[np.float64]
+    timestamps: NDArray[np.float64]
+    fault: str | None = None
+    reason: str | None = None
+    imputed: bool = False
+
+
+class Incident(NamedTuple):
+    """Something that happened at a sample: a reason, and a message for the user."""
+
+    sample: int
+    reason: str
+    message: str
+
+
+class Guard:
+    """Watches samples and raw timestamps: no clock, no I/O; the verdict does not depend on chunking.
+
+    Parameters
+    ----------
+    sfreq : float
+        Nominal rate of the stream in Hz.
+    settings : GuardSettings
+        Thresholds.
+    health : Health, optional
+        Judges the channels; without it only time and finiteness are watched.
+
+    Attributes
+    ----------
+    incidents : Counter of str
+        How often each thing happened: faults (`gap`, `clock`, `non-finite`), refusals (`clock`, `rate`,
+        `amplitude`, `channels`), and what was mended or only told (`imputed`, `bad-stamp`, `rate-warning`,
+        `bad-channels`).
+    clock : Clock
+        Tells the effective rate and the smallest gap that can be found.
+    """
+
+    def __init__(self, sfreq: float, settings: GuardSettings | None = None, health: Health | None = None) -> None:
+        self.settings = settings or GuardSettings()
+        self.sfreq, self.clock, self.health = sfreq, Clock(sfreq, self.settings), health
+        self.incidents: Counter[str] = Counter()
+        self._told: deque[Incident] = deque(maxlen=_KEPT)
+        self._seen = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what came before: the next sample starts a new stream. Incidents are kept."""
+        self.clock.restart()
+        if self.health:
+            self.health.restart()
+        self._last: NDArray[np.float64] | None = None
+        self._held, self._count = 0, None
+        self._reason: str | None = None
+        self._bad_stamp, self._rate_told, self._channels_told = False, False, ""
+
+    @property
+    def unjudged(self) -> int:
+        """Samples in a row that must be seen before anything may be decoded; 0 once the channels were judged."""
+        return self.health.block if self.health and not self.health.judged else 0
+
+    def drain(self) -> list[Incident]:
+        """Return the incidents since the last call, the newest 1000 at most."""
+        told = list(self._told)
+        self._told.clear()
+        return told
+
+    def check(
+        self,
+        samples: NDArray[np.float64],
+        timestamps: NDArray[np.float64],
+        counts: NDArray[np.float64] | None = None,
+    ) -> list[Segment]:
+        """Cut a chunk into segments, in order.
+
+        Parameters
+        ----------
+        samples : array of float64, (n_samples, n_channels)
+            Left as they are.
+        timestamps : array of float64, (n_samples,)
+            Raw stamps in seconds.
+        counts : array of float64, (n_samples,), optional
+            The device's own counter.
+        """
+        segments: list[Segment] = []
+        finite = np.isfinite(samples).all(axis=1)
+        missing = None if counts is None else self._missing(counts)
+        # Where a piece must begin: at, and after, what is not finite; after what the counter misses.
+        odd = np.flatnonzero(~finite if missing is None else ~finite | (missing != 0))
+        at, n, k = 0, len(timestamps), 0
+        while at < n:
+            while k < len(odd) and odd[k] < at:
+                k += 1
+            stop = n if k == len(odd) else max(int(odd[k]), at + 1)
+            if self.health:
+                stop = min(stop, at + self.health.room)
+            lost = 0.0 if missing is None else float(missing[at])
+            step, stamps = self._time(timestamps[at:stop], lost, missing is None)
+            done = at + len(stamps)
+            self._sort(segments, Segment(at, done, samples[at:done], stamps), step, bool(finite[at]))
+            at = done
+            self._seen += len(stamps)
+        return segments
+
+    def _missing(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how many samples the counter says are missing before each; -1 where it does not tell."""
+        if len(counts) == 0:
+            return counts
+        steps = np.diff(counts, prepend=counts[0] - 1 if self._count is None else self._count)
+        self._count = float(counts[-1])
+        if self.settings.counter_modulus:
+            steps = np.mod(steps, self.settings.counter_modulus)
+        return np.where(steps >= 1, np.rint(steps) - 1, -1.0)
+
+    def _time(
+        self, timestamps: NDArray[np.float64], lost: float, by_stamps: bool
+    ) -> tuple[Step, NDArray[np.float64]]:
+        """Take stamps from the first on, as many as lie on the fit, at least one; return them, mended."""
+        if lost > 0:
+            self.clock.skip(int(lost))
+        n = self.clock.follow(timestamps)
+        if n:
+            step, stamps = Step(None, 0, math.nan), timestamps[:n]
+        else:
+            step = self.clock.judge(float(timestamps[0]), by_stamps)
+            stamps = np.array([step.timestamp])
+        if step.is_bad:
+            self._note("bad-stamp", f"stamp {timestamps[0]!r} is replaced by the fit", tell=not self._bad_stamp)
+        self._bad_stamp = step.is_bad
+        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps
+
+    def _sort(self, segments: list[Segment], segment: Segment, step: Step, finite: bool) -> None:
+        """Decide what becomes of a piece of which no sample, or the only one, may be faulty."""
+        fault, held, rows = step.fault, self._held, segment.samples
+        reason = self.clock.refusal or (self.health.refusal if self.health else None)
+        if fault == "gap" and self._last is not None and 0 < step.lost <= self.settings.max_gap - held:
+            segments.append(self._stand_in(segment, step.lost))
+            fault, held = None, held + step.lost
+        if finite:
+            held = 0
+        elif reason is None and fault is None and self._last is not None and held < self.settings.max_gap:
+            rows, held = np.where(np.isfinite(rows), rows, self._last), held + 1
+            self._note("imputed", "values that are not finite are replaced by the last ones", tell=held == 1)
+        else:
+            reason = reason or "non-finite"
+        if fault:
+            self._note(fault, self._told_as(fault, step.lost))
+        if reason and reason != self._reason:
+            fault = reason
+            self._note(reason, self._told_as(reason, 0))
+        self._reason, self._held, self._last = reason, held, rows[-1] if reason is None else None
+        segments.append(segment._replace(samples=rows, fault=fault, reason=reason, imputed=not finite))
+        self._watch(rows, fault is not None)
+
+    def _stand_in(self, segment: Segment, lost: int) -> Segment:
+        self._note("imputed", f"{lost} samples lost; the last value stands in for them")
+        stamps = segment.timestamps[0] - np.arange(lost, 0, -1) / self.sfreq
+        return Segment(segment.start, segment.start, np.tile(self._last, (lost, 1)), stamps, imputed=True)
+
+    def _watch(self, rows: NDArray[np.float64], anew: bool) -> None:
+        """Let rate and channels be judged, for the samples to come."""
+        clock, health = self.clock, self.health
+        drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
+        if drifts and not self._rate_told:
+            self._note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")
+        self._rate_told = drifts
+        if health is None:
+            return
+        if anew:
+            health.begin()
+        if self._reason == "non-finite":
+            health.begin()
+        elif health.add(rows):
+            if health.refusal is None and health.message and health.message != self._channels_told:
+                self._note("bad-channels", health.message)
+            self._channels_told = health.message
+
+    def _told_as(self, reason: str, lost: int) -> str:
+        if reason in ("amplitude", "channels") and self.health:
+            return self.health.message
+        return {
+            "gap": f"{lost or 'some'} samples lost",
+            "clock": "stamps stepped to another time" if self.clock.refusal is None else "too many wrong stamps",
+            "rate": f"the stream runs {self.clock.recent_deviation:+.2%} off its nominal {self.sfreq:g} Hz",
+            "non-finite": f"more than {self.settings.max_gap} samples in a row are not finite",
+        }[reason]
+
+    def _note(self, reason: str, message: str, tell: bool = True) -> None:
+        self.incidents[reason] += 1
+        if tell:
+            self._told.append(Incident(self._seen, reason, message))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from offline.configuration import Channels, TrainingConfiguration
 from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.errors import ConfigurationError, RecordingError
-from rtdecode.guard import Guard
+from rtdecode.guard import Guard, unbroken
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording, read_recording
@@ -341,17 +341,8 @@ def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Rec
 
 def _unbroken(recording: Recording) -> list[Recording]:
     """Cut a recording where samples are missing, as the guard of the live decoder would."""
-    stretches: list[list[int]] = []
-    anew = True
-    for s in Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps):
-        if s.reason or s.imputed:
-            anew = True
-        elif anew or s.fault:
-            stretches.append([s.start, s.stop])
-            anew = False
-        else:
-            stretches[-1][1] = s.stop
-    return [recording.crop(start, stop) for start, stop in stretches]
+    segments = Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps)
+    return [recording.crop(start, stop) for start, stop in unbroken(segments)]
 
 
 def _choose_channels(recording: Recording, channels: Channels, targets: tuple[str, ...]) -> Signal:

@@ -140,7 +140,7 @@ def test_bad_input_gets_one_sentence_and_its_exit_code(
         places[name] = tmp_path / f"{name}.npz"
         build_recording(300, signal).save(places[name])
     places["typo"] = tmp_path / "typo.yaml"
-    places["typo"].write_text("gap_tolerance: 3\n")
+    places["typo"].write_text("guard: {gap_tolerance: 3}\n")
     output = refused(*(a.format(**places) for a in arguments), code=code)
     assert told in " ".join(output.replace("│", " ").split())
 

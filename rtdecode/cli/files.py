@@ -162,7 +162,9 @@ def verify(
     model_file, data = read_model(model), read_recording(recording, stream)
 
     def make() -> Decoder:
-        return Decoder(model_file, data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}")
+        return Decoder(
+            model_file, data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}"
+        )
 
     proof = prove_chunking(data, make, chunkings, seed)
     if proof.differing:
@@ -200,7 +202,9 @@ def replay(
     data = read_recording(recording, stream)
     fingerprint = data.fingerprint()[:16]
     data = data.crop(start) if start else data
-    decoder = Decoder(read_model(model), data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}")
+    decoder = Decoder(
+        read_model(model), data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}"
+    )
     before = time.perf_counter()
     decoded = decode_recording(data, decoder, _progress(len(data.samples)))
     took = time.perf_counter() - before

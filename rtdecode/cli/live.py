@@ -74,8 +74,9 @@ def run(
 
     document: dict[str, Any] = read_yaml(config) if config else {}
     given = {"name": stream, "type": type, "source_id": source_id, "host": host}
-    for key, options in (("stream", given), ("guard", {"gap_tolerance_ms": gap_tolerance_ms})):
-        chosen = {k: v for k, v in options.items() if v is not None}
+    parts: dict[str, dict[str, Any]] = {"stream": given, "guard": {"gap_tolerance_ms": gap_tolerance_ms}}
+    for key, part in parts.items():
+        chosen = {k: v for k, v in part.items() if v is not None}
         if chosen and isinstance(document.setdefault(key, {}), dict):
             document[key] = {**document[key], **chosen}
     options = {

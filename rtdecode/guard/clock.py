@@ -20,6 +20,7 @@ _FIRST = 16
 _AGREEING = 3
 _FIT_S, _RATE_S, _SLOPE_FROM_S = 10.0, 60.0, 2.0
 _BLOCKS_PER_S = 8
+_Values = NDArray[np.float64]
 # A median distance of normal noise, as standard deviation.
 _SIGMA = 1.4826
 
@@ -96,13 +97,16 @@ class Clock:
             n = int(on_line.argmin())
         if n:
             self._doubted.clear()
-            cut = slice(self._filled, self._filled + n)
-            self._counts[cut], self._errors[cut], self._rest[cut] = counts[:n], errors[:n], rest[:n]
-            self._filled += n
-            self._next += n
-            if self._filled == self._block:
-                self._learn()
+            self._take(counts[:n], errors[:n], rest[:n])
         return n
+
+    def _take(self, counts: _Values, errors: _Values, rest: _Values) -> None:
+        cut = slice(self._filled, self._filled + len(counts))
+        self._counts[cut], self._errors[cut], self._rest[cut] = counts, errors, rest
+        self._filled += len(counts)
+        self._next += len(counts)
+        if self._filled == self._block:
+            self._learn()
 
     def skip(self, lost: int) -> None:
         """Count samples that are known to be missing before the next one."""
@@ -129,7 +133,9 @@ class Clock:
         if may_lose and self.tolerance < late < self._settings.max_step_s / self._period:
             lost = max(1, round(late))
             self.skip(lost)
-            self.follow(np.array([timestamp]))
+            self._doubted.clear()
+            error = (timestamp - self._anchor) / self._period - self._next
+            self._take(np.array([float(self._next)]), np.array([error]), np.array([late - lost]))
             return Step("gap", lost, timestamp)
         expected = self.expected()
         self._note_bad()

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ class Segment(NamedTuple):
     ----------
     start, stop : int
         Which samples of the chunk; none (start == stop) where lost ones are stood in for.
-    samples : array of float64, (n_samples, n_channels)
+    samples : array, (n_samples, n_channels)
         Finite where `reason` is None.
     timestamps : array of float64, (n_samples,)
         Raw stamps, wrong ones replaced by the fit.
@@ -35,7 +36,7 @@ class Segment(NamedTuple):
 
     start: int
     stop: int
-    samples: NDArray[np.float64]
+    samples: NDArray[np.floating]
     timestamps: NDArray[np.float64]
     fault: str | None = None
     reason: str | None = None
@@ -85,8 +86,9 @@ class Guard:
         self.clock.restart()
         if self.health:
             self.health.restart()
-        self._last: NDArray[np.float64] | None = None
-        self._held, self._count = 0, None
+        self._last: NDArray[np.floating] | None = None
+        self._held = 0
+        self._count: float | None = None
         self._reason: str | None = None
         self._bad_stamp, self._rate_told, self._channels_told = False, False, ""
 
@@ -103,7 +105,7 @@ class Guard:
 
     def check(
         self,
-        samples: NDArray[np.float64],
+        samples: NDArray[np.floating],
         timestamps: NDArray[np.float64],
         counts: NDArray[np.float64] | None = None,
     ) -> list[Segment]:
@@ -111,7 +113,7 @@ class Guard:
 
         Parameters
         ----------
-        samples : array of float64, (n_samples, n_channels)
+        samples : array, (n_samples, n_channels)
             Left as they are.
         timestamps : array of float64, (n_samples,)
             Raw stamps in seconds.
@@ -170,7 +172,7 @@ class Guard:
         fault, held, rows = step.fault, self._held, segment.samples
         reason = self.clock.refusal or (self.health.refusal if self.health else None)
         if fault == "gap" and self._last is not None and 0 < step.lost <= self.settings.max_gap - held:
-            segments.append(self._stand_in(segment, step.lost))
+            segments.append(self._stand_in(self._last, segment, step.lost))
             fault, held = None, held + step.lost
         if finite:
             held = 0
@@ -188,12 +190,12 @@ class Guard:
         segments.append(segment._replace(samples=rows, fault=fault, reason=reason, imputed=not finite))
         self._watch(rows, fault is not None)
 
-    def _stand_in(self, segment: Segment, lost: int) -> Segment:
+    def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:
         self._note("imputed", f"{lost} samples lost; the last value stands in for them")
         stamps = segment.timestamps[0] - np.arange(lost, 0, -1) / self.sfreq
-        return Segment(segment.start, segment.start, np.tile(self._last, (lost, 1)), stamps, imputed=True)
+        return Segment(segment.start, segment.start, np.tile(last, (lost, 1)), stamps, imputed=True)
 
-    def _watch(self, rows: NDArray[np.float64], anew: bool) -> None:
+    def _watch(self, rows: NDArray[np.floating], anew: bool) -> None:
         """Let rate and channels be judged, for the samples to come."""
         clock, health = self.clock, self.health
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
@@ -225,3 +227,18 @@ class Guard:
         self.incidents[reason] += 1
         if tell:
             self._told.append(Incident(self._seen, reason, message))
+
+
+def unbroken(segments: Iterable[Segment]) -> list[tuple[int, int]]:
+    """Return the stretches [start, stop) of a chunk in which nothing is missing, wrong or stood in for."""
+    stretches: list[tuple[int, int]] = []
+    whole = False
+    for segment in segments:
+        if segment.reason or segment.imputed:
+            whole = False
+        elif whole and not segment.fault:
+            stretches[-1] = (stretches[-1][0], segment.stop)
+        else:
+            stretches.append((segment.start, segment.stop))
+            whole = True
+    return stretches

@@ -79,7 +79,7 @@ class Health:
         """Samples until the block is judged."""
         return self.block - self._filled
 
-    def add(self, samples: NDArray[np.float64]) -> bool:
+    def add(self, samples: NDArray[np.floating]) -> bool:
         """Take at most `room` samples (n_samples, n_channels); tell whether they gave a verdict."""
         self._samples[self._filled : self._filled + len(samples)] = samples
         self._filled += len(samples)
@@ -99,7 +99,8 @@ class Health:
         # A channel that was flat in training is not asked for life.
         flat = (flat & np.isfinite(self._usual)) | (factor < self._least)
         found = {"flat": flat, "saturated": saturated & ~flat, "wild": factor > self._settings.max_factor}
-        self.bad_channels = {str(self._names[i]): kind for kind, where in found.items() for i in np.flatnonzero(where)}
+        bad = {kind: np.flatnonzero(where) for kind, where in found.items()}
+        self.bad_channels = {str(self._names[i]): kind for kind, indices in bad.items() for i in indices}
         self.refusal, self.message = None, ""
         if wrong := self._wrong_scale(factor):
             self.refusal, self.message = "amplitude", wrong
@@ -116,8 +117,8 @@ class Health:
             middle = float(np.median(factor[known])) if known.any() else 1.0
             if not self._least <= middle <= self._settings.max_factor:
                 told.append(
-                    f"{known.sum()} {ch_type} channels ({_shorten(list(self._names[known]))}) vary {middle:.3g} times "
-                    "as much as in training: is their unit right?"
+                    f"{known.sum()} {ch_type} channels ({_shorten(list(self._names[known]))}) vary "
+                    f"{middle:.3g} times as much as in training: is their unit right?"
                 )
         return "; ".join(told)
 

@@ -168,7 +168,7 @@ class Decoder:
         unjudged = self.guard.unjudged
         self.warm_up = max(
             self.chain.n_outputs(self.chain.warm_up) + max(window.n_times, *(state.warm_up for state in states), 0),
-            self.chain.n_outputs(unjudged - 1) + 1 if unjudged else 0,
+            self.chain.n_outputs(unjudged) + 1 if unjudged else 0,
         )
 
     def reset(self, reason: str, timestamp: float = math.nan) -> Prediction:

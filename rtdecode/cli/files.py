@@ -160,11 +160,10 @@ def verify(
     from rtdecode.recording import read_recording
 
     model_file, data = read_model(model), read_recording(recording, stream)
+    guard = GuardSettings(gap_tolerance_ms=gap_tolerance_ms)
 
     def make() -> Decoder:
-        return Decoder(
-            model_file, data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}"
-        )
+        return Decoder(model_file, data.signal, guard, f"Recording {recording}")
 
     proof = prove_chunking(data, make, chunkings, seed)
     if proof.differing:
@@ -202,9 +201,8 @@ def replay(
     data = read_recording(recording, stream)
     fingerprint = data.fingerprint()[:16]
     data = data.crop(start) if start else data
-    decoder = Decoder(
-        read_model(model), data.signal, GuardSettings(gap_tolerance_ms=gap_tolerance_ms), f"Recording {recording}"
-    )
+    guard = GuardSettings(gap_tolerance_ms=gap_tolerance_ms)
+    decoder = Decoder(read_model(model), data.signal, guard, f"Recording {recording}")
     before = time.perf_counter()
     decoded = decode_recording(data, decoder, _progress(len(data.samples)))
     took = time.perf_counter() - before

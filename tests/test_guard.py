@@ -68,17 +68,17 @@ def test_a_lost_sample_is_stood_in_for_by_the_last_one_and_has_its_own_stamp():
 
 
 @pytest.mark.parametrize(
-    "late",
+    ("minutes", "late"),
     [
-        lambda rng, n: rng.normal(0, 0.01, n),
-        lambda rng, n: rng.normal(0, 0.0007, n),
-        lambda rng, n: (63 - (np.arange(n) + 17) % 64) / SFREQ,
-        lambda rng, n: (7 - np.arange(n) % 8) / SFREQ,
+        (60, lambda rng, n: rng.normal(0, 0.01, n)),
+        (10, lambda rng, n: rng.normal(0, 0.0007, n)),
+        (60, lambda rng, n: (63 - (np.arange(n) + 17) % 64) / SFREQ),
+        (10, lambda rng, n: (7 - np.arange(n) % 8) / SFREQ),
     ],
     ids=["10 ms", "0.7 ms", "a stamp per 64", "a stamp per 8"],
 )
-def test_s5_jitter_gives_no_false_gap_in_an_hour(late):
-    n = int(3600 * SFREQ)
+def test_s5_jitter_gives_no_false_gap(minutes, late):
+    n = int(60 * minutes * SFREQ)
     stamps = 1e6 + np.arange(n) / SFREQ + late(np.random.default_rng(1), n)
     guard, told = watch(np.zeros((n, 1)), stamps, sizes=[4096] * (n // 4096))
     assert told == [] and not guard.incidents

@@ -72,7 +72,8 @@ class Clock:
         self._first: list[float] | None = []
         self._counts, self._errors, self._rest = (np.empty(self._block) for _ in range(3))
         self._filled = 0
-        self._history: deque[tuple[float, float, float]] = deque(maxlen=self._n_rate)
+        # Per block: mean count, mean error, median distance from the fit.
+        self._history, self._n_blocks = np.empty((2 * self._n_rate, 3)), 0
         self._doubted: deque[float] = deque(maxlen=_AGREEING)
         self._bad: deque[int] = deque()
         self.tolerance, self.deviation = self._least, math.nan
@@ -178,9 +179,13 @@ class Clock:
     def _learn(self) -> None:
         """Fit the line anew at the end of a block."""
         away = float(np.median(np.abs(self._rest)))
-        self._history.append((float(self._counts.mean()), float(self._errors.mean()), away))
+        if self._n_blocks == len(self._history):
+            self._n_blocks -= self._n_rate
+            self._history[: self._n_blocks] = self._history[self._n_rate :]
+        self._history[self._n_blocks] = self._counts.mean(), self._errors.mean(), away
+        self._n_blocks += 1
         self._filled = 0
-        history = np.array(self._history)
+        history = self._history[max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
         recent = history[-self._n_fit :]
         self._trust(_SIGMA * float(np.median(recent[:, 2])), len(recent) * self._block)
         self._recent_span = float(recent[-1, 0] - recent[0, 0]) * self._period

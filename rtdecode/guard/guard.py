@@ -187,7 +187,9 @@ class Guard:
             fault = reason
             self._note(reason, self._told_as(reason, 0))
         self._reason, self._held, self._last = reason, held, rows[-1] if reason is None else None
-        segments.append(segment._replace(samples=rows, fault=fault, reason=reason, imputed=not finite))
+        segments.append(
+            segment._replace(samples=rows, fault=fault, reason=reason, imputed=not finite and reason is None)
+        )
         self._watch(rows, fault is not None)
 
     def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:

@@ -60,7 +60,7 @@ def build_contract(signal=None, steps=None, n_times=32, hop=4, states=(), truth=
         window=Window(n_times=n_times, hop=hop),
         **truth,
         states=states,
-        amplitude=Amplitude(low=-30 * ones, high=30 * ones, std=10 * ones, spread=10 * ones),
+        amplitude=Amplitude(low=-ones, high=ones, std=ones, spread=10 * ones),
         provenance=Provenance(
             created="2026-01-01T00:00:00+00:00",
             network="linear",

@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 
 
 def play(script, n_samples=1400):
-    """Return a recording in which these events (sample, kind, size) happen, and how many are lost before each sample."""
+    """Return a recording in which these events (sample, kind, size) happen, and what is lost before each sample."""
     recording = build_recording(n_samples)
     samples, stamps, lost = recording.samples, recording.timestamps, np.zeros(n_samples, int)
     for at, kind, size in script:

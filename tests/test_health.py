@@ -47,7 +47,7 @@ def test_s15_another_person_is_decoded(model, factor):
     recording = build_recording()
     recording.samples[:] *= np.float32(factor)
     decoder, predictions = decode(model, recording)
-    assert decoded(predictions)[0] < 128 and not decoder.guard.incidents
+    assert decoded(predictions)[0] < 160 and not decoder.guard.incidents
 
 
 def test_s15_a_level_far_from_that_of_training_is_no_wrong_scale(model):
@@ -84,7 +84,7 @@ def test_s12_a_bad_channel_is_told_within_a_second_and_more_than_a_quarter_are_r
         reason = "bad-channels" if n_bad == 1 else "channels"
         assert decoder.guard.incidents == {reason: 1}
         (incident,) = decoder.guard.drain()
-        assert 700 + BLOCK <= incident.sample <= 700 + SFREQ and f"E0 {kind}" in incident.message
+        assert 700 < incident.sample <= 700 + SFREQ and f"E0 {kind}" in incident.message
         assert (decoded(predictions)[-1] > 1400) == (n_bad == 1)
         assert decoder.guard.health.bad_channels == {f"E{i}": kind for i in range(n_bad)}
 

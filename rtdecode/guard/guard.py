@@ -136,8 +136,9 @@ class Guard:
             step, stamps = self._time(timestamps[at:stop], lost, missing is None)
             done = at + len(stamps)
             self._sort(segments, Segment(at, done, samples[at:done], stamps), step, bool(finite[at]))
-            at = done
             self._seen += len(stamps)
+            self._watch(segments[-1])
+            at = done
         return segments
 
     def _missing(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -187,17 +188,15 @@ class Guard:
             fault = reason
             self._note(reason, self._told_as(reason, 0))
         self._reason, self._held, self._last = reason, held, rows[-1] if reason is None else None
-        segments.append(
-            segment._replace(samples=rows, fault=fault, reason=reason, imputed=not finite and reason is None)
-        )
-        self._watch(rows, fault is not None)
+        imputed = not finite and reason is None
+        segments.append(segment._replace(samples=rows, fault=fault, reason=reason, imputed=imputed))
 
     def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:
         self._note("imputed", f"{lost} samples lost; the last value stands in for them")
         stamps = segment.timestamps[0] - np.arange(lost, 0, -1) / self.sfreq
         return Segment(segment.start, segment.start, np.tile(last, (lost, 1)), stamps, imputed=True)
 
-    def _watch(self, rows: NDArray[np.floating], anew: bool) -> None:
+    def _watch(self, segment: Segment) -> None:
         """Let rate and channels be judged, for the samples to come."""
         clock, health = self.clock, self.health
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
@@ -206,11 +205,9 @@ class Guard:
         self._rate_told = drifts
         if health is None:
             return
-        if anew:
-            health.begin()
-        if self._reason == "non-finite":
-            health.begin()
-        elif health.add(rows):
+        if segment.fault or segment.reason == "non-finite":
+            health.break_off()
+        if segment.reason != "non-finite" and health.add(segment.samples):
             if health.refusal is None and health.message and health.message != self._channels_told:
                 self._note("bad-channels", health.message)
             self._channels_told = health.message

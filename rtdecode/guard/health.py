@@ -67,12 +67,13 @@ class Health:
     def restart(self) -> None:
         """Forget every verdict: the next sample is the first of a new stream."""
         self._filled, self.judged, self.message = 0, False, ""
+        self._level: NDArray[np.float64] | None = None
         self.refusal: str | None = None
         self.bad_channels: dict[str, str] = {}
 
-    def begin(self) -> None:
-        """Start the block anew: what comes next does not follow what came before. The verdict stands."""
-        self._filled = 0
+    def break_off(self) -> None:
+        """Take note that what comes next does not follow what came before: its level may be another."""
+        self._level = None
 
     @property
     def room(self) -> int:
@@ -81,7 +82,9 @@ class Health:
 
     def add(self, samples: NDArray[np.floating]) -> bool:
         """Take at most `room` samples (n_samples, n_channels); tell whether they gave a verdict."""
-        self._samples[self._filled : self._filled + len(samples)] = samples
+        if self._level is None:
+            self._level = samples[0].astype(np.float64)
+        self._samples[self._filled : self._filled + len(samples)] = samples - self._level
         self._filled += len(samples)
         if self.room:
             return False

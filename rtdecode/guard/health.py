@@ -117,8 +117,10 @@ class Health:
         told = []
         for ch_type, members in self._groups.items():
             known = members & np.isfinite(factor)
-            middle = float(np.median(factor[known])) if known.any() else 1.0
-            if not self._least <= middle <= self._settings.max_factor:
+            far = known & ((factor > self._settings.max_factor) | (factor < self._least))
+            # A unit is wrong in all channels; half of them may be bad.
+            if 2 * far.sum() > known.sum():
+                middle = float(np.median(factor[far]))
                 told.append(
                     f"{known.sum()} {ch_type} channels ({_shorten(list(self._names[known]))}) vary "
                     f"{middle:.3g} times as much as in training: is their unit right?"

@@ -178,7 +178,7 @@ class Clock:
 
     def _learn(self) -> None:
         """Fit the line anew at the end of a block."""
-        away = float(np.median(np.abs(self._rest)))
+        away = _middle(np.abs(self._rest))
         if self._n_blocks == len(self._history):
             self._n_blocks -= self._n_rate
             self._history[: self._n_blocks] = self._history[self._n_rate :]
@@ -187,7 +187,7 @@ class Clock:
         self._filled = 0
         history = self._history[max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
         recent = history[-self._n_fit :]
-        self._trust(_SIGMA * float(np.median(recent[:, 2])), len(recent) * self._block)
+        self._trust(_SIGMA * _middle(recent[:, 2]), len(recent) * self._block)
         self._recent_span = float(recent[-1, 0] - recent[0, 0]) * self._period
         if self._recent_span < _SLOPE_FROM_S:
             self._centre, self._offset = history[-1, 0], history[-1, 1]
@@ -225,3 +225,8 @@ def _line(history: NDArray[np.float64]) -> tuple[float, float, float]:
 def _deviation(slope: float) -> float:
     """Return how much too fast samples come whose errors grow by `slope` from one to the next."""
     return 1 / (1 + slope) - 1 if slope > -1 else math.inf
+
+
+def _middle(values: NDArray[np.float64]) -> float:
+    # The upper one of two; np.median takes ten times as long on so few.
+    return float(np.sort(values)[len(values) // 2])

@@ -38,12 +38,21 @@ class Recordings(_Part):
         Captured part of which each value gets a decoder of its own; None: one decoder for all.
     subject : str or None
         Captured part that tells whose recording it is, for networks that are conditioned on people.
+    others : bool
+        Whether each decoder is trained on the recordings of the other ones too; it is never tested on them.
     """
 
     pattern: Annotated[str, Field(min_length=1), AfterValidator(_relative_pattern)]
     select: dict[str, tuple[str, ...]] = {}
     decoder_per: str | None = None
     subject: str | None = None
+    others: bool = False
+
+    @model_validator(mode="after")
+    def _others_of_whom(self) -> Self:
+        if self.others and self.decoder_per is None:
+            raise ValueError("others needs decoder_per: without it one decoder has all recordings")
+        return self
 
 
 class Channels(_Part):
@@ -142,7 +151,8 @@ class Training(_Part):
 
     `validation` is the share of the training trials that early stopping watches. It is never the part that
     is reported. `class_weight` says how much a window of each class counts: all the same, `balanced` (rarer
-    classes more), or numbers by class.
+    classes more), or numbers by class; `own_weight` how many times those of a decoder's own recordings count where
+    `recordings.others` train too.
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
@@ -152,6 +162,7 @@ class Training(_Part):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: int = 0
     class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    own_weight: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class TrainingConfiguration(_Part):

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,14 @@ class Source:
         Its path below the data folder without what all have in common; different for every file.
     parts : dict of str to str
         What the pattern's braces captured.
+    own : bool
+        Whether it belongs to the decoder at hand; those of others only ever train.
     """
 
     path: Path
     name: str
     parts: dict[str, str]
+    own: bool = True
 
     def has(self, wanted: dict[str, tuple[str, ...]]) -> bool:
         """Tell whether the captured parts have one of the wanted values each."""
@@ -121,10 +124,14 @@ class Dataset:
         part = self.configuration.recordings.subject
         return tuple(sorted({source.parts[part] for source in self.sources})) if part else ()
 
+    def source(self, trial: Trial) -> Source:
+        """Return the file a trial is from."""
+        return self.sources[self.source_of[trial.recording]]
+
     def subject(self, trial: Trial) -> int:
         """Return the index of the person a trial is of; 0 if nobody knows."""
-        part, source = self.configuration.recordings.subject, self.sources[self.source_of[trial.recording]]
-        return self.subjects.index(source.parts[part]) if part else 0
+        part = self.configuration.recordings.subject
+        return self.subjects.index(self.source(trial).parts[part]) if part else 0
 
     @property
     def positions(self) -> Positions:
@@ -253,6 +260,11 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
         _refuse_absent(where, chosen, matching)
     if not groups:
         raise ConfigurationError(f"No recordings in {data}: no file has all of recordings.select together.")
+    if wanted.others:
+        return {
+            group: own + [replace(s, own=False) for other, theirs in groups.items() if other != group for s in theirs]
+            for group, own in groups.items()
+        }
     return groups
 
 
@@ -271,9 +283,11 @@ def _name(path: Path, data: Path, pattern: str) -> str:
     return re.sub(r"(_raw)?(\.fif)?(\.gz|\.[A-Za-z]\w*)?$", "", "-".join(parts[fixed:]))
 
 
-def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) -> Dataset:
-    """Read the recordings of one decoder and find their trials."""
-    whole = [read_recording(source.path) for source in sources]
+def load_dataset(
+    configuration: TrainingConfiguration, sources: list[Source], read: Callable[[Path], Recording] = read_recording
+) -> Dataset:
+    """Read the recordings of one decoder with `read`, and find their trials."""
+    whole = [read(source.path) for source in sources]
     targets = configuration.targets
     target_channels = targets.channels if targets else ()
     signal = _choose_channels(whole[0], configuration.channels, target_channels)

@@ -85,7 +85,7 @@ def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | Non
     truth, decided = decode(dataset, fitted, test)
     seconds, baseline = time.perf_counter() - start, None
     if dataset.configuration.baseline == "csp-lda":
-        baseline = csp_lda(dataset, train + validation, test)
+        baseline = csp_lda(dataset, [t for t in train + validation if dataset.source(t).own], test)
     return FoldResult(fold, fitted, truth, decided, baseline, seconds)
 
 

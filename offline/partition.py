@@ -37,7 +37,7 @@ class Fold:
 def make_folds(dataset: Dataset) -> list[Fold]:
     """Divide a data set as its configuration says."""
     split, trials = dataset.configuration.split, dataset.trials
-    testable = [i for i, s in enumerate(dataset.sources) if s.has(split.test_on)]
+    testable = [i for i, s in enumerate(dataset.sources) if s.own and s.has(split.test_on)]
     if split.kind == "held-out-runs":
         held_out = {i for i in testable if dataset.sources[i].has(split.held_out)}
         groups = [("held-out", [t for t in trials if dataset.source_of[t.recording] in held_out])]

@@ -92,6 +92,12 @@ class Fitted:
         return outputs
 
 
+def _counted(dataset: Dataset, trials: list[Trial]) -> list[Trial]:
+    """Repeat trials as often as they count."""
+    times = dataset.configuration.training.own_weight
+    return [trial for trial in trials for _ in range(times if dataset.source(trial).own else 1)]
+
+
 def by_trial(values: NDArray[Any], windows: Windows) -> NDArray[Any]:
     """Stack what belongs to the windows of each trial: (n_trials, n_windows, ...), as many as all trials have."""
     counts = np.bincount(windows.trial)
@@ -121,7 +127,7 @@ def fit_network(
     output = Chain(steps, dataset.signal).output
     stride = n_samples(configuration.stride_s, output.sfreq)
     cutter = Cutter(dataset, steps)
-    fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
+    fitting, watched = (cutter.cut(_counted(dataset, part), n_times, stride) for part in (train, validation))
     weights = class_weights(configuration, fitting.y)
     y = [fitting.y, watched.y]
     if configuration.targets is not None:

@@ -227,6 +227,33 @@ def test_runs_that_are_not_tested_on_still_train(data):
     assert all(any("run-03" in i for i in f.train) for f in folds)
 
 
+OTHERS = {"recordings": {"pattern": "sub-{subject}_run-{run}.npz", "decoder_per": "subject", "others": True}}
+
+
+def test_the_recordings_of_others_only_ever_train(data):
+    folds = make_folds(dataset_of(data, **OTHERS))
+    assert [f.name for f in folds] == ["sub-a_run-01", "sub-a_run-02", "sub-a_run-03"]
+    for fold in folds:
+        learned = {i.partition("#")[0] for i in fold.train + fold.validation}
+        assert learned == {f"sub-{s}_run-{r:02d}" for s in "ab" for r in (1, 2, 3)} - {fold.name}
+
+
+def test_ones_own_recordings_count_as_often_as_asked_for(data):
+    decided = []
+    for own_weight in (1, 50):
+        dataset = dataset_of(
+            data,
+            **OTHERS,
+            model={"network": "tangent-space", "settings": {}},
+            training={"own_weight": own_weight},
+            baseline=None,
+        )
+        decided.append(run_fold(dataset, make_folds(dataset)[0]).network)
+    alone = dataset_of(data, model={"network": "tangent-space", "settings": {}}, baseline=None)
+    own = run_fold(alone, make_folds(alone)[0]).network
+    assert np.abs(decided[1] - own).mean() < np.abs(decided[0] - own).mean()
+
+
 def test_every_class_is_in_every_part(data):
     dataset = dataset_of(data, split={"kind": "stratified-blocks", "n_folds": 3})
     truth = {t.id: t.truth for t in dataset.trials}
@@ -408,6 +435,7 @@ def test_shipped_configurations_fit_their_recordings(shared, name):
         ({"channels": {}}, "either names or types"),
         ({"recordings": {"pattern": "/data/{run}.fif"}}, "relative to the data folder"),
         ({"recordings": {"pattern": "run-{1}.fif"}}, "braces hold a name"),
+        ({"recordings": {"pattern": "run-{run}.fif", "others": True}}, "others needs decoder_per"),
     ],
 )
 def test_a_mistake_in_a_configuration_is_told_with_its_place(tmp_path, change, told):

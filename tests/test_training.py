@@ -253,7 +253,7 @@ def test_ones_own_recordings_count_as_often_as_asked_for(tmp_path):
         dataset = dataset_of(
             tmp_path,
             **OTHERS,
-            model={"network": "tangent-space", "settings": {}},
+            model={"network": "csp-lda", "settings": {}},
             training={"own_weight": own_weight},
             baseline=None,
         )

@@ -11,7 +11,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from rtdecode.errors import ModelError
+from rtdecode.errors import ModelError, RtdecodeError
 
 T = TypeVar("T")
 
@@ -92,6 +92,9 @@ def _serve(connection: Connection) -> None:
             try:
                 function, arguments = pickle.loads(work)
                 answer = pickle.dumps((function(*arguments), None))
-            except Exception as error:
+            except RtdecodeError as error:
                 answer = pickle.dumps((None, error))
+            except Exception as error:  # of code that is not ours: what it raises may not even be pickled
+                told, _, _ = f"{type(error).__name__}: {error}".partition("\n")
+                answer = pickle.dumps((None, ModelError(f"The network failed: {told}.")))
             connection.send_bytes(answer)

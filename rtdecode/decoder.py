@@ -112,7 +112,7 @@ class Decoder:
         longest = max(self.end_of(0), self.chain.newest_input(window.hop))
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
-        self._seen, self._fault = 0, ""
+        self._seen, self._filled, self._fault = 0, 0, ""
         self._anew()
 
     @property
@@ -137,6 +137,9 @@ class Decoder:
         return out
 
     def _anew(self) -> None:
+        if self._filled:
+            # What had not filled a hop is still learned from: statistics outlast the reset.
+            self.chain.process(self._pending[: self._filled])
         self.chain.reset()
         self.engine.reset()
         self._ring.clear()

@@ -150,11 +150,18 @@ class Engine:
             self._feed[f"state_{state.name}"] = state.initial.astype(np.float32)
 
     def run(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one window (n_channels, n_times); return probabilities or values (n_outputs,)."""
+        """Run one window (n_channels, n_times); return probabilities or values (n_outputs,).
+
+        NaN, and the states are as at the start, if these would hold what is not finite.
+        """
         self._x[0] = window
         results = self._session.run(self._outputs, self._feed)
         for name, value in zip(self._outputs[1:], results[1:], strict=True):
             self._feed[name.removeprefix("next_")] = value
+        if self._states and not all(np.isfinite(value).all() for value in results):
+            # One artefact would stay in the state for ever.
+            self.reset()
+            return np.full_like(results[0][0], np.nan)
         outputs: NDArray[np.float32] = results[0][0]
         return outputs
 

@@ -27,6 +27,7 @@ from rtdecode.proof import one_shot
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy, mean_interval
+from tests.processes import run_rtdecode
 
 FILTERED = ["C4 12-16 Hz", "C3 8-12 Hz"]
 QUIET = Console(file=StringIO())
@@ -129,6 +130,43 @@ def test_an_interrupted_training_is_no_result(data, tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob("*/*.pt"))
 
 
+def test_a_training_that_diverges_is_no_result(data, tmp_path):
+    with pytest.raises(ConfigurationError, match="Training diverged"):
+        train(configuration(training={"learning_rate": 1e30}), data, tmp_path / "run", [], [], 1, QUIET)
+
+
+def gapped(folder):
+    """A run in which 20 s pass between two samples, and its configuration."""
+    whole, at = simulate(12, 1), 2600
+    stamps = whole.timestamps + 20.0 * (np.arange(len(whole.samples)) >= at)
+    events = tuple(e._replace(timestamp=e.timestamp + 20.0 * (e.timestamp >= at / 160)) for e in whole.events)
+    Recording(whole.signal, whole.samples, stamps, events).save(folder / "run-1.npz")
+    return configuration(
+        recordings={"pattern": "run-{run}.npz", "decoder_per": None},
+        split={"kind": "stratified-blocks", "n_folds": 2},
+        model={"network": "csp-lda", "settings": {}},
+        preprocessing=[{"step": "running-standardize", "minimum_s": 1.0}],
+        baseline=None,
+    )
+
+
+def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(tmp_path):
+    settings = gapped(tmp_path)
+    run = train(settings, tmp_path, tmp_path / "run", [], ["all"], 1, QUIET)
+    model = export(read_checkpoint(run.finals["all"]), tmp_path / "m.onnx")
+    dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
+    recording = read_recording(tmp_path / "run-1.npz")
+    decoder, seen = Decoder(model, recording.signal), []
+    engine_run = decoder.engine.run
+    decoder.engine.run = lambda window: seen.append(window.copy()) or engine_run(window)
+    last = decoder.push(recording.samples, recording.timestamps)[-1]
+    features = dataset.preprocess(decoder.chain.steps, 1)[1].astype(np.float32)
+    end = last.sample + 1 - 2600
+    assert seen[-1].tobytes() == np.ascontiguousarray(features[end - seen[-1].shape[1] : end].T).tobytes()
+    code, output = run_rtdecode("replay", tmp_path / "run-1.npz", "--model", model.path)
+    assert code == 0 and "The decoder was trained on this recording" in output
+
+
 def test_recordings_of_one_name_in_two_folders_stay_apart(tmp_path):
     for session in (1, 2):
         (tmp_path / f"ses-{session}").mkdir()
@@ -142,14 +180,7 @@ def test_recordings_of_one_name_in_two_folders_stay_apart(tmp_path):
 
 
 def test_a_recording_with_a_gap_is_preprocessed_as_the_live_decoder_would(tmp_path):
-    whole, at = simulate(12, 1), 2600
-    stamps = whole.timestamps + 20.0 * (np.arange(len(whole.samples)) >= at)
-    events = tuple(e._replace(timestamp=e.timestamp + 20.0 * (e.timestamp >= at / 160)) for e in whole.events)
-    Recording(whole.signal, whole.samples, stamps, events).save(tmp_path / "run-1.npz")
-    settings = configuration(
-        recordings={"pattern": "run-{run}.npz", "decoder_per": None},
-        split={"kind": "stratified-blocks", "n_folds": 2},
-    )
+    settings, whole, at = gapped(tmp_path), simulate(12, 1), 2600
     dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
     crossing = [e for e in whole.events if e.timestamp < at / 160 < e.timestamp + 3.0]
     assert len(crossing) == 1 and len(dataset.trials) == 11
@@ -274,7 +305,7 @@ def test_windows_lie_in_their_trials_whole(data, step):
     dataset = dataset_of(data, preprocessing=[step])
     steps = build_steps(dataset.configuration.preprocessing, dataset.signal, lambda _: np.empty((0, 16)))
     windows = Cutter(dataset, steps).cut(dataset.trials[:2], 40, 5)
-    features = dataset.preprocess(steps, 0)
+    features = dataset.preprocess(steps, 0)[0]
     for x, number in zip(windows.x, windows.trial, strict=True):
         trial = dataset.trials[number]
         starts = [
@@ -318,7 +349,7 @@ def assert_fed_as_trained(dataset, model):
     """What the network was trained on is, to the last bit, what the decoder feeds it."""
     recording = dataset.recordings[1]
     decoder = Decoder(model, recording.signal)
-    offline = dataset.preprocess(decoder.chain.steps, 1).astype(np.float32)
+    offline = dataset.preprocess(decoder.chain.steps, 1)[1].astype(np.float32)
     seen = {}
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.setdefault(len(seen), window.copy()) is None or engine_run(window)
@@ -351,7 +382,7 @@ def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data,
     ]
     assert len(online) == len(offline) > 100
     assert all(p.proba.tobytes() == offline[p.sample].tobytes() for p in online)
-    features = dataset.preprocess(result.fitted.steps, 2).astype(np.float32)
+    features = dataset.preprocess(result.fitted.steps, 2)[2].astype(np.float32)
     for p in online[::20]:
         window = features[p.sample + 1 - result.fitted.n_times : p.sample + 1]
         with torch.no_grad():

@@ -136,7 +136,8 @@ def _proof(decoder: "Decoder") -> "Table":
         table.add_row("score", "none stored in this file")
     if parity:
         table.add_row("torch = ONNX", f"within {parity.torch_onnx_max:.1g} on {parity.n_windows} windows")
-        table.add_row("chunked = one-shot", f"identical on {parity.n_chunked_predictions} predictions")
+        reference = "one push" if contract.states else "one-shot"
+        table.add_row(f"chunked = {reference}", f"identical on {parity.n_chunked_predictions} predictions")
     table.add_row("packages", ", ".join(f"{k} {v}" for k, v in provenance.packages.items()))
     return table
 

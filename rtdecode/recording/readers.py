@@ -121,10 +121,17 @@ def _npz_epochs(arrays: Mapping[str, NDArray[Any]], path: Path) -> Recording:
         )
     unnamed = np.array([f"ch{i}" for i in range(1, epochs.shape[1] + 1)])
     names = arrays.get("ch_names", unnamed)
-    return _in_a_row(_npz_signal(arrays, names), epochs, labels, 0, path)
+    if np.iscomplexobj(epochs):
+        raise RecordingError(f"Recording {path} has complex epochs X; real samples are needed.")
+    signal = _npz_signal(arrays, names)
+    positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
+    texts = labels.astype(str) if labels.dtype.kind == "S" else labels
+    return _in_a_row(signal, epochs, texts, 0, path, positions)
 
 
-def _in_a_row(signal: Signal, epochs: NDArray[Any], labels: Iterable[Any], event_at: int, path: Path) -> Recording:
+def _in_a_row(
+    signal: Signal, epochs: NDArray[Any], labels: Iterable[Any], event_at: int, path: Path, positions: Positions
+) -> Recording:
     """Lay epochs (n_epochs, n_channels, n_times) one after the other, the event of each at its sample `event_at`.
 
     The stamps leave a gap between them, after which every decoder starts anew.
@@ -135,7 +142,7 @@ def _in_a_row(signal: Signal, epochs: NDArray[Any], labels: Iterable[Any], event
     timestamps = np.arange(n_epochs)[:, None] * float(period_s) + np.arange(n_times) / signal.sfreq
     samples = np.ascontiguousarray(epochs.transpose(0, 2, 1).reshape(-1, n_channels), np.float32)
     events = tuple(Event(float(t), str(label)) for t, label in zip(timestamps[:, event_at], labels, strict=True))
-    return Recording(signal, samples, timestamps.ravel(), events, str(path))
+    return Recording(signal, samples, timestamps.ravel(), events, str(path), positions)
 
 
 def _mne_signal(data: Any) -> tuple[Signal, NDArray[np.float64]]:
@@ -180,14 +187,20 @@ def _read_mne_epochs(path: Path) -> Recording:
         epochs = mne.read_epochs(path)
         signal, factors = _mne_signal(epochs)
         data = epochs.get_data() * factors
+        positions = on_plane(_mne_places(epochs.info))
     event_at = round(-epochs.times[0] * signal.sfreq)
     if not 0 <= event_at < len(epochs.times):
         raise RecordingError(
             f"Recording {path} holds epochs from {epochs.times[0]:g} to {epochs.times[-1]:g} s about their event, "
             "which is not among them. Cut epochs that hold it (tmin <= 0 <= tmax)."
         )
+    # What two epochs share would stand on both sides of a split, and nothing would show it.
+    if np.any(np.diff(np.sort(epochs.events[:, 0])) < len(epochs.times)):
+        raise RecordingError(
+            f"Recording {path} holds epochs that overlap. Cut shorter ones, or give the continuous recording."
+        )
     names = {code: name for name, code in epochs.event_id.items()}
-    return _in_a_row(signal, data, [names[code] for code in epochs.events[:, 2]], event_at, path)
+    return _in_a_row(signal, data, [names[code] for code in epochs.events[:, 2]], event_at, path, positions)
 
 
 def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:

@@ -46,6 +46,10 @@ class RecordingError(RtdecodeError):
     exit_code = 4
 
 
+class RecordingWarning(UserWarning):
+    """A recording is read, but not all of it is there."""
+
+
 class StreamError(RtdecodeError):
     """A stream is absent, ambiguous, taken, or does not fit the decoder."""
 

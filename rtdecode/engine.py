@@ -260,9 +260,22 @@ def _parse(content: bytes, path: str) -> "onnx.ModelProto":
         proto: onnx.ModelProto = onnx.load_from_string(content)
     except Exception:  # protobuf's DecodeError, or what it becomes in its other implementations
         raise ModelError(f"{path} ({len(content)} bytes) is not an ONNX file, or is damaged.") from None
+    if not _is_text(proto):
+        raise ModelError(f"{path} ({len(content)} bytes) is damaged: a name or text in it is no UTF-8.")
     if not proto.graph.node:
         raise ModelError(f"{path} ({len(content)} bytes) is not an ONNX file, or holds no graph.")
     return proto
+
+
+def _is_text(message: Any) -> bool:
+    """Tell whether all strings are; protobuf gives those that are not as bytes."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        for item in [value] if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value:
+            if isinstance(item, bytes) or (field.type == field.TYPE_MESSAGE and not _is_text(item)):
+                return False
+    return True
 
 
 def _shape(value: Any, path: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ _Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
 _Recording = Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")]
 _Stream = Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")]
 _Timeout = Annotated[float, typer.Option(help="Seconds that it may take.", min=1)]
-_Memory = Annotated[float, typer.Option(help="Memory in GiB that it may take (bounded on Linux).", min=0.1)]
+_Memory = Annotated[float, typer.Option(help="Memory in GiB that it may take (bounded on Linux).", min=1)]
 
 
 def inspect(model: _Model, timeout: _Timeout = 120.0, memory: _Memory = 8.0) -> None:

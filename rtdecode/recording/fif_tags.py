@@ -33,7 +33,7 @@ def refuse_cut_fif(path: Path) -> None:
 def _walk(file: IO[bytes], path: Path) -> str | None:
     """Walk a file from tag to tag; return the name of the file in which it goes on."""
     size = file.seek(0, os.SEEK_END)
-    at, open_blocks, role, following = 0, 0, 0, None
+    at, open_blocks, n_blocks, role, following = 0, 0, 0, 0, None
     while at + 16 <= size:
         file.seek(at)
         kind, _, length, after = struct.unpack(">iiii", file.read(16))
@@ -44,6 +44,7 @@ def _walk(file: IO[bytes], path: Path) -> str | None:
             raise RecordingError(f"Recording {path} is damaged at byte {at}: a tag of {length} bytes.")
         if end > size:
             break
+        n_blocks += kind == _BLOCK_START
         open_blocks += (kind == _BLOCK_START) - (kind == _BLOCK_END)
         if kind == _REF_ROLE:
             (role,) = struct.unpack(">i", file.read(4))
@@ -53,7 +54,7 @@ def _walk(file: IO[bytes], path: Path) -> str | None:
             at = size
             break
         at = after or end
-    if open_blocks or at != size:
+    if open_blocks or not n_blocks or at != size:
         raise RecordingError(
             f"Recording {path} is cut off after byte {min(at, size)} of {size}: {open_blocks} blocks are not closed. "
             "Copy or save it again."

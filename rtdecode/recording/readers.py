@@ -3,8 +3,10 @@
 import logging
 import math
 import re
+import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
-from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.recording.fif_tags import refuse_cut_fif
 from rtdecode.recording.positions import Positions, on_plane
 from rtdecode.recording.recording import Event, Recording
@@ -50,7 +52,7 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
     Warns
     -----
     RecordingWarning
-        The end of an XDF file is cut off; what is before it is read.
+        The end of a file is cut off (XDF, EDF, BDF); what is before it is read.
     """
     path = Path(path)
     if not path.exists():
@@ -171,7 +173,7 @@ def _mne_signal(data: Any) -> tuple[Signal, NDArray[np.float64]]:
 def _read_mne(path: Path) -> Recording:
     import mne
 
-    with mne.use_log_level("ERROR"):
+    with mne.use_log_level("WARNING"), _only_what_is_missing(path):
         raw = mne.io.read_raw(path, preload=False)
         signal, factors = _mne_signal(raw)
         _refuse_more_than_fits(raw, path)
@@ -180,6 +182,18 @@ def _read_mne(path: Path) -> Recording:
         positions = on_plane(_mne_places(raw.info))
     events = tuple(Event((onset - raw.first_samp) / signal.sfreq, label) for onset, label in onsets)
     return Recording(signal, samples, np.arange(len(samples)) / signal.sfreq, events, str(path), positions)
+
+
+@contextmanager
+def _only_what_is_missing(path: Path) -> Iterator[None]:
+    """Of a library's warnings, pass on those of a file that is not whole."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for text in sorted({str(warning.message) for warning in told}):
+        if re.search(r"file size|truncated|corrupt|incomplete", text):
+            message = f"Recording {path} may be cut off: {' '.join(text.split())}"
+            warnings.warn(message, RecordingWarning, stacklevel=2)
 
 
 def _refuse_more_than_fits(raw: Any, path: Path) -> None:

@@ -115,8 +115,8 @@ class Decoder:
         longest = max(self.end_of(0), self.chain.newest_input(window.hop))
         if longest * contract.signal.n_channels > _MAX_PENDING:
             raise ModelError(
-                f"Model {model.name!r} has a hop of {longest} samples of {contract.signal.n_channels} channels; at most "
-                f"{_MAX_PENDING} values are kept. Retrain with a shorter hop."
+                f"Model {model.name!r} has a hop of {longest} samples of {contract.signal.n_channels} channels; "
+                f"at most {_MAX_PENDING} values are kept. Retrain with a shorter hop."
             )
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"

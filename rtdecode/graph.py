@@ -96,7 +96,7 @@ def _check_weight(name: str, tensor: onnx.TensorProto, path: str) -> int:
         return 0
     if not np.isfinite(values).all():
         raise ModelError(f"{path}: weight {name!r} holds values that are not finite.")
-    return values.size
+    return int(values.size)
 
 
 def _check_sizes(proto: onnx.ModelProto, path: str) -> None:

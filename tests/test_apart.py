@@ -13,7 +13,7 @@ from onnx import helper
 from rtdecode.apart import run_apart
 from rtdecode.errors import ModelError, StreamError
 from tests.builders import build_contract, build_model, build_recording, build_signal, graph
-from tests.processes import run_rtdecode, rtdecode
+from tests.processes import rtdecode, run_rtdecode
 from tests.test_hygiene import slow_decoder
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")

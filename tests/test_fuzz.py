@@ -17,7 +17,7 @@ import pytest
 from rtdecode.decoder import load
 from rtdecode.errors import RtdecodeError
 from rtdecode.recording import read_recording
-from tests.builders import build_model, build_recording
+from tests.builders import assert_same, build_model, build_recording
 from tests.test_hygiene import build_raw
 from tests.test_recording import EEG, markers
 from tests.xdf import write_xdf
@@ -25,7 +25,7 @@ from tests.xdf import write_xdf
 LONGEST_S, MOST_GROWTH_MIB = 20.0, 512
 # Each runs as many mutations as it says.
 FEW = pytest.param(14, id="few")
-MANY = pytest.param(120, id="many", marks=pytest.mark.slow)
+MANY = pytest.param(500, id="many", marks=pytest.mark.slow)
 HUGE = (0, -1, 1 << 31, 1 << 40, 1 << 62)
 ODD = (None, -1, 0, 1e308, 1 << 70, float("inf"), float("nan"), "", "x", [], {}, [[]], True)
 
@@ -123,11 +123,10 @@ def outcomes(path, content, mutations, n, attempt):
         mutate = mutations[seed % len(mutations)]
         path.write_bytes(mutate(content, rng))
         with bounded(), warnings.catch_warnings():
-            # As a user has it: warnings are told, not raised.
-            warnings.simplefilter("default")
+            # As a user has it: warnings are not raised.
+            warnings.simplefilter("ignore")
             try:
-                attempt(path, mutate)
-                counts["read"] += 1
+                counts[attempt(path, mutate)] += 1
             except RtdecodeError as error:
                 assert str(error) and "\n" not in str(error), (seed, mutate.__name__)
                 counts["refused"] += 1
@@ -142,12 +141,14 @@ def computed(path):
     proto = onnx.load(str(path))
     del proto.metadata_props[:]
     proto.producer_name = proto.producer_version = proto.doc_string = proto.domain = ""
-    return proto.SerializeToString(deterministic=True), load(path).contract.model_dump_json(
-        include={"signal", "window", "outputs", "states"}
-    ), repr(load(path).contract.preprocessing)
+    return (
+        proto.SerializeToString(deterministic=True),
+        load(path).contract.model_dump_json(include={"signal", "window", "outputs", "states"}),
+        repr(load(path).contract.preprocessing),
+    )
 
 
-@pytest.mark.parametrize("n", [pytest.param(40, id="few"), pytest.param(400, id="many", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [pytest.param(40, id="few"), pytest.param(2000, id="many", marks=pytest.mark.slow)])
 def test_a_changed_model_is_refused_or_gives_what_it_says(tmp_path, n):
     path = build_model(tmp_path / "m.onnx")
     recording = build_recording(300)
@@ -159,12 +160,13 @@ def test_a_changed_model_is_refused_or_gives_what_it_says(tmp_path, n):
 
     def attempt(path, mutate):
         decoder = load(path)
-        if decoder.contract.signal.n_channels != 4:
-            return
+        assert decoder.contract.signal.n_channels == 4
         got = decoder.push(recording.samples, recording.timestamps)
         assert all(np.isfinite(p.proba).all() for p in got if p.proba is not None)
-        if computed(path) == same:
-            assert [p.same_as(q) for p, q in zip(got, expected, strict=True)].count(False) == 0
+        if computed(path) != same:
+            return "another decoder"
+        assert_same(got, expected)
+        return "the same decoder"
 
     mutations = (*BYTES, odd_document, huge_dimension, odd_graph)
     counts = outcomes(path, content, mutations, n, attempt)
@@ -206,6 +208,7 @@ def test_a_changed_recording_is_refused_or_read_as_far_as_it_is_there(tmp_path, 
         if make is npz or mutate is truncated:
             # An archive knows the sum of its bytes; what is only cut off is a beginning.
             assert got.samples.tobytes() == whole.samples[: len(got.samples)].tobytes()
+        return "read"
 
     counts = outcomes(path, content, BYTES, n, attempt)
     assert counts["refused"] > n // 5

@@ -31,7 +31,7 @@ class _Stream:
     text: bool
 
 
-class _Cut(Exception):  # noqa: N818
+class _Cut(Exception):
     """The file ends in the middle of what was read."""
 
 
@@ -50,8 +50,7 @@ def whole_chunks(path: Path) -> IO[bytes]:
     RecordingWarning
         Something is cut off, or a stream was not ended by its recorder.
     """
-    compressed = path.suffix != ".xdf"
-    file: IO[bytes] = gzip.open(path) if compressed else path.open("rb")  # type: ignore[assignment]
+    file: IO[bytes] = path.open("rb") if path.suffix == ".xdf" else gzip.GzipFile(path)  # type: ignore[assignment]
     try:
         size = file.seek(0, os.SEEK_END)
         at, rest, endless = _walk(file, size, path)

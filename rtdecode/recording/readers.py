@@ -52,7 +52,7 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
     Warns
     -----
     RecordingWarning
-        The end of a file is cut off (XDF, EDF, BDF); what is before it is read.
+        The end of a file is cut off (XDF, EDF); what is before it is read.
     """
     path = Path(path)
     if not path.exists():

@@ -101,8 +101,8 @@ def _decode_live(console: Console, folder: Path, model: ModelFile, held_out: Pat
         proba.close()
         markers.close()
     if not received.stamps:
-        log = (folder / "live.log").read_text().splitlines()
-        raise DeadlineError(f"The decoder published nothing. Its log: {' | '.join(log)}")
+        told = (folder / "live.log").read_text().splitlines()
+        raise DeadlineError(f"The decoder published nothing. Its log: {' | '.join(told)}")
     return received
 
 

@@ -134,7 +134,7 @@ def test_a_name_out_of_a_file_cannot_steer_the_terminal(model_path):
     def rename(proto):
         proto.graph.input[0].name = "x\n\x1b[2J"
 
-    with pytest.raises(ModelError, match="the graph takes|cannot load") as caught:
+    with pytest.raises(ModelError, match=r"the graph takes|cannot load") as caught:
         rtdecode.load(edited(model_path, rename))
     assert str(caught.value).isprintable()
 

@@ -158,11 +158,13 @@ class Runner:
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
         # Proves the file itself, and where to save, before anything is opened.
-        Decoder(self.model)
+        slowness = Decoder(self.model).slowness
         if self.settings.save:
             refuse_unwritable(self.settings.save)
         known = self._refuse_taken_names()
         self._outlets = DecoderOutlets(self.name, self.model.contract.outputs, self.settings.marker_format)
+        if slowness:
+            self._state("TOO SLOW", slowness)
         self._state("SEARCHING", f"looking for {self.settings.stream}")
         try:
             with quiet_collector():
@@ -272,16 +274,12 @@ class Runner:
                     if not running and prediction.reason is None:
                         running = True
                         # NAME-status was told already, with the prediction's own stamp.
-                        self._watcher.state("RUNNING", f"decoding every {self._hop_s(decoder):.3g} s")
+                        self._watcher.state("RUNNING", f"decoding every {decoder.hop_s:.3g} s")
                 self.summary.n_samples += len(timestamps)
                 if saver:
                     saver.add(samples, timestamps, predictions)
             if arrived - corrected_at > _CORRECTION_EVERY_S:
                 correction, corrected_at = inlet.correction(), arrived
-
-    @staticmethod
-    def _hop_s(decoder: Decoder) -> float:
-        return decoder.contract.window.hop / decoder.chain.output.sfreq
 
     def _publish(self, prediction: Prediction, correction: float, arrived: float) -> None:
         timestamp = prediction.timestamp + correction

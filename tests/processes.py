@@ -1,5 +1,6 @@
 """Programs in processes of their own, ended by the test that started them."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -31,8 +32,12 @@ class Program:
     def saw(self, text):
         return any(text in line for line in self.lines)
 
-    def interrupt(self):
-        self._process.terminate()
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def interrupt(self, number=signal.SIGTERM):
+        self._process.send_signal(number)
 
     def kill(self):
         self._process.kill()

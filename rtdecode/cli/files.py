@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 _Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
 _Recording = Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")]
 _Stream = Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")]
+_Timeout = Annotated[float, typer.Option(help="Seconds that it may take.", min=1)]
+_Memory = Annotated[float, typer.Option(help="Memory in GiB that it may take (bounded on Linux).", min=1)]
 
 
-def inspect(model: _Model) -> None:
+def inspect(model: _Model, timeout: _Timeout = 120.0, memory: _Memory = 8.0) -> None:
     """Show what a decoder file needs, does and promises, with its latency budget on this machine."""
+    from rtdecode.cli.output import print_apart
+
+    print_apart(f"Inspecting {model}", timeout, memory, _inspect, model)
+
+
+def _inspect(model: Path) -> None:
     from rich.console import Console
 
     from rtdecode.decoder import Decoder
@@ -97,6 +105,8 @@ def _budget(decoder: "Decoder") -> "Table":
     learned = "; less after a gap: running statistics are kept" if decoder.chain.minimum else ""
     p50, p99 = np.percentile(compute, [50, 99]) * 1e3
     table.add_row("compute", f"{p50:.3f} ms median, {p99:.3f} ms p99 per hop, {len(compute)} hops measured here")
+    if decoder.slowness:
+        table.add_row("TOO SLOW", f"{decoder.slowness}.")
     table.add_row("warm-up", f"{decoder.warm_up_s:.2f} s after a start or a gap" + learned)
     return table
 
@@ -149,11 +159,22 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of the random chunkings.")] = 0,
     gap_tolerance_ms: Annotated[float, typer.Option(help="As for `run`.", min=0)] = 0.0,
     stream: _Stream = None,
+    timeout: _Timeout = 600.0,
+    memory: _Memory = 8.0,
 ) -> None:
     """Prove on a recording that decoding in chunks equals decoding in one shot, to the last bit.
 
     Ends with exit code 3 when it does not.
     """
+    from rtdecode.cli.output import print_apart
+
+    arguments = (model, recording, chunkings, seed, gap_tolerance_ms / 1e3, stream)
+    print_apart(f"Verifying {model}", timeout, memory, _verify, *arguments)
+
+
+def _verify(
+    model: Path, recording: Path, chunkings: int, seed: int, gap_tolerance_s: float, stream: str | None
+) -> None:
     from rtdecode.decoder import Decoder
     from rtdecode.engine import read_model
     from rtdecode.proof import prove_chunking
@@ -162,7 +183,7 @@ def verify(
     model_file, data = read_model(model), read_recording(recording, stream)
 
     def make() -> Decoder:
-        return Decoder(model_file, data.signal, gap_tolerance_ms / 1e3, f"Recording {recording}")
+        return Decoder(model_file, data.signal, gap_tolerance_s, f"Recording {recording}")
 
     proof = prove_chunking(data, make, chunkings, seed)
     if proof.differing:

@@ -285,7 +285,7 @@ def read_metadata(metadata: Mapping[str, str], path: str) -> Contract:
 
 def _migrate(document: dict[str, Any], path: str) -> dict[str, Any]:
     version = document.get("schema_version")
-    while version in _MIGRATIONS:
+    while isinstance(version, str) and version in _MIGRATIONS:
         version, step = _MIGRATIONS[version]
         document = {**step(document), "schema_version": version}
     major = str(version).partition(".")[0]

@@ -40,6 +40,32 @@ def streams(
     Console().print(table)
 
 
+def doctor(
+    stream: Annotated[
+        str | None, typer.Option(help="Name of the stream to measure.", show_default="every signal there is")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure each stream.", min=0.5)] = 5.0,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="A decoder file, timed on this machine.")
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to look for streams.", min=0.2)] = 2.0,
+) -> None:
+    """Examine this machine, LSL, its streams and a decoder file, and tell what to change, in plain words.
+
+    Ends with an exit code other than 0 only when running is impossible: no liblsl, no ONNX Runtime, a decoder file
+    that cannot be used or takes longer than its hop, a stream asked for that is not there or does not fit.
+    """
+    from rtdecode.doctor import examine
+
+    code = 0
+    for title, findings in examine(stream, seconds, model, wait):
+        print(title)
+        for finding in findings:
+            print(finding, flush=True)
+            code = code or finding.exit_code
+    raise typer.Exit(code)
+
+
 def run(
     model: Annotated[Path, typer.Option("--model", "-m", help="The decoder file (.onnx).")],
     stream: Annotated[str | None, typer.Option(help="Name of the stream to decode.")] = None,

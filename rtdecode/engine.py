@@ -193,6 +193,11 @@ def runtime_version() -> str:
     return str(_runtime().__version__)
 
 
+def runtime_providers() -> tuple[str, ...]:
+    """Names of what ONNX Runtime could run a graph on."""
+    return tuple(_runtime().get_available_providers())
+
+
 def _runtime() -> Any:
     try:
         import onnxruntime

@@ -10,7 +10,20 @@ import rtdecode
 from tests.builders import build_recording, build_signal
 from tests.processes import run_rtdecode
 
-COMMANDS = ["train", "export", "config", "models", "inspect", "verify", "replay", "streams", "run", "play", "demo"]
+COMMANDS = [
+    "train",
+    "export",
+    "config",
+    "models",
+    "inspect",
+    "verify",
+    "replay",
+    "streams",
+    "run",
+    "play",
+    "demo",
+    "doctor",
+]
 
 
 def python(code, *options):

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,8 +89,10 @@ def _steps(decoder: "Decoder") -> "Table":
 def _budget(decoder: "Decoder") -> "Table":
     import numpy as np
 
+    from rtdecode.latency import hop_times
+
     window, sfreq = decoder.contract.window, decoder.chain.output.sfreq
-    compute = _measure(decoder)
+    compute = hop_times(decoder)
     table = _table("Latency budget")
     ms = 1e3 / sfreq
     table.add_row("hop", f"{window.hop} samples, {window.hop * ms:.1f} ms: how often it predicts")
@@ -109,26 +110,6 @@ def _budget(decoder: "Decoder") -> "Table":
         table.add_row("TOO SLOW", f"{decoder.slowness}.")
     table.add_row("warm-up", f"{decoder.warm_up_s:.2f} s after a start or a gap" + learned)
     return table
-
-
-def _measure(decoder: "Decoder", n_hops: int = 200) -> list[float]:
-    """Time `push` of one hop at a time, on noise as large as the training data, after the warm-up."""
-    import numpy as np
-
-    contract = decoder.contract
-    first = decoder.warm_up // contract.window.hop
-    ends = [decoder.end_of(hop) for hop in range(first, first + n_hops + 1)]
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((ends[-1], contract.signal.n_channels)) * contract.amplitude.std
-    samples = noise.astype(np.float32)
-    stamps = np.arange(len(samples)) / contract.signal.sfreq
-    decoder.push(samples[: ends[0]], stamps[: ends[0]])
-    times = []
-    for begin, end in pairwise(ends):
-        start = time.perf_counter()
-        decoder.push(samples[begin:end], stamps[begin:end])
-        times.append(time.perf_counter() - start)
-    return times
 
 
 def _proof(decoder: "Decoder") -> "Table":

@@ -107,7 +107,7 @@ class Connection:
             self._release()
             if held_up:
                 self._pace.excuse(arrived)
-            elif arrived >= self._pace.stalls_at(arrived):
+            elif arrived >= self._silent_at(arrived):
                 self._stall(arrived)
         if arrived - self._cared_at >= _CARE_EVERY_S:
             self._cared_at = arrived
@@ -118,8 +118,11 @@ class Connection:
     def _timeout_s(self, now: float) -> float:
         if self._held:
             return _DRAIN_S
-        until = self._pace.stalls_at(now) if self._repeat_at is None else self._repeat_at
-        return min(max(until - now, 0.0), _PULL_S)
+        return min(max(self._silent_at(now) - now, 0.0), _PULL_S)
+
+    def _silent_at(self, now: float) -> float:
+        """Return when the silence is to be told, for the first time or again."""
+        return self._pace.stalls_at(now) if self._repeat_at is None else self._repeat_at
 
     def _take(self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], arrived: float) -> None:
         self._repeat_at = None

@@ -37,6 +37,13 @@ class Program:
     def kill(self):
         self._process.kill()
 
+    def signal(self, number):
+        self._process.send_signal(number)
+
+    @property
+    def pid(self):
+        return self._process.pid
+
     def wait(self, timeout_s=60):
         code = self._process.wait(timeout_s)
         self._reader.join(10)

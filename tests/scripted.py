@@ -81,7 +81,7 @@ class Inlet:
         self.opened = True
 
     def deliver(self, samples, timestamps):
-        if self.opened:
+        if self.opened and not self.lost:
             self._queue.append((samples, timestamps))
             self.received.append((samples, timestamps))
 
@@ -160,7 +160,7 @@ class Script:
     def __init__(self, chunk=8):
         self.world, self._chunk = World(), chunk
         self._time, self._uids = START, itertools.count()
-        self._next, self._up = 0, None
+        self._next, self._free_at, self._up = 0, START, None
         self.back("same")
 
     @property
@@ -202,14 +202,14 @@ class Script:
     def play(self, seconds, after=0.0, apart=0.0):
         """Deliver chunks when they are due, but none earlier than `after` seconds from now, `apart` from another."""
         uid, transform = self._up
-        earliest, end = self._time + after, self._time + seconds
+        self._free_at, end = max(self._free_at, self._time + after), self._time + seconds
         while self._due(self._next + self._chunk - 1) <= end:
             cut = slice(self._next, self._next + self._chunk)
             stamps = START + np.arange(cut.start, cut.stop) / 128
             samples = transform(RECORDING.samples[cut])
             self._next = cut.stop
-            time = max(self._due(cut.stop - 1), earliest)
-            earliest = time + apart if time == earliest else earliest
+            time = max(self._due(cut.stop - 1), self._free_at)
+            self._free_at = time + apart
             self.world.at(time, lambda s=samples, t=stamps, u=uid: self._deliver(u, s, t))
         self._time = end
         return self
@@ -223,9 +223,9 @@ class Script:
         self.world.at(self._time, lambda: self.world.freeze(seconds))
         return self.play(seconds + 0.5)
 
-    def duplicate(self, seconds):
-        """Let another stream of the same name be there for so long."""
-        other = replace(STREAM, uid=f"uid-{next(self._uids)}", source_id="intruder")
+    def duplicate(self, seconds, name=STREAM.name):
+        """Let another stream be there for so long, of the same name if nothing is said."""
+        other = replace(STREAM, name=name, uid=f"uid-{next(self._uids)}", source_id="intruder")
         present = self.world.present
         self.world.at(self._time, lambda: present.update({other.uid: (other, build_signal())}))
         self.world.at(self._time + seconds, lambda: present.pop(other.uid))

@@ -1,6 +1,7 @@
 """The live loop under a script and a virtual clock: what it publishes and tells when the source misbehaves."""
 
 import itertools
+import json
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rtdecode.decoder import Decoder
 from rtdecode.engine import read_model
 from rtdecode.errors import DeadlineError, StreamError
-from tests.builders import build_model
+from tests.builders import assert_same, build_model
 from tests.scripted import CONNECT_S, FITTING, MISMATCHED, START, Script, expected_hops
 
 HOP_S, CHUNK_S, ROUND_S = 8 / 128, 8 / 128, 1.0
@@ -45,7 +46,7 @@ def check_every_hop(model, script):
     for inlet, (a, b) in zip(world.inlets, itertools.pairwise(starts), strict=True):
         rows = [p for _, _, p in world.record.rows[a:b] if p.reason in OF_A_HOP]
         expected = expected_hops(model, inlet)
-        assert Counter((p.timestamp, p.sample) for p in rows) == Counter(expected)
+        assert Counter((p.timestamp, p.sample) for p in rows) == Counter(expected.keys())
         for p in rows:
             fresh = expected[p.timestamp, p.sample]
             if p.reason == "skipped":
@@ -64,12 +65,6 @@ def check_states(record):
     counts = Counter((d["state"], d["reason"]) for d in told)
     (end,) = record.of("end")
     assert {(s, r): n for s, reasons in end["states"].items() for r, n in reasons.items()} == counts
-
-
-def when(record, state, reason=None):
-    """The times at which a state was entered."""
-    times = [(d, t) for t, d in record.told if d["event"] == "state"]
-    return [t for d, t in times if d["state"] == state and reason in (None, d["reason"])]
 
 
 # What may happen, in the script's words; each begins where the one before ended.
@@ -172,22 +167,9 @@ class TestLossAndReturn:
     def test_another_stream_of_the_same_type_is_not_taken_instead(self, model):
         script = Script().play(6.0)
         left = script.time
-        other = script.world.present
-        script.lost(1.0)
-        script.world.at(left, lambda: other.update(other_name()))
-        record = script.pause(5.0).run(model)
+        record = script.lost(1.0).duplicate(5.0, name="next door").pause(5.0).run(model)
         assert not [t for t, _, _ in record.decided if t > left + HOP_S]
         assert record.states[-2] == ("SEARCHING", "stream-lost")
-
-
-def other_name():
-    """Another EEG, as it may stand in the next room."""
-    from dataclasses import replace
-
-    from tests.builders import build_signal
-    from tests.scripted import STREAM
-
-    return {"next": (replace(STREAM, name="next door", uid="next"), build_signal())}
 
 
 class TestStalls:
@@ -198,12 +180,11 @@ class TestStalls:
         script = Script(chunk).play(6.0)
         last = START + (script.time - START) // (chunk / 128) * (chunk / 128)
         record = script.stall(5.0).run(model)
-        (held,) = when(record, "HOLD", "stalled")
         times = [t for t, _, p in record.rows if p.reason == "stalled"]
         limit = max(0.5, 3 * chunk / 128)
         assert limit <= times[0] - last <= limit + HOP_S
         assert np.allclose(np.diff(times), 1.0) and len(times) >= 4
-        assert held == record.rows[-1][1] or held <= times[0]
+        assert record.states.count(("HOLD", "stalled")) == 1
 
     def test_a_stall_without_a_gap_resets_nothing(self, model):
         record = (script := Script().play(6.0).stall(3.0).play(2.0)).run(model)
@@ -231,7 +212,7 @@ class TestStalls:
         (overrun,) = record.of("overrun")
         assert overrun["late_s"] == pytest.approx(3.0, abs=0.3)
         assert record.of("end")[0]["overruns"] == 1
-        assert not when(record, "HOLD", "stalled")
+        assert ("HOLD", "stalled") not in record.states
 
     def test_strict_ends_at_the_first_overrun(self, model):
         script = Script().play(6.0).freeze(3.0)
@@ -243,7 +224,8 @@ class TestStalls:
         record = (script := Script(32).play(10.0)).run(model, max_age_s=0.1)
         ages = [published - stamp for published, stamp, _ in record.decided]
         assert ages and max(ages) <= 0.1
-        assert sum(p.reason == "skipped" for _, _, p in record.rows) > len(ages)
+        skipped = [published - stamp for published, stamp, p in record.rows if p.reason == "skipped"]
+        assert skipped and min(skipped) > 0.1
         check_every_hop(model, script)
 
     def test_large_chunks_are_no_backlog(self, model):
@@ -277,9 +259,11 @@ class TestClockOffset:
         script, other = Script(), Script()
         script.world.corrections = [(0.0, 1e-5)] * 3 + [(1e5, 1e-5)]
         moved, plain = script.play(10.0).run(model), other.play(10.0).run(model)
-        for (at, stamp, p), (at_too, stamp_too, q) in zip(moved.rows, plain.rows, strict=True):
-            assert p.same_as(q) and at == at_too
-            assert stamp == (stamp_too if at < START + 3 * ROUND_S + CONNECT_S else pytest.approx(stamp_too + 1e5))
+        assert [at for at, _, _ in moved.rows] == [at for at, _, _ in plain.rows]
+        assert_same([p for _, _, p in moved.rows], [p for _, _, p in plain.rows])
+        shifted_at = START + ROUND_S + CONNECT_S + 3 * 1.0 + CHUNK_S
+        assert {stamp - p.timestamp for at, stamp, p in moved.rows if at > shifted_at} == {1e5}
+        assert {stamp - p.timestamp for at, stamp, p in moved.rows if at < shifted_at - CHUNK_S} == {0.0}
 
 
 class TestTelling:
@@ -293,8 +277,6 @@ class TestTelling:
         assert (first.pop("repeated"), again.pop("repeated")) == (False, True) and first == again
 
     def test_the_log_says_what_the_status_stream_says(self, model, tmp_path):
-        import json
-
         record = Script().play(6.0).stall(3.0).lost(2.0).run(model, log=tmp_path / "run.jsonl")
         lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
         assert lines == [{"time": t, **d} for t, d in record.told]

@@ -12,7 +12,7 @@ _STALL_INTERVALS = 3.0
 _REMEMBERED = 15
 # liblsl hands out one pushed chunk in two pulls or more, a fraction of a millisecond apart.
 _SAME_CHUNK_S = 2e-3
-# Data that come this much faster than they were taken have been waiting.
+# Data that come this much faster than they were taken, or in chunks this much larger than usual, have been waiting.
 _CATCHING_UP = 2.0
 
 
@@ -39,8 +39,11 @@ class Pace:
     @property
     def stall_s(self) -> float:
         """Seconds without a sample that make a stall: 3 usual chunk intervals, at least 0.5 s."""
-        usual = median_low(self._intervals) if self._intervals else 0.0
-        return max(_STALL_S, _STALL_INTERVALS * usual)
+        return max(_STALL_S, _STALL_INTERVALS * self._usual_s)
+
+    @property
+    def _usual_s(self) -> float:
+        return median_low(self._intervals) if self._intervals else 0.0
 
     def stalls_at(self, now: float) -> float:
         """Return the time at which silence becomes a stall; it counts from now before any arrival."""
@@ -58,7 +61,7 @@ class Pace:
         brought = n_samples / self._sfreq
         if brought > self.stall_s or elapsed > self.stall_s:
             self.backlog = True
-        elif brought <= max(_CATCHING_UP * elapsed, 1 / self._sfreq):
+        elif brought <= max(_CATCHING_UP * min(elapsed, max(self._usual_s, _SAME_CHUNK_S)), 1 / self._sfreq):
             self.backlog = False
         if elapsed > _SAME_CHUNK_S:
             self._intervals.append(elapsed)

@@ -15,6 +15,7 @@ def main(name, source_id, sfreq, labels):
     names, sfreq = tuple(labels.split(",")), float(sfreq)
     signal = Signal(ch_names=names, ch_types=("eeg",) * len(names), units=("uV",) * len(names), sfreq=sfreq)
     outlet = SignalOutlet(name, source_id, signal)
+    print("pushing", flush=True)
     rng, start, sent = np.random.default_rng(0), local_clock(), 0
     while True:
         sleep_until(start + (sent + CHUNK - 1) / sfreq, local_clock)

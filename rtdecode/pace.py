@@ -61,7 +61,7 @@ class Pace:
         brought = n_samples / self._sfreq
         if brought > self.stall_s or elapsed > self.stall_s:
             self.backlog = True
-        elif brought <= max(_CATCHING_UP * min(elapsed, max(self._usual_s, _SAME_CHUNK_S)), 1 / self._sfreq):
+        elif brought <= _CATCHING_UP * min(elapsed, max(self._usual_s, _SAME_CHUNK_S)):
             self.backlog = False
         if elapsed > _SAME_CHUNK_S:
             self._intervals.append(elapsed)

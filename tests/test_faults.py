@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdecode.lsl import OutputReader, local_clock
+from rtdecode.contract import Classification
+from rtdecode.decoder import Prediction
+from rtdecode.lsl import DecoderOutlets, OutputReader, local_clock
 from tests.processes import Program, rtdecode
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process")
@@ -157,3 +159,20 @@ def test_fifty_reconnects_leave_no_thread_and_no_descriptor(running, names):
             again.kill()
     print("threads, descriptors:", counts[0], counts[9], counts[-1])
     assert max(map(tuple, counts[-10:])) <= max(map(tuple, counts[:10]))
+
+
+def test_a_consumer_that_never_reads_holds_nothing_up(names):
+    sink = DecoderOutlets(names[1], Classification(class_names=("left", "right")))
+    readers = [OutputReader(f"{names[1]}{ending}") for ending in ("", "-proba", "-status")]
+    prediction = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None)
+    took = []
+    for at in range(5000):
+        begun = local_clock()
+        sink.publish(prediction, float(at))
+        sink.status({"event": "abstain", "sample": at}, float(at))
+        took.append(local_clock() - begun)
+    p50, p99, worst = 1e3 * np.percentile(took, [50, 99, 100])
+    print(f"publish: p50 {p50:.4f} ms, p99 {p99:.4f} ms, max {worst:.3f} ms")
+    assert p99 < 0.1
+    for reader in readers:
+        reader.close()

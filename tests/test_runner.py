@@ -68,7 +68,7 @@ def check_states(record):
 
 
 # What may happen, in the script's words; each begins where the one before ended.
-chunks = st.sampled_from([4, 8, 32])
+chunks = st.sampled_from([1, 8, 32])
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("play"), st.floats(0.5, 4.0)),
@@ -194,8 +194,9 @@ class TestStalls:
 
     @pytest.mark.parametrize("apart", [0.0, 1e-4])
     @pytest.mark.parametrize("how", ["stall", "freeze"])
-    def test_of_a_backlog_only_the_newest_result_is_published(self, model, how, apart):
-        script = Script().play(6.0)
+    @pytest.mark.parametrize("chunk", [1, 8])
+    def test_of_a_backlog_only_the_newest_result_is_published(self, model, chunk, how, apart):
+        script = Script(chunk).play(6.0)
         resumed = script.time + 3.0
         script.stall(3.0, apart) if how == "stall" else script.freeze(3.0)
         record = script.play(2.0).run(model)

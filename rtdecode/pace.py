@@ -52,8 +52,8 @@ class Pace:
         return self._arrived + self.stall_s
 
     def excuse(self, now: float) -> None:
-        """Begin the wait for data anew: it was the decoder that was not there."""
-        self._arrived = now
+        """Begin the wait for data anew: it was the decoder that was not there, and data have been waiting."""
+        self._arrived, self.backlog = now, True
 
     def arrive(self, n_samples: int, now: float) -> None:
         """Take note of samples that arrived together."""

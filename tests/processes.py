@@ -42,6 +42,9 @@ class Program:
     def kill(self):
         self._process.kill()
 
+    def signal(self, number):
+        self._process.send_signal(number)
+
     def wait(self, timeout_s=60):
         code = self._process.wait(timeout_s)
         self._reader.join(10)

@@ -122,6 +122,8 @@ def test_config_prints_what_train_reads(tmp_path):
         (["run", "--model", "{model}", "--duration", "-3"], 2, "duration_s"),
         (["run", "--model", "{model}", "--config", "gone.yaml"], 2, "gone.yaml does not exist"),
         (["run", "--model", "{model}", "--config", "{typo}"], 2, "did you mean 'gap_tolerance_ms'"),
+        (["run", "--model", "{model}", "--log", "log.txt"], 2, ".jsonl"),
+        (["run", "--model", "{model}", "--max-age", "0"], 2, "max_age_s"),
         (["run"], 2, "--model"),
         (["inspect", "gone.onnx"], 3, "does not exist"),
         (["verify", "{model}", "gone.fif"], 4, "gone.fif does not exist"),

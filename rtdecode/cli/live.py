@@ -84,7 +84,12 @@ def run(
             show_default="half a sample",
         ),
     ] = None,
+    max_age: Annotated[
+        float | None, typer.Option(help="Publish no decision on data older than this many seconds.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End when the decoder is held up for a hop.")] = False,
     save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Write what happens into this .jsonl.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these settings.")] = None,
 ) -> None:
     """Decode a live stream and publish predictions as LSL streams, stamped with the time of their data.
@@ -105,7 +110,8 @@ def run(
         document["stream"] = {**document["stream"], **chosen}
     options = {
         "name": name, "marker_format": marker_format, "wait_s": wait, "duration_s": duration,
-        "once": once or None, "gap_tolerance_ms": gap_tolerance_ms, "save": save,
+        "once": once or None, "gap_tolerance_ms": gap_tolerance_ms, "max_age_s": max_age,
+        "strict": strict or None, "save": save, "log": log,
     }  # fmt: skip
     document.update({k: v for k, v in options.items() if v is not None})
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
@@ -113,16 +119,28 @@ def run(
     _end_on_sigterm()
     line = StatusLine(sys.stderr, model_file.contract.outputs.names)
     runner = Runner(model_file, settings, line)
-    summary = runner.run()
-    line.finish()
-    figures = summary.figures()
+    try:
+        runner.run()
+    finally:
+        line.finish()
+        _tell_summary(runner.summary.figures(), runner.saved)
+
+
+def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:
+    if not figures["samples"]:
+        return
     print(
         f"{figures['samples']} samples, {figures['predictions']} predictions, abstained {figures['abstained'] or 0}"
     )
+    for state in ("HOLD", "LOST"):
+        for reason, times in figures["states"].get(state, {}).items():
+            print(f"{state} for {reason}: {times} times")
+    if figures["overruns"]:
+        print(f"held up for longer than a hop: {figures['overruns']} times")
     for key, what in (("age_ms", "age of the newest sample when published"), ("latency_ms", "our part of it")):
         if key in figures:
             print(f"{what}, ms: " + ", ".join(f"{k} {v:.2f}" for k, v in figures[key].items()))
-    for path in runner.saved:
+    for path in saved:
         print(f"saved to {path}")
 
 

@@ -173,6 +173,7 @@ def test_a_consumer_that_never_reads_holds_nothing_up(names):
         took.append(local_clock() - begun)
     p50, p99, worst = 1e3 * np.percentile(took, [50, 99, 100])
     print(f"publish: p50 {p50:.4f} ms, p99 {p99:.4f} ms, max {worst:.3f} ms")
-    assert p99 < 0.1
+    # Not a timing, which other programs would spoil: a push that waited for its consumer would never come back.
+    assert worst < 5e3
     for reader in readers:
         reader.close()

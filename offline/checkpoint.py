@@ -122,6 +122,7 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
     """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw."""
     configuration, targets = dataset.configuration, dataset.configuration.targets
     recordings = [dataset.recordings[i] for i in sorted(trained_on)]
+    sources = sorted({dataset.source_of[i] for i in trained_on})
     chain = Chain(fitted.steps, dataset.signal)
     contract = Contract(
         name=configuration.name,
@@ -139,8 +140,8 @@ def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scor
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             network=configuration.model.network,
-            data_fingerprint="+".join(r.fingerprint()[:16] for r in recordings),
-            recordings=tuple(dataset.sources[i].name for i in sorted({dataset.source_of[i] for i in trained_on})),
+            data_fingerprint="+".join(dataset.fingerprints[i][:16] for i in sources),
+            recordings=tuple(dataset.sources[i].name for i in sources),
             configuration=configuration.model_dump(mode="json"),
             packages={**_versions(), "python": platform.python_version()},
             scores=tuple(scores),

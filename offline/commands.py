@@ -38,9 +38,11 @@ def export(path: Path, output: Path, subject: str | None = None) -> None:
     model = write_decoder(checkpoint if subject is None else checkpoint.for_subject(subject), output)
     parity = model.contract.parity
     assert parity is not None
+    reference = "one push" if model.contract.states else "one-shot"
     print(
         f"{model.path}: torch = ONNX Runtime within {parity.torch_onnx_max:.1g} on {parity.n_windows} windows, "
-        f"chunked = one-shot on {parity.n_chunked_predictions} predictions. SHA-256 {model.sha256[:16]}..."
+        f"chunked = {reference} on {parity.n_chunked_predictions} predictions. "
+        f"SHA-256 {model.sha256[:16]}..."
     )
 
 

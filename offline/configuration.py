@@ -9,15 +9,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from offline.recipes import Recipe
 from rtdecode.configuration import read_yaml, validate
-from rtdecode.contract import Classification, Regression, Targets, Trials
+from rtdecode.contract import Classification, Names, Regression, Targets, Trials
 from rtdecode.errors import ConfigurationError
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _relative_pattern(pattern: str) -> str:
+    if "**" in pattern or not PurePosixPath(pattern).name:
+        raise ValueError("the pattern names files, with * for a part of a name")
     if PurePosixPath(pattern).is_absolute() or PureWindowsPath(pattern).is_absolute():
         raise ValueError("the pattern is relative to the data folder")
     if re.search(r"[{}]", re.sub(r"{[A-Za-z_]\w*}", "", pattern)):
@@ -38,19 +40,28 @@ class Recordings(_Part):
         Captured part of which each value gets a decoder of its own; None: one decoder for all.
     subject : str or None
         Captured part that tells whose recording it is, for networks that are conditioned on people.
+    others : bool
+        Whether each decoder is trained on the recordings of the other ones too; it is never tested on them.
     """
 
     pattern: Annotated[str, Field(min_length=1), AfterValidator(_relative_pattern)]
     select: dict[str, tuple[str, ...]] = {}
     decoder_per: str | None = None
     subject: str | None = None
+    others: bool = False
+
+    @model_validator(mode="after")
+    def _others_of_whom(self) -> Self:
+        if self.others and self.decoder_per is None:
+            raise ValueError("others needs decoder_per: without it one decoder has all recordings")
+        return self
 
 
 class Channels(_Part):
     """Which channels: by name, or all of some types."""
 
-    names: tuple[str, ...] | None = None
-    types: tuple[str, ...] | None = None
+    names: Annotated[Names, Field(min_length=1)] | None = None
+    types: Annotated[Names, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -62,9 +73,9 @@ class Channels(_Part):
 class WindowTimes(_Part):
     """Windows in seconds: length, step between training windows of a trial, hop between live predictions."""
 
-    length_s: Annotated[float, Field(gt=0)]
-    stride_s: Annotated[float, Field(gt=0)]
-    hop_s: Annotated[float, Field(gt=0)]
+    length_s: Annotated[float, Field(gt=0, le=3600)]
+    stride_s: Annotated[float, Field(gt=0, le=3600)]
+    hop_s: Annotated[float, Field(gt=0, le=3600)]
 
 
 class TargetSettings(Targets):
@@ -76,7 +87,7 @@ class TargetSettings(Targets):
         What the values of each class of the trials are called; target channels go by their own names.
     """
 
-    names: tuple[str, ...] = ()
+    names: Names = ()
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -142,16 +153,18 @@ class Training(_Part):
 
     `validation` is the share of the training trials that early stopping watches. It is never the part that
     is reported. `class_weight` says how much a window of each class counts: all the same, `balanced` (rarer
-    classes more), or numbers by class.
+    classes more), or numbers by class; `own_weight` how many times those of a decoder's own recordings count where
+    `recordings.others` train too.
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     batch_size: Annotated[int, Field(ge=1)] = 64
     max_epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 3
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    seed: int = 0
+    validation: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    own_weight: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class TrainingConfiguration(_Part):

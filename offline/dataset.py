@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from offline.configuration import Channels, TrainingConfiguration
 from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.errors import ConfigurationError, RecordingError
-from rtdecode.guard import Guard, unbroken
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording, read_recording
-from rtdecode.truth import channel_values, spans
+from rtdecode.truth import channel_values, spans, unbroken
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,14 @@ class Source:
         Its path below the data folder without what all have in common; different for every file.
     parts : dict of str to str
         What the pattern's braces captured.
+    own : bool
+        Whether it belongs to the decoder at hand; those of others only ever train.
     """
 
     path: Path
     name: str
     parts: dict[str, str]
+    own: bool = True
 
     def has(self, wanted: dict[str, tuple[str, ...]]) -> bool:
         """Tell whether the captured parts have one of the wanted values each."""
@@ -82,7 +84,9 @@ class Dataset:
     trials : list of Trial
         In order of recording and time.
     values : list of arrays, (n_samples, n_targets)
-        Values of the target channels of each recording; empty without any.
+        Truth by target channels of each recording, by the newest sample of a window; empty without any.
+    fingerprints : list of str
+        Of the files.
     """
 
     configuration: TrainingConfiguration
@@ -92,6 +96,7 @@ class Dataset:
     source_of: list[int]
     trials: list[Trial]
     values: list[NDArray[np.float64]]
+    fingerprints: list[str]
 
     @property
     def outputs(self) -> Classification | Regression:
@@ -107,8 +112,8 @@ class Dataset:
             return trial.truth
         if targets.values:
             return np.array(targets.values[self.configuration.class_names[trial.truth]])
-        values: NDArray[np.float64] = self.values[trial.recording][newest - targets.lag(self.signal.sfreq)]
-        return values
+        truth: NDArray[np.float64] = self.values[trial.recording][newest]
+        return truth
 
     @property
     def trial_length(self) -> int:
@@ -121,34 +126,44 @@ class Dataset:
         part = self.configuration.recordings.subject
         return tuple(sorted({source.parts[part] for source in self.sources})) if part else ()
 
+    def source(self, trial: Trial) -> Source:
+        """Return the file a trial is from."""
+        return self.sources[self.source_of[trial.recording]]
+
     def subject(self, trial: Trial) -> int:
         """Return the index of the person a trial is of; 0 if nobody knows."""
-        part, source = self.configuration.recordings.subject, self.sources[self.source_of[trial.recording]]
-        return self.subjects.index(source.parts[part]) if part else 0
+        part = self.configuration.recordings.subject
+        return self.subjects.index(self.source(trial).parts[part]) if part else 0
 
     @property
     def positions(self) -> Positions:
         """Where the sensors are on a plane: as the first recording says that tells of them."""
         return {name: at for recording in reversed(self.recordings) for name, at in recording.positions.items()}
 
-    def preprocess(self, steps: Sequence[Step], recording: int) -> Samples:
-        """Run a recording through the steps, from its first sample: (n_samples', n_channels')."""
-        source = self.recordings[recording]
-        adapt = self.signal.adapt(source.signal, f"Recording {source.path}", "the decoder", RecordingError)
-        adapted = np.empty((len(source.samples), self.signal.n_channels))
-        adapt(source.samples, adapted)
-        return Chain(steps, self.signal).process(adapted)
+    def preprocess(self, steps: Sequence[Step], recording: int) -> dict[int, Samples]:
+        """Run a recording through the steps, and all others of its file: (n_samples', n_channels') of each.
+
+        As the live decoder does: from the first sample of the file, anew after every gap, statistics kept.
+        """
+        chain, features = Chain(steps, self.signal), {}
+        for number, part in enumerate(self.recordings):
+            if self.source_of[number] == self.source_of[recording]:
+                adapt = self.signal.adapt(part.signal, f"Recording {part.path}", "the decoder", RecordingError)
+                adapted = np.empty((len(part.samples), self.signal.n_channels))
+                adapt(part.samples, adapted)
+                chain.reset()
+                features[number] = chain.process(adapted)
+        return features
 
     def samples_of(self, steps: Sequence[Step], trials: Iterable[Trial]) -> Samples:
-        """Return the preprocessed samples of these trials, one after the other."""
+        """Return the preprocessed samples of these trials, recording after recording."""
         chain = Chain(steps, self.signal)
-        by_recording: dict[int, list[Trial]] = {}
-        for trial in trials:
-            by_recording.setdefault(trial.recording, []).append(trial)
+        features: dict[int, Samples] = {}
         parts = []
-        for recording, chosen in by_recording.items():
-            features = self.preprocess(steps, recording)
-            parts += [features[slice(*_outputs(t, chain))] for t in chosen]
+        for trial in sorted(trials, key=lambda t: t.recording):
+            if trial.recording not in features:
+                features = self.preprocess(steps, trial.recording)
+            parts.append(features[trial.recording][slice(*_outputs(trial, chain))])
         return np.concatenate(parts)
 
 
@@ -191,14 +206,15 @@ class Cutter:
         x, y, numbers, subjects = [], [], [], []
         for number, trial in enumerate(trials):
             if trial.recording not in self._features:
-                self._features[trial.recording] = self._dataset.preprocess(self._steps, trial.recording)
+                self._features |= self._dataset.preprocess(self._steps, trial.recording)
             features = self._features[trial.recording]
             first, stop = _outputs(trial, self._chain)
+            subject = self._dataset.subject(trial)
             for start in range(first, stop - n_times + 1, stride):
                 x.append(features[start : start + n_times].T.astype(np.float32))
                 y.append(self._dataset.truth(trial, self._chain.newest_input(start + n_times - 1)))
                 numbers.append(number)
-                subjects.append(self._dataset.subject(trial))
+                subjects.append(subject)
         classes = self._dataset.configuration.targets is None
         truth = np.array(y, np.int64) if classes else np.array(y, np.float32)
         return Windows(np.stack(x), truth, np.array(numbers, np.int64), np.array(subjects, np.int64))
@@ -253,6 +269,11 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
         _refuse_absent(where, chosen, matching)
     if not groups:
         raise ConfigurationError(f"No recordings in {data}: no file has all of recordings.select together.")
+    if wanted.others:
+        return {
+            group: own + [replace(s, own=False) for other, theirs in groups.items() if other != group for s in theirs]
+            for group, own in groups.items()
+        }
     return groups
 
 
@@ -271,9 +292,11 @@ def _name(path: Path, data: Path, pattern: str) -> str:
     return re.sub(r"(_raw)?(\.fif)?(\.gz|\.[A-Za-z]\w*)?$", "", "-".join(parts[fixed:]))
 
 
-def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) -> Dataset:
-    """Read the recordings of one decoder and find their trials."""
-    whole = [read_recording(source.path) for source in sources]
+def load_dataset(
+    configuration: TrainingConfiguration, sources: list[Source], read: Callable[[Path], Recording] = read_recording
+) -> Dataset:
+    """Read the recordings of one decoder with `read`, and find their trials."""
+    whole = [read(source.path) for source in sources]
     targets = configuration.targets
     target_channels = targets.channels if targets else ()
     signal = _choose_channels(whole[0], configuration.channels, target_channels)
@@ -291,16 +314,18 @@ def load_dataset(configuration: TrainingConfiguration, sources: list[Source]) ->
                 f"Recording {recording.path} holds values that are not finite, first at sample {bad[0]}."
             )
         first = len(trials)
-        for part in _unbroken(recording):
-            for truth, start, stop in _stretches(part, configuration):
+        for start, stop in unbroken(recording):
+            part = recording.crop(start, stop)
+            for found in _stretches(part, configuration):
                 trial_id = f"{sources[number].name}#{len(trials) - first}"
-                trials.append(Trial(trial_id, len(recordings), truth, start, stop))
+                trials.append(Trial(trial_id, len(recordings), *found))
             if targets and target_channels:
                 values.append(channel_values(part, targets, target_units))
             recordings.append(part)
             source_of.append(number)
     _refuse_absent_classes(configuration, whole, trials)
-    return Dataset(configuration, signal, sources, recordings, source_of, trials, values)
+    fingerprints = [recording.fingerprint() for recording in whole]
+    return Dataset(configuration, signal, sources, recordings, source_of, trials, values, fingerprints)
 
 
 def _stretches(recording: Recording, configuration: TrainingConfiguration) -> list[tuple[int, int, int]]:
@@ -337,12 +362,6 @@ def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Rec
             f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
             f"event labels there: {', '.join(there[:12]) or 'none'}."
         )
-
-
-def _unbroken(recording: Recording) -> list[Recording]:
-    """Cut a recording where samples are missing, as the guard of the live decoder would."""
-    segments = Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps)
-    return [recording.crop(start, stop) for start, stop in unbroken(segments)]
 
 
 def _choose_channels(recording: Recording, channels: Channels, targets: tuple[str, ...]) -> Signal:

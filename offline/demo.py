@@ -101,7 +101,8 @@ def _decode_live(console: Console, folder: Path, model: ModelFile, held_out: Pat
         proba.close()
         markers.close()
     if not received.stamps:
-        raise DeadlineError(f"The decoder published nothing. Its log:\n{(folder / 'live.log').read_text()}")
+        told = (folder / "live.log").read_text().splitlines()
+        raise DeadlineError(f"The decoder published nothing. Its log: {' | '.join(told)}")
     return received
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 
 import numpy as np
@@ -14,6 +14,7 @@ from offline.models import CSPLDA
 from offline.partition import Fold
 from offline.recipes import build_steps
 from offline.training import Fitted, by_trial, class_weights, fit_closed_form, fit_network, n_samples
+from rtdecode.errors import RecordingError
 from rtdecode.preprocessing import Chain
 from rtdecode.scoring import Figure, accuracy, auc, regression
 
@@ -46,8 +47,12 @@ class FoldResult:
     seconds: float
 
     def figures(self, configuration: TrainingConfiguration) -> list[Figure]:
-        """Return the network's figures on this fold."""
-        return summarise([self], configuration).network
+        """Return the network's figures on this fold; none where its trials are too few or all alike."""
+        try:
+            figures = summarise([self], configuration).network
+        except RecordingError:
+            return []
+        return [figure for figure in figures if np.isfinite([*asdict(figure).values()][1:]).all()]
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,10 @@ class Comparison:
 
 
 def summarise(results: list[FoldResult], configuration: TrainingConfiguration) -> Comparison:
-    """Put the folds' trials together: every tested one counts once."""
+    """Put the folds' trials together: every tested one counts once.
+
+    RecordingError says why the tested trials give no figure.
+    """
     # Segments hold equally many windows, but for a rounding of their borders.
     shortest = min(r.truth.shape[1] for r in results) if configuration.targets else None
     truth = np.concatenate([r.truth[:, :shortest] if shortest else r.truth for r in results])
@@ -73,7 +81,10 @@ def summarise(results: list[FoldResult], configuration: TrainingConfiguration) -
         return [accuracy(truth, given.argmax(axis=1))]
 
     baselines = [r.baseline for r in results if r.baseline is not None]
-    return Comparison(figures([r.network for r in results]), figures(baselines) if baselines else [])
+    try:
+        return Comparison(figures([r.network for r in results]), figures(baselines) if baselines else [])
+    except ValueError as error:
+        raise RecordingError(f"What was tested gives no figure: {error}.") from None
 
 
 def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | None = None) -> FoldResult:
@@ -85,7 +96,7 @@ def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | Non
     truth, decided = decode(dataset, fitted, test)
     seconds, baseline = time.perf_counter() - start, None
     if dataset.configuration.baseline == "csp-lda":
-        baseline = csp_lda(dataset, train + validation, test)
+        baseline = csp_lda(dataset, [t for t in train + validation if dataset.source(t).own], test)
     return FoldResult(fold, fitted, truth, decided, baseline, seconds)
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from offline.apart import run_apart
 from offline.checkpoint import Checkpoint
 from offline.models import Network
+from rtdecode.apart import run_apart
 from rtdecode.contract import Parity
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, ModelFile, read_model, write_model

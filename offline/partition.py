@@ -37,7 +37,7 @@ class Fold:
 def make_folds(dataset: Dataset) -> list[Fold]:
     """Divide a data set as its configuration says."""
     split, trials = dataset.configuration.split, dataset.trials
-    testable = [i for i, s in enumerate(dataset.sources) if s.has(split.test_on)]
+    testable = [i for i, s in enumerate(dataset.sources) if s.own and s.has(split.test_on)]
     if split.kind == "held-out-runs":
         held_out = {i for i in testable if dataset.sources[i].has(split.held_out)}
         groups = [("held-out", [t for t in trials if dataset.source_of[t.recording] in held_out])]
@@ -82,7 +82,7 @@ def divide_for_stopping(dataset: Dataset, trials: Sequence[Trial]) -> tuple[list
     n_validation = max(round(training.validation * len(trials)), len(np.unique(truth)))
     try:
         if _overlapping(trials):
-            splitter = StratifiedKFold(max(2, round(1 / training.validation)))
+            splitter = StratifiedKFold(max(2, round(len(trials) / n_validation)))
         elif dataset.configuration.class_names:
             splitter = StratifiedShuffleSplit(1, test_size=n_validation, random_state=training.seed)
         else:
@@ -91,7 +91,13 @@ def divide_for_stopping(dataset: Dataset, trials: Sequence[Trial]) -> tuple[list
     except ValueError as error:
         raise RecordingError(f"{len(trials)} trials are too few to train on: {error}.") from None
     validation = [trials[i] for i in sorted(chosen)]
-    return _apart(trials, validation), validation
+    train = _apart(trials, validation)
+    if len({t.truth for t in train}) < len(set(truth)):
+        raise RecordingError(
+            f"{len(trials)} trials are too few to train on: with {len(validation)} set apart for stopping, what is "
+            "left shares samples with them. Shorten the trials, or lower training.validation."
+        )
+    return train, validation
 
 
 def _overlapping(trials: Sequence[Trial]) -> bool:

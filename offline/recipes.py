@@ -21,7 +21,7 @@ TrainingSamples = Callable[[Sequence[Step]], Samples]
 
 
 class _Recipe(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @property
     def fitted(self) -> bool:
@@ -166,7 +166,7 @@ class RunningStandardizeRecipe(_Recipe):
     """Zero mean and unit standard deviation over what was seen lately."""
 
     step: Literal["running-standardize"]
-    time_constant_s: Annotated[float, Field(gt=0)] = 30.0
+    time_constant_s: Annotated[float, Field(ge=0.01, le=86_400)] = 30.0
     minimum_s: Annotated[float, Field(ge=0)] = 10.0
 
     def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
@@ -179,9 +179,9 @@ class RunningAlignRecipe(_Recipe):
 
     step: Literal["running-align"]
     method: Literal["euclidean", "riemannian"] = "euclidean"
-    time_constant_s: Annotated[float, Field(gt=0)] = 60.0
+    time_constant_s: Annotated[float, Field(ge=0.01, le=86_400)] = 60.0
     minimum_s: Annotated[float, Field(ge=0)] = 10.0
-    update_s: Annotated[float, Field(gt=0)] = 1.0
+    update_s: Annotated[float, Field(gt=0, le=600)] = 1.0
     shrinkage: Annotated[float, Field(ge=1e-3, le=1)] = 0.01
 
     def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from offline.apart import run_apart
 from offline.export import to_onnx
 from offline.models import NETWORKS, Inputs, Network, make_network
+from rtdecode.apart import run_apart
 from rtdecode.contract import Amplitude, Classification, Contract, Provenance, Signal, Window
 from rtdecode.engine import Engine, read_model, runtime_version, write_model
 from rtdecode.errors import ConfigurationError, ModelError

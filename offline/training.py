@@ -26,10 +26,11 @@ from rtdecode.recording import Positions
 Progress = Callable[[str], None]
 
 
-class _PenalisedNet(NeuralNet):  # type: ignore[misc]
-    """The criterion plus the network's own penalty."""
+class PenalisedNet(NeuralNet):  # type: ignore[misc]
+    """A network that learns by a criterion and its own penalty."""
 
     def get_loss(self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False) -> Tensor:
+        """Return the criterion of outputs (batch, n_outputs), or of sequences of them, plus the penalty."""
         if self.module_.state_names:
             # Sequences of windows, each of which counts.
             y_pred, y_true = y_pred.flatten(0, 1), y_true.flatten(0, 1)
@@ -92,6 +93,12 @@ class Fitted:
         return outputs
 
 
+def _counted(dataset: Dataset, trials: list[Trial]) -> list[Trial]:
+    """Repeat trials as often as they count."""
+    times = dataset.configuration.training.own_weight
+    return [trial for trial in trials for _ in range(times if dataset.source(trial).own else 1)]
+
+
 def by_trial(values: NDArray[Any], windows: Windows) -> NDArray[Any]:
     """Stack what belongs to the windows of each trial: (n_trials, n_windows, ...), as many as all trials have."""
     counts = np.bincount(windows.trial)
@@ -121,8 +128,7 @@ def fit_network(
     output = Chain(steps, dataset.signal).output
     stride = n_samples(configuration.stride_s, output.sfreq)
     cutter = Cutter(dataset, steps)
-    fitting, watched = cutter.cut(train, n_times, stride), cutter.cut(validation, n_times, stride)
-    weights = class_weights(configuration, fitting.y)
+    fitting, watched = (cutter.cut(_counted(dataset, part), n_times, stride) for part in (train, validation))
     y = [fitting.y, watched.y]
     if configuration.targets is not None:
         mean, std = fitting.y.mean(axis=0), fitting.y.std(axis=0)
@@ -131,14 +137,15 @@ def fit_network(
         network.set_targets(torch.from_numpy(mean), torch.from_numpy(std))
     if isinstance(network, ClosedForm):
         # Nothing to stop early: what would be watched is learned from too.
-        fit_closed_form(network, np.concatenate([fitting.x, watched.x]), np.concatenate(y), weights)
+        x_all, y_all = np.concatenate([fitting.x, watched.x]), np.concatenate(y)
+        fit_closed_form(network, x_all, y_all, class_weights(configuration, y_all))
         n_epochs = 1
     else:
         x = [_given(network, fitting), _given(network, watched)]
         if network.state_names:
             x = [{"x": by_trial(part.x, part)} for part in (fitting, watched)]
             y = [by_trial(values, part) for values, part in zip(y, (fitting, watched), strict=True)]
-        n_epochs = _fit(network, x, y, weights, configuration, progress)
+        n_epochs = _fit(network, x, y, class_weights(configuration, fitting.y), configuration, progress)
     network.eval()
     return Fitted(network, steps, n_times, n_samples(configuration.window.hop_s, output.sfreq), n_epochs)
 
@@ -193,11 +200,6 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
         configuration.model.settings,
         configuration.model.model_dump()["recurrent"],
     )
-    if network.conditioned and not dataset.subjects:
-        raise ConfigurationError(
-            f"Network {configuration.model.network!r} is conditioned on people: say with recordings.subject which "
-            "part of the pattern names them."
-        )
     return steps, network.train(), n_times
 
 
@@ -255,7 +257,7 @@ def _fit(
     if progress:
         callbacks.append(("tell", _Tell(progress)))
     regression = configuration.targets is not None
-    net = _PenalisedNet(
+    net = PenalisedNet(
         network,
         criterion=nn.MSELoss if regression else nn.CrossEntropyLoss,
         **({} if weights is None else {"criterion__weight": torch.from_numpy(weights.astype(np.float32))}),
@@ -276,6 +278,11 @@ def _fit(
     if not finished and stopping.misses_ < settings.patience:
         raise KeyboardInterrupt
     network.load_state_dict(net.module_.state_dict())
+    losses = [row["valid_loss"] for row in history if "valid_loss" in row]
+    if not np.isfinite(losses).all() or not all(torch.isfinite(p).all() for p in network.parameters()):
+        raise ConfigurationError(
+            "Training diverged: the loss is not a number. Lower training.learning_rate, or standardise the data."
+        )
     return len(net.history)
 
 

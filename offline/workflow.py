@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import joblib
@@ -15,13 +16,14 @@ from rich.table import Table
 
 from offline.checkpoint import make_checkpoint
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Source, find_sources, load_dataset
+from offline.dataset import Dataset, Source, find_sources, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.training import build, fit_network
 from rtdecode.contract import Score
 from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
+from rtdecode.recording import read_recording
 from rtdecode.scoring import Figure, mean_interval
 
 
@@ -82,7 +84,9 @@ def train(
     groups = find_sources(configuration, data)
     _refuse_unknown(groups, [*only, *final], configuration)
     groups = {g: s for g, s in groups.items() if not only or g in only or g in final}
-    datasets = {g: load_dataset(configuration, sources) for g, sources in groups.items()}
+    # Several decoders may be trained on the same recordings.
+    read = cache(read_recording)
+    datasets = {g: load_dataset(configuration, sources, read) for g, sources in groups.items()}
     work = [Job(g, groups[g], fold) for g, dataset in datasets.items() for fold in make_folds(dataset)]
     # What would otherwise be noticed after the folder was made, or after the first fold.
     runtime_version()
@@ -100,7 +104,7 @@ def train(
     _write_json(folder / "configuration.json", configuration.model_dump(mode="json"))
     _write_json(folder / "partition.json", partition)
     results: dict[str, list[FoldResult]] = {g: [] for g in groups}
-    for job, result in _fit_all(configuration, work, jobs, console):
+    for job, result in _fit_all(datasets, work, jobs, console):
         results[job.group].append(result)
         ids = {*job.fold.train, *job.fold.validation}
         seen = {t.recording for t in datasets[job.group].trials if t.id in ids}
@@ -139,19 +143,19 @@ def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configur
 
 
 def _fit_all(
-    configuration: TrainingConfiguration, work: list[Job], jobs: int, console: Console
+    datasets: dict[str, Dataset], work: list[Job], jobs: int, console: Console
 ) -> Iterator[tuple[Job, FoldResult]]:
+    configuration = next(iter(datasets.values())).configuration
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"{configuration.model.network}: folds", total=len(work))
         if jobs == 1:
             for job in work:
                 told = f"{job.group} {job.fold.name}"
-                dataset = load_dataset(configuration, job.sources)
                 yield (
                     job,
                     run_fold(
-                        dataset,
+                        datasets[job.group],
                         job.fold,
                         lambda text, told=told: progress.update(task, description=f"{told}: {text}"),  # type: ignore[misc]
                     ),

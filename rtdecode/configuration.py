@@ -70,9 +70,11 @@ def _tell(error: Any, model: type[BaseModel]) -> str:
         known = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
         near = difflib.get_close_matches(str(context["tag"]), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{path}: unknown step {context['tag']!r}{hint}; there is {', '.join(known)}"
+        kind = context["discriminator"].strip("'")
+        return f"{path}: unknown {kind} {context['tag']!r}{hint}; there is {', '.join(known)}"
     if error["type"] in ("union_tag_not_found", "model_attributes_type"):
-        return f"{path}: a step is written as {{step: NAME, ...}}"
+        kind = _discriminator(model, error["loc"])
+        return f"{path}: a {kind} is written as {{{kind}: NAME, ...}}"
     if error["type"] == "tuple_type":
         return f"{path}: a list is needed, as in [{error['input']}]"
     if error["type"] == "string_type" and isinstance(error["input"], (int, float)):
@@ -87,6 +89,15 @@ def _tell(error: Any, model: type[BaseModel]) -> str:
 
 def _keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     """Return the keys that are valid at a place: every field name of every model reachable there."""
+    return sorted({key for node in _nodes(model, loc) for key in node.get("properties", {})})
+
+
+def _discriminator(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
+    """Return the key that tells what a list's item is: `step`, `fault`."""
+    return next(str(n["discriminator"]["propertyName"]) for n in _nodes(model, loc) if "discriminator" in n)
+
+
+def _nodes(model: type[BaseModel], loc: tuple[Any, ...]) -> list[dict[str, Any]]:
     schema = model.model_json_schema()
     definitions = schema.get("$defs", {})
     level = [schema]
@@ -95,7 +106,7 @@ def _keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         for node in level:
             following += _children(node, str(part), definitions)
         level = following or level
-    return sorted({key for node in level for key in node.get("properties", {})})
+    return level
 
 
 def _children(node: dict[str, Any], key: str, definitions: dict[str, Any]) -> list[dict[str, Any]]:

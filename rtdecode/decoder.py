@@ -24,6 +24,9 @@ from rtdecode.guard import Guard, GuardSettings, Health, Segment
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.ring import Ring
 
+_SAFE_SHARE = 0.5
+_MAX_PENDING = 1 << 27
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -122,9 +125,14 @@ class Decoder:
             )
         self._ring = Ring(n_channels, window.n_times + most - 1)
         longest = max(self.end_of(0), self.chain.newest_input(window.hop))
+        if longest * contract.signal.n_channels > _MAX_PENDING:
+            raise ModelError(
+                f"Model {model.name!r} has a hop of {longest} samples of {contract.signal.n_channels} channels; "
+                f"at most {_MAX_PENDING} values are kept. Retrain with a shorter hop."
+            )
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
-        self._seen = 0
+        self._seen, self._filled = 0, 0
         self._anew()
 
     def _find_counter(self, name: str | None, source_name: str) -> int | None:
@@ -143,8 +151,24 @@ class Decoder:
     @property
     def warm_up_s(self) -> float:
         """Seconds from the last reset until the first hop that may be decoded, at most."""
-        hop = self.contract.window.hop
-        return math.ceil(self.warm_up / hop) * hop / self.chain.output.sfreq
+        return math.ceil(self.warm_up / self.contract.window.hop) * self.hop_s
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from one hop to the next."""
+        return self.contract.window.hop / self.chain.output.sfreq
+
+    @property
+    def slowness(self) -> str:
+        """Say so if the graph alone takes more of a hop than may safely be; else nothing."""
+        share = self.engine.run_s / self.hop_s
+        if share <= _SAFE_SHARE:
+            return ""
+        falls_behind = "it will fall behind the stream" if share >= 1 else "it may fall behind the stream"
+        return (
+            f"one run of the graph takes {1e3 * self.engine.run_s:.3g} ms here, {100 * share:.0f} % of the hop of "
+            f"{1e3 * self.hop_s:.3g} ms: {falls_behind}. Retrain with a longer hop or a smaller network"
+        )
 
     def end_of(self, hop: int) -> int:
         """Return the samples from a reset to the end of a hop; hops count from 0."""
@@ -157,6 +181,9 @@ class Decoder:
         return out
 
     def _anew(self) -> None:
+        if self._filled:
+            # What had not filled a hop is still learned from: statistics outlast the reset.
+            self.chain.process(self._pending[: self._filled])
         self.chain.reset()
         self.engine.reset()
         self._ring.clear()

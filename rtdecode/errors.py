@@ -19,6 +19,10 @@ class RtdecodeError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        # A name out of a damaged or hostile file may hold line ends, or what a terminal obeys.
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in super().__str__())
+
 
 class ConfigurationError(RtdecodeError):
     """An option, a configuration file or the installation is wrong."""
@@ -44,6 +48,10 @@ class RecordingError(RtdecodeError):
     """A recording cannot be read or does not fit the decoder."""
 
     exit_code = 4
+
+
+class RecordingWarning(UserWarning):
+    """A recording is read, but not all of it is there."""
 
 
 class StreamError(RtdecodeError):

@@ -202,12 +202,11 @@ def _segments(
     if not targets.channels:
         return None
     values = channel_values(recording, targets, outputs.units)
-    lag = targets.lag(recording.signal.sfreq)
-    decoded = [p for p in predictions if p.outputs is not None and p.sample >= lag]
+    decoded = [p for p in predictions if p.outputs is not None and np.isfinite(values[p.sample]).all()]
     hop = np.median(np.diff([p.sample for p in decoded])) if len(decoded) > 1 else 1
     size = max(1, round(targets.segment_s * recording.signal.sfreq / hop))
     n = len(decoded) // size
-    truth = np.array([values[p.sample - lag] for p in decoded[: n * size]])
+    truth = np.array([values[p.sample] for p in decoded[: n * size]])
     predicted = np.array([p.outputs for p in decoded[: n * size]], np.float64)
     shape = (n, size, len(outputs.names))
     return truth.reshape(shape), predicted.reshape(shape)

@@ -1,36 +1,36 @@
-"""The only loop: finds the stream, feeds the decoder, publishes. It owns the clock and the reconnecting."""
+"""The only loop: finds the stream, connects to it, and again when it was lost. It owns the clock."""
 
 import platform
-from array import array
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode import __version__
+from rtdecode.connection import Connection
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.engine import ModelFile, runtime_version
 from rtdecode.errors import StreamError, StreamLostError
 from rtdecode.guard import GuardSettings
+from rtdecode.log import LogFile
 from rtdecode.lsl import (
     DecoderOutlets,
-    SignalInlet,
+    LslNetwork,
+    MarkerFormat,
     StreamChoice,
     StreamFound,
-    find_stream,
-    list_streams,
     local_clock,
     versions,
 )
-from rtdecode.lsl.outlets import MarkerFormat
+from rtdecode.network import Inlet, Network
 from rtdecode.realtime import quiet_collector
+from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable
+from rtdecode.summary import Summary
 
-_CORRECTION_EVERY_S = 1.0
+_ROUND_S = 1.0
 
 
 class RunSettings(BaseModel):
@@ -54,8 +54,15 @@ class RunSettings(BaseModel):
         End when the stream goes away, instead of waiting for it to come back.
     guard : GuardSettings
         What may pass.
+    max_age_s : float or None
+        Decisions on older data are not published, only counted. None: only the newest result of a backlog is,
+        whatever its age; by default no age is wrong, because some sources stamp late by a constant.
+    strict : bool
+        End with DeadlineError when the loop was not there for longer than a hop.
     save : Path or None
         Keep what the decoder saw in this .npz.
+    log : Path or None
+        Write what happens into this .jsonl.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,53 +76,10 @@ class RunSettings(BaseModel):
     duration_s: float | None = Field(default=None, gt=0)
     once: bool = False
     guard: GuardSettings = GuardSettings()
+    max_age_s: float | None = Field(default=None, gt=0)
+    strict: bool = False
     save: Path | None = None
-
-
-class Watcher(Protocol):
-    """Who is told what happens (a status line, a test)."""
-
-    def state(self, state: str, message: str) -> None:
-        """Take note of a change of state."""
-
-    def prediction(self, prediction: Prediction, age_s: float, latency_s: float) -> None:
-        """Take note of a published prediction, how old its newest sample is, and what we added to that."""
-
-
-@dataclass
-class Summary:
-    """What a run did.
-
-    Attributes
-    ----------
-    n_samples, n_predictions : int
-        Samples received, hops decoded.
-    abstained : Counter of str
-        Abstentions by reason.
-    ages_s : array of float
-        Age of the newest sample when its prediction had been published.
-    latencies_s : array of float
-        Our own part of it: from the arrival of the chunk to the publication.
-    """
-
-    n_samples: int = 0
-    n_predictions: int = 0
-    abstained: Counter[str] = field(default_factory=Counter)
-    ages_s: "array[float]" = field(default_factory=lambda: array("d"))
-    latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
-
-    def figures(self) -> dict[str, Any]:
-        """Return the counts, and the percentiles of age and latency in milliseconds, as JSON can hold them."""
-        told: dict[str, Any] = {
-            "samples": self.n_samples,
-            "predictions": self.n_predictions,
-            "abstained": dict(self.abstained),
-        }
-        for name, values in (("age_ms", self.ages_s), ("latency_ms", self.latencies_s)):
-            if len(values):
-                p50, p95, p99, worst = np.percentile(np.asarray(values), [50, 95, 99, 100]) * 1e3
-                told[name] = {"p50": p50, "p95": p95, "p99": p99, "max": worst}
-        return told
+    log: Path | None = None
 
 
 class Runner:
@@ -129,8 +93,10 @@ class Runner:
         Where and how.
     watcher : Watcher
         Who is told.
+    network : Network
+        Where streams are found and made; LSL when not given.
     clock : callable
-        Seconds in LSL's clock.
+        Seconds in the network's clock.
 
     Attributes
     ----------
@@ -145,38 +111,49 @@ class Runner:
         model: ModelFile,
         settings: RunSettings,
         watcher: Watcher,
+        network: Network | None = None,
         clock: Callable[[], float] = local_clock,
     ) -> None:
         self.model, self.settings = model, settings
-        self._watcher, self._clock = watcher, clock
+        self._watcher, self._network, self._clock = watcher, network or LslNetwork(), clock
         self.name = settings.name or f"rtdecode-{Path(model.path).stem}"
         self.summary = Summary()
-        self._abstaining: str | None = None
-        self._advised = False
+        self._choice = settings.stream
+        self._first: StreamFound | None = None
+        self._refused: set[str] = set()
+        self._lost: tuple[Prediction, float] | None = None
         self._deadline = float("inf")
         self.saved: list[Path] = []
 
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
         # Proves the file itself, and where to save, before anything is opened.
-        Decoder(self.model)
-        if self.settings.save:
-            refuse_unwritable(self.settings.save)
+        slowness = Decoder(self.model).slowness
+        settings, outputs = self.settings, self.model.contract.outputs
+        if settings.save:
+            refuse_unwritable(settings.save)
         known = self._refuse_taken_names()
-        self._outlets = DecoderOutlets(self.name, self.model.contract.outputs, self.settings.marker_format)
-        self._state("SEARCHING", f"looking for {self.settings.stream}")
+        sink = self._network.outlets(self.name, outputs, settings.marker_format)
+        log = LogFile(settings.log) if settings.log else None
+        self._reporter = Reporter(sink, self._watcher, self._clock, self.summary, settings.max_age_s, log)
+        if slowness:
+            self._watcher.state("TOO SLOW", slowness)
+            self._reporter.tell("warning", self._clock(), message=slowness)
+        self._reporter.state(State.SEARCHING, "start", f"looking for {self._choice}")
         try:
             with quiet_collector():
                 self._connect_again_and_again(known)
         except KeyboardInterrupt:
-            self._state("STOPPING", "interrupted")
+            self._reporter.state(State.STOPPING, "interrupted", "interrupted")
         finally:
-            self._outlets.status("end", self._clock(), **self.summary.figures())
+            self._reporter.tell("end", self._clock(), **self.summary.figures())
+            if log and (problem := log.close()):
+                self._watcher.state("NOT LOGGED", problem)
         return self.summary
 
     def _refuse_taken_names(self) -> list[StreamFound]:
         names = self._output_names()
-        known = list_streams()
+        known = self._network.streams(_ROUND_S)
         taken = [s for s in known if s.name in names]
         if taken:
             raise StreamError(
@@ -189,30 +166,65 @@ class Runner:
         return DecoderOutlets.names(self.name, self.model.contract.outputs)
 
     def _connect_again_and_again(self, known: Sequence[StreamFound]) -> None:
-        wait_s, ours = self.settings.wait_s, self._output_names()
-        while True:
+        while (found := self._search(known)) is not None:
+            known = ()
             try:
-                self._decode_connection(find_stream(self.settings.stream, wait_s, ours, known))
+                self._decode_connection(found)
                 return
             except StreamLostError as lost:
-                self._state("LOST", str(lost))
+                self._reporter.state(State.LOST, "stream-lost", str(lost))
                 if self.settings.once and self.summary.n_samples:
                     return
-            except StreamError:
-                if not self._is_over():
+                self._reporter.state(State.SEARCHING, "stream-lost", f"looking for {self._choice} again")
+            except StreamError as mismatch:
+                if self._first is None:
                     raise
-                return
-            # Lost in the middle of an experiment: it is looked for as long as it takes.
-            wait_s, known = max(self._deadline - self._clock(), 0.0), ()
-            self._state("SEARCHING", f"looking for {self.settings.stream} again")
+                # An outlet cannot change what it describes: this one is not asked again.
+                self._refused.add(found.uid)
+                self._reporter.state(State.SEARCHING, "mismatch", str(mismatch))
+
+    def _search(self, known: Sequence[StreamFound]) -> StreamFound | None:
+        """Look for the one stream that is meant; None when the time is over.
+
+        At the start what is wrong is raised. In the middle of an experiment it is told and waited out: a stream
+        is looked for as long as it takes, and two that could be meant are none.
+        """
+        until = self._clock() + self.settings.wait_s
+        while not self._is_over():
+            everything = known or self._network.streams(_ROUND_S)
+            known = ()
+            try:
+                found = self._choice.among(everything, self._output_names())
+            except StreamError as ambiguous:
+                if self._first is None:
+                    raise
+                self._reporter.state(State.SEARCHING, "ambiguous", str(ambiguous))
+                found = None
+            if found and found.uid not in self._refused:
+                return found
+            if self._first is None and self._clock() >= until:
+                raise self._not_found(everything)
+            if self._lost:
+                self._reporter.repeat(*self._lost)
+            self._reporter.greet()
+        return None
+
+    def _not_found(self, everything: Sequence[StreamFound]) -> StreamError:
+        listed = "\n  ".join(str(s) for s in everything)
+        seen = f"Streams that are there:\n  {listed}" if everything else "No stream at all is there."
+        return StreamError(
+            f"No stream found in {self.settings.wait_s:g} s; wanted: {self._choice}. {seen}\n"
+            "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
+        )
 
     def _is_over(self) -> bool:
         return self._clock() >= self._deadline
 
     def _decode_connection(self, found: StreamFound) -> None:
         """Decode one connection until the time is over; StreamLostError when the source goes away."""
-        self._state("HANDSHAKE", f"stream {found}")
-        inlet = SignalInlet(found, self.settings.ch_names, self.settings.units)
+        self._reporter.state(State.HANDSHAKE, "found", f"stream {found}")
+        self._refuse_another_format(found)
+        inlet = self._network.connect(found, self.settings.ch_names, self.settings.units)
         saver = None
         try:
             decoder = Decoder(
@@ -224,13 +236,21 @@ class Runner:
             )
             if self.settings.save:
                 saver = self._open_session(inlet)
-            self._decode(inlet, decoder, saver)
+            self._decode(found, inlet, decoder, saver)
         finally:
             inlet.close()
             if saver:
                 self._close_session(saver)
 
-    def _open_session(self, inlet: SignalInlet) -> SessionWriter:
+    def _refuse_another_format(self, found: StreamFound) -> None:
+        first = self._first
+        if first and found.channel_format != first.channel_format:
+            raise StreamError(
+                f"Stream {found} came back with other values: {found.channel_format} instead of "
+                f"{first.channel_format}. Start it as it was, or start `rtdecode run` anew."
+            )
+
+    def _open_session(self, inlet: Inlet) -> SessionWriter:
         """Open a file for this connection: the source may have come back with another layout."""
         assert self.settings.save is not None
         path, number = self.settings.save, len(self.saved) + 1
@@ -243,102 +263,50 @@ class Runner:
         if not saver.close(about):
             self.saved.remove(saver.path)
         if saver.problem:
-            self._state("NOT SAVED", saver.problem)
+            self._watcher.state("NOT SAVED", saver.problem)
 
-    def _decode(self, inlet: SignalInlet, decoder: Decoder, saver: SessionWriter | None) -> None:
-        correction, corrected_at = inlet.correction(), self._clock()
+    def _decode(self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter | None) -> None:
+        def started(timestamp: float, correction_s: float) -> None:
+            self._tell_start(found, inlet, timestamp, correction_s)
+
+        connection = Connection(inlet, decoder, self._reporter, self._clock, self.settings.strict, started, saver)
         inlet.open()
-        self._state("WARMING", f"{decoder.warm_up_s:.1f} s until the first prediction")
+        self._keep_to(found)
+        self._reporter.state(State.WARMING, "warming-up", f"{decoder.warm_up_s:.1f} s until the first prediction")
         if self.settings.duration_s and self._deadline == float("inf"):
             self._deadline = self._clock() + self.settings.duration_s
-        running, started, last_timestamp = False, False, float("nan")
-        while not self._is_over():
-            try:
-                samples, timestamps = inlet.pull()
-            except StreamLostError:
-                lost = decoder.reset("stream-lost", last_timestamp)
-                self._publish(lost, correction, self._clock())
-                if saver:
-                    saver.add(np.empty((0, inlet.signal.n_channels), np.float32), np.empty(0), [lost])
-                raise
-            arrived = self._clock()
-            if len(timestamps):
-                last_timestamp = float(timestamps[-1])
-                if not started:
-                    started = True
-                    self._tell_start(inlet, float(timestamps[0]), correction)
-                predictions = decoder.push(samples, timestamps)
-                for prediction in predictions:
-                    self._publish(prediction, correction, arrived)
-                    if not running and prediction.reason is None:
-                        running = True
-                        # NAME-status was told already, with the prediction's own stamp.
-                        self._watcher.state("RUNNING", f"decoding every {self._hop_s(decoder):.3g} s")
-                self.summary.n_samples += len(timestamps)
-                if saver:
-                    saver.add(samples, timestamps, predictions)
-            if arrived - corrected_at > _CORRECTION_EVERY_S:
-                correction, corrected_at = inlet.correction(), arrived
+        try:
+            connection.decode(self._deadline)
+        finally:
+            if connection.lost:
+                self._lost = connection.lost, connection.correction.seconds
 
-    @staticmethod
-    def _hop_s(decoder: Decoder) -> float:
-        return decoder.contract.window.hop / decoder.chain.output.sfreq
+    def _keep_to(self, found: StreamFound) -> None:
+        """From the first connection on only this source is looked for, whatever else there may be.
 
-    def _publish(self, prediction: Prediction, correction: float, arrived: float) -> None:
-        timestamp = prediction.timestamp + correction
-        if not np.isfinite(timestamp):
-            timestamp = self._clock()
-        self._outlets.publish(prediction, timestamp)
-        now = self._clock()
-        age, latency = now - timestamp, now - arrived
-        if prediction.reason is None:
-            self.summary.n_predictions += 1
-            self.summary.ages_s.append(age)
-            self.summary.latencies_s.append(latency)
-        else:
-            self.summary.abstained[prediction.reason] += 1
-        self._tell_change(prediction, timestamp)
-        self._watcher.prediction(prediction, age, latency)
+        Many sources have another source_id at every start: it is held to only if it was asked for.
+        """
+        if self._first is None:
+            kept = {"name": found.name, "type": found.type, "host": found.host}
+            self._first, self._choice = found, self._choice.model_copy(update=kept)
 
-    def _tell_change(self, prediction: Prediction, timestamp: float) -> None:
-        """Tell every fault, and when abstaining begins, ends, or goes on for another reason; not every hop."""
-        reason, sample = prediction.reason, prediction.sample
-        changed, self._abstaining = reason != self._abstaining, reason
-        if reason in ("gap", "clock") or (changed and reason in ("non-finite", "stream-lost")):
-            self._outlets.status("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
-            if reason != "stream-lost":
-                advice = ""
-                if reason != "non-finite" and not self._advised:
-                    self._advised = True
-                    advice = ". If samples were not lost but this source's stamps jitter, see --gap-tolerance-ms"
-                self._watcher.state("WARMING", f"{reason} at sample {sample}: starting anew{advice}")
-        if changed and reason is None:
-            self._outlets.status("state", timestamp, state="RUNNING", sample=sample)
-        elif changed:
-            self._outlets.status("abstain", timestamp, reason=reason, sample=sample)
-
-    def _state(self, state: str, message: str) -> None:
-        self._watcher.state(state, message)
-        self._outlets.status("state", self._clock(), state=state, message=message)
-
-    def _tell_start(self, inlet: SignalInlet, timestamp: float, correction: float) -> None:
-        stream = inlet.stream
-        self._outlets.status(
-            "start",
-            timestamp + correction if np.isfinite(timestamp) else self._clock(),
-            model=self.model.name,
-            sha256=self.model.sha256,
-            first_sample=0,
-            first_timestamp=timestamp if np.isfinite(timestamp) else None,
-            correction_s=correction,
-            stream={
+    def _tell_start(self, stream: StreamFound, inlet: Inlet, timestamp: float, correction_s: float) -> None:
+        finite = bool(np.isfinite(timestamp))
+        told: dict[str, Any] = {
+            "model": self.model.name,
+            "sha256": self.model.sha256,
+            "first_sample": 0,
+            "first_timestamp": timestamp if finite else None,
+            "correction_s": correction_s,
+            "stream": {
                 "name": stream.name, "type": stream.type, "source_id": stream.source_id,
                 "uid": stream.uid, "host": stream.host,
             },
-            signal=inlet.signal.model_dump(),
-            settings=self.settings.model_dump(mode="json"),
-            versions={
+            "signal": inlet.signal.model_dump(),
+            "settings": self.settings.model_dump(mode="json"),
+            "versions": {
                 "rtdecode": __version__, "python": platform.python_version(), "numpy": np.__version__,
                 "onnxruntime": runtime_version(), **versions(),
             },
-        )  # fmt: skip
+        }  # fmt: skip
+        self._reporter.start(timestamp + correction_s if finite else self._clock(), **told)

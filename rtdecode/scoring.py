@@ -101,7 +101,7 @@ def regression(truth: _Floats, predicted: _Floats, names: Sequence[str]) -> list
         measures: tuple[tuple[str, Callable[[_Floats, _Floats], float]], ...] = (("R2", _r2), ("Spearman", _spearman))
         for label, measure in measures:
             low, high = _interval([measure(t[i], p[i]) for i in resampled])
-            chance = float(np.percentile([measure(t[i], p) for i in shuffled], 97.5))
+            chance = float(np.nanpercentile([measure(t[i], p) for i in shuffled], 97.5))
             figures.append(Figure(f"{label} of {name}", measure(t, p), low, high, chance, n))
     return figures
 

@@ -5,28 +5,37 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Targets, Trials
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.guard import Guard
+from rtdecode.guard import unbroken as sound_stretches
 from rtdecode.preprocessing import Filter
 from rtdecode.recording import Recording
 
 
+def unbroken(recording: Recording) -> list[tuple[int, int]]:
+    """Return the stretches [start, stop) that the live decoder takes as one: without gaps, all values finite."""
+    segments = Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps)
+    return list(sound_stretches(segments))
+
+
 def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) -> list[tuple[float, int, int, int]]:
-    """Return (event stamp, class index, first, stop sample) of every trial inside the recording."""
-    found, sfreq = [], recording.signal.sfreq
+    """Return (event stamp, class index, first, stop sample) of every trial whose samples are unbroken."""
+    found, sfreq, stretches = [], recording.signal.sfreq, unbroken(recording)
     for event in recording.events:
         name = trials.class_of(event.label)
         if name is None or not recording.covers(event.timestamp):
             continue
         at = recording.sample_at(event.timestamp)
         start, stop = at + round(trials.tmin_s * sfreq), at + round(trials.tmax_s * sfreq)
-        if start >= 0 and stop <= len(recording.samples):
+        if any(first <= start and stop <= last for first, last in stretches):
             found.append((event.timestamp, class_names.index(name), start, stop))
     return found
 
 
 def channel_values(recording: Recording, targets: Targets, units: tuple[str, ...]) -> NDArray[np.float64]:
-    """Return the values (n_samples, n_targets) of target channels, filtered as `targets` says.
+    """Return the truth (n_samples, n_targets) of a window whose newest sample it is.
 
-    RecordingError names the channels that the recording lacks.
+    That is the value of the target channels, filtered as `targets` says, so much earlier as `targets` says; NaN
+    where that is before a gap, or before the recording. RecordingError names the channels that it lacks.
     """
     signal, channels = recording.signal, targets.channels
     missing = [name for name in channels if name not in signal.ch_names]
@@ -37,10 +46,18 @@ def channel_values(recording: Recording, targets: Targets, units: tuple[str, ...
     adapt = wanted.adapt(signal, f"Recording {recording.path}", "the targets", RecordingError)
     values = np.empty((len(recording.samples), len(channels)))
     adapt(recording.samples, values)
+    truth, lag = np.full(values.shape, np.nan), targets.lag(signal.sfreq)
+    for start, stop in unbroken(recording):
+        filtered = _filtered(values[start:stop], targets, signal.sfreq)
+        truth[start + lag : stop] = filtered[: max(stop - start - lag, 0)]
+    return truth
+
+
+def _filtered(values: NDArray[np.float64], targets: Targets, sfreq: float) -> NDArray[np.float64]:
     if targets.l_freq is None and targets.h_freq is None:
         return values
     try:
-        band = Filter.butterworth(signal.sfreq, targets.l_freq, targets.h_freq, order=2)
+        band = Filter.butterworth(sfreq, targets.l_freq, targets.h_freq, order=2)
     except ValueError as error:
         raise ConfigurationError(f"targets.l_freq and h_freq: {error}.") from None
-    return band.process(values, band.start(len(channels)))
+    return band.process(values, band.start(values.shape[1]))

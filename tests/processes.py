@@ -1,5 +1,6 @@
 """Programs in processes of their own, ended by the test that started them."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -31,11 +32,18 @@ class Program:
     def saw(self, text):
         return any(text in line for line in self.lines)
 
-    def interrupt(self):
-        self._process.terminate()
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def interrupt(self, number=signal.SIGTERM):
+        self._process.send_signal(number)
 
     def kill(self):
         self._process.kill()
+
+    def signal(self, number):
+        self._process.send_signal(number)
 
     def wait(self, timeout_s=60):
         code = self._process.wait(timeout_s)

@@ -10,7 +10,20 @@ import rtdecode
 from tests.builders import build_recording, build_signal
 from tests.processes import run_rtdecode
 
-COMMANDS = ["train", "export", "config", "models", "inspect", "verify", "replay", "streams", "run", "play", "demo"]
+COMMANDS = [
+    "train",
+    "export",
+    "config",
+    "models",
+    "inspect",
+    "verify",
+    "replay",
+    "streams",
+    "run",
+    "play",
+    "demo",
+    "doctor",
+]
 
 
 def python(code, *options):
@@ -47,19 +60,15 @@ def test_verify_refuses_to_prove_nothing(model_path, tmp_path):
     assert "Nothing is proven" in refused("verify", model_path, tmp_path / "short.npz", code=3)
 
 
-def test_verify_finds_a_decoder_that_depends_on_chunking(model_path, recording_path):
+def test_verify_finds_a_decoder_that_depends_on_chunking(model_path, recording_path, tmp_path, monkeypatch):
     """A clamp that looks at its whole chunk: the defect that `verify` is there to find."""
-    code = f"""
-import sys
-from rtdecode.preprocessing import Clamp
-Clamp.process = lambda self, samples, state: samples - samples.mean(axis=0)
-import rtdecode.decoder as d
-sys.argv = ["rtdecode", "verify", {str(model_path)!r}, {str(recording_path)!r}]
-from rtdecode.cli import main
-main()
-"""
-    done = python(code)
-    assert done.returncode == 3 and "depends on chunking" in done.stderr
+    # In every Python started from here: `verify` does its work in a process of its own.
+    (tmp_path / "sitecustomize.py").write_text(
+        "from rtdecode.preprocessing import Clamp\n"
+        "Clamp.process = lambda self, samples, state: samples - samples.mean(axis=0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "depends on chunking" in refused("verify", model_path, recording_path, code=3)
 
 
 def test_replay_writes_and_scores(model_path, recording_path, tmp_path):
@@ -113,6 +122,8 @@ def test_config_prints_what_train_reads(tmp_path):
         (["run", "--model", "{model}", "--duration", "-3"], 2, "duration_s"),
         (["run", "--model", "{model}", "--config", "gone.yaml"], 2, "gone.yaml does not exist"),
         (["run", "--model", "{model}", "--config", "{typo}"], 2, "did you mean 'gap_tolerance_ms'"),
+        (["run", "--model", "{model}", "--log", "log.txt"], 2, ".jsonl"),
+        (["run", "--model", "{model}", "--max-age", "0"], 2, "max_age_s"),
         (["run"], 2, "--model"),
         (["inspect", "gone.onnx"], 3, "does not exist"),
         (["verify", "{model}", "gone.fif"], 4, "gone.fif does not exist"),
@@ -193,7 +204,7 @@ def test_training_without_its_extra_says_what_to_install(tmp_path, missing):
 
 def test_decoding_without_onnx_runtime_says_what_to_install(model_path):
     code = without("onnxruntime") + (
-        f"sys.argv = ['rtdecode', 'inspect', {str(model_path)!r}]\nfrom rtdecode.cli import main\nmain()"
+        f"sys.argv = ['rtdecode', 'run', '--model', {str(model_path)!r}]\nfrom rtdecode.cli import main\nmain()"
     )
     done = python(code)
     assert done.returncode == 2 and "Traceback" not in done.stderr

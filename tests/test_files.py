@@ -105,6 +105,7 @@ def test_a_graph_without_description_is_refused(tmp_path):
     [
         ({"schema_version": "2.0"}, f"reads up to {SCHEMA_VERSION}. Update rtdecode"),
         ({"schema_version": None}, "no readable schema_version"),
+        ({"schema_version": {}}, "no readable schema_version"),
         ({"surprise": 1}, "surprise"),
         ({"window": {"n_times": 0, "hop": 4}}, "window.n_times"),
         ({"outputs": {"kind": "classification", "class_names": ["a", "a"]}}, "stands twice"),
@@ -112,6 +113,7 @@ def test_a_graph_without_description_is_refused(tmp_path):
         ({"outputs": {"kind": "regression", "names": ["x"], "units": []}}, "0 units for 1 targets"),
         ({"signal": {}}, "signal.ch_names"),
         ({"amplitude": {"low": {"array": "gone", "shape": [4]}}}, "'gone' is missing"),
+        ({"amplitude": {"low": {"array": "amplitude/low", "shape": [np.inf]}}}, "'amplitude/low' is damaged"),
         ({"preprocessing": [{"step": "fft"}]}, "step 1 is wrong"),
         ({"preprocessing": []}, "the graph takes"),
         ({"window": {"n_times": 31, "hop": 4}}, "the graph takes"),
@@ -126,6 +128,15 @@ def test_a_description_that_does_not_hold_is_refused(tmp_path, changes, told):
     edited(path, lambda proto: edit_document(proto, **changes))
     with pytest.raises(ModelError, match=told):
         rtdecode.load(path)
+
+
+def test_a_name_out_of_a_file_cannot_steer_the_terminal(model_path):
+    def rename(proto):
+        proto.graph.input[0].name = "x\n\x1b[2J"
+
+    with pytest.raises(ModelError, match=r"the graph takes|cannot load") as caught:
+        rtdecode.load(edited(model_path, rename))
+    assert str(caught.value).isprintable()
 
 
 def test_a_damaged_array_is_refused():

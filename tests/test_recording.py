@@ -123,7 +123,7 @@ def test_the_fingerprint_knows_every_value():
     [
         ("gone.fif", None, "does not exist"),
         ("r.npz", b"PK nonsense", "not an .npz file"),
-        ("r_raw.fif", b"nonsense" * 100, "cannot be read"),
+        ("r_raw.fif", b"nonsense" * 100, "not a FIF file"),
         ("r.xdf", b"nonsense" * 100, "not an XDF file"),
         ("r.txt", b"text", "cannot be read"),
     ],

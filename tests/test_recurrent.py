@@ -13,7 +13,7 @@ from offline.export import export
 from offline.models import EEGNet, Inputs, Recurrent, make_network
 from offline.partition import make_folds
 from offline.simulation import simulate
-from offline.training import build
+from offline.training import PenalisedNet, build
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError
 from tests.test_training import configuration
@@ -61,6 +61,7 @@ def dataset(tmp_path_factory):
         recordings={"pattern": "run-{run}.npz", "decoder_per": None},
         model={"recurrent": {"cell": "lstm", "hidden": 5}},
         training={"max_epochs": 2},
+        window={"stride_s": 0.5},
         baseline=None,
     )
     return load_dataset(settings, find_sources(settings, folder)["all"])
@@ -92,6 +93,24 @@ def test_every_trial_is_a_sequence_that_starts_anew(dataset, result, model):
     assert np.abs(stepped - result.fitted.outputs(windows)).max() < 1e-5
     alone = [Engine(model).run(x) for x in windows.x]
     assert np.abs(stepped - alone).max() > 1e-4
+
+
+def test_the_windows_of_a_sequence_are_a_hop_apart(dataset, result):
+    steps, n_times, hop = result.fitted.steps, result.fitted.n_times, result.fitted.hop
+    trial = dataset.trials[0]
+    stride = round(dataset.configuration.stride_s * 160)
+    assert stride == hop != round(dataset.configuration.window.stride_s * 160)
+    windows = Cutter(dataset, steps).cut([trial], n_times, stride)
+    assert np.array_equal(windows.x[1][:, : n_times - hop], windows.x[0][:, hop:])
+
+
+def test_every_window_of_a_sequence_is_learned_from(dataset):
+    """Half of what a sequence is asked for is wrong at its beginning: the loss must show it."""
+    network = build(dataset, dataset.trials)[1]
+    net = PenalisedNet(network, criterion=torch.nn.CrossEntropyLoss).initialize()
+    confident = torch.tensor([20.0, -20.0]).expand(1, 4, 2)
+    wrong_first, right = torch.tensor([[1, 1, 0, 0]]), torch.zeros(1, 4, dtype=torch.long)
+    assert net.get_loss(confident, wrong_first) > 10 > net.get_loss(confident, right)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
+from offline.dataset import Cutter, find_sources, load_dataset
 from offline.export import export
 from offline.simulation import simulate
 from offline.workflow import train
@@ -69,10 +70,14 @@ def test_the_file_of_one_person_gives_what_the_network_gives_them(checkpoint, tm
     assert np.abs(Engine(model).run(x.numpy()) - expected).max() < 1e-5
 
 
-def test_two_people_have_two_decoders(checkpoint):
-    x = torch.randn(2, checkpoint.network.n_channels, checkpoint.network.n_times)
-    one, other = (checkpoint.for_subject(name).network(x) for name in ("anna", "bert"))
-    assert not torch.allclose(one, other, atol=1e-3)
+def test_windows_are_told_whose_they_are(data):
+    settings = told_apart()
+    dataset = load_dataset(settings, find_sources(settings, data)["all"])
+    windows = Cutter(dataset, ()).cut(dataset.trials, 100, 100)
+    names = [dataset.subjects[i] for i in windows.subject]
+    files = [dataset.trials[i].id for i in windows.trial]
+    assert set(names) == {"anna", "bert"}
+    assert all(name in file for name, file in zip(names, files, strict=True))
 
 
 def test_without_a_person_nothing_is_written(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -26,6 +27,7 @@ from rtdecode.proof import one_shot
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy, mean_interval
+from tests.processes import run_rtdecode
 
 FILTERED = ["C4 12-16 Hz", "C3 8-12 Hz"]
 QUIET = Console(file=StringIO())
@@ -128,6 +130,43 @@ def test_an_interrupted_training_is_no_result(data, tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob("*/*.pt"))
 
 
+def test_a_training_that_diverges_is_no_result(data, tmp_path):
+    with pytest.raises(ConfigurationError, match="Training diverged"):
+        train(configuration(training={"learning_rate": 1e30}), data, tmp_path / "run", [], [], 1, QUIET)
+
+
+def gapped(folder):
+    """A run in which 20 s pass between two samples, and its configuration."""
+    whole, at = simulate(12, 1), 2600
+    stamps = whole.timestamps + 20.0 * (np.arange(len(whole.samples)) >= at)
+    events = tuple(e._replace(timestamp=e.timestamp + 20.0 * (e.timestamp >= at / 160)) for e in whole.events)
+    Recording(whole.signal, whole.samples, stamps, events).save(folder / "run-1.npz")
+    return configuration(
+        recordings={"pattern": "run-{run}.npz", "decoder_per": None},
+        split={"kind": "stratified-blocks", "n_folds": 2},
+        model={"network": "csp-lda", "settings": {}},
+        preprocessing=[{"step": "running-standardize", "minimum_s": 1.0}],
+        baseline=None,
+    )
+
+
+def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(tmp_path):
+    settings = gapped(tmp_path)
+    run = train(settings, tmp_path, tmp_path / "run", [], ["all"], 1, QUIET)
+    model = export(read_checkpoint(run.finals["all"]), tmp_path / "m.onnx")
+    dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
+    recording = read_recording(tmp_path / "run-1.npz")
+    decoder, seen = Decoder(model, recording.signal), []
+    engine_run = decoder.engine.run
+    decoder.engine.run = lambda window: seen.append(window.copy()) or engine_run(window)
+    last = decoder.push(recording.samples, recording.timestamps)[-1]
+    features = dataset.preprocess(decoder.chain.steps, 1)[1].astype(np.float32)
+    end = last.sample + 1 - 2600
+    assert seen[-1].tobytes() == np.ascontiguousarray(features[end - seen[-1].shape[1] : end].T).tobytes()
+    code, output = run_rtdecode("replay", tmp_path / "run-1.npz", "--model", model.path)
+    assert code == 0 and "The decoder was trained on this recording" in output
+
+
 def test_recordings_of_one_name_in_two_folders_stay_apart(tmp_path):
     for session in (1, 2):
         (tmp_path / f"ses-{session}").mkdir()
@@ -141,14 +180,7 @@ def test_recordings_of_one_name_in_two_folders_stay_apart(tmp_path):
 
 
 def test_a_recording_with_a_gap_is_preprocessed_as_the_live_decoder_would(tmp_path):
-    whole, at = simulate(12, 1), 2600
-    stamps = whole.timestamps + 20.0 * (np.arange(len(whole.samples)) >= at)
-    events = tuple(e._replace(timestamp=e.timestamp + 20.0 * (e.timestamp >= at / 160)) for e in whole.events)
-    Recording(whole.signal, whole.samples, stamps, events).save(tmp_path / "run-1.npz")
-    settings = configuration(
-        recordings={"pattern": "run-{run}.npz", "decoder_per": None},
-        split={"kind": "stratified-blocks", "n_folds": 2},
-    )
+    settings, whole, at = gapped(tmp_path), simulate(12, 1), 2600
     dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
     crossing = [e for e in whole.events if e.timestamp < at / 160 < e.timestamp + 3.0]
     assert len(crossing) == 1 and len(dataset.trials) == 11
@@ -227,6 +259,40 @@ def test_runs_that_are_not_tested_on_still_train(data):
     assert all(any("run-03" in i for i in f.train) for f in folds)
 
 
+OTHERS = {"recordings": {"pattern": "sub-{subject}_run-{run}.npz", "decoder_per": "subject", "others": True}}
+
+
+def test_the_recordings_of_others_only_ever_train(data):
+    folds = make_folds(dataset_of(data, **OTHERS))
+    assert [f.name for f in folds] == ["sub-a_run-01", "sub-a_run-02", "sub-a_run-03"]
+    for fold in folds:
+        learned = {i.partition("#")[0] for i in fold.train + fold.validation}
+        assert learned == {f"sub-{s}_run-{r:02d}" for s in "ab" for r in (1, 2, 3)} - {fold.name}
+
+
+def test_ones_own_recordings_count_as_often_as_asked_for(tmp_path):
+    """Somebody else's labels are the wrong way round: who counts more decides."""
+    swapped = {"left": "right", "right": "left"}
+    for run in (1, 2):
+        simulate(16, run).save(tmp_path / f"sub-a_run-{run}.npz")
+    for run in (3, 4, 5):
+        recording = simulate(16, run)
+        events = tuple(e._replace(label=swapped[e.label]) for e in recording.events)
+        replace(recording, events=events).save(tmp_path / f"sub-b_run-{run}.npz")
+    right = []
+    for own_weight in (1, 20):
+        dataset = dataset_of(
+            tmp_path,
+            **OTHERS,
+            model={"network": "csp-lda", "settings": {}},
+            training={"own_weight": own_weight},
+            baseline=None,
+        )
+        result = run_fold(dataset, make_folds(dataset)[0])
+        right.append((result.network.argmax(axis=1) == result.truth).mean())
+    assert right[0] < 0.5 < right[1]
+
+
 def test_every_class_is_in_every_part(data):
     dataset = dataset_of(data, split={"kind": "stratified-blocks", "n_folds": 3})
     truth = {t.id: t.truth for t in dataset.trials}
@@ -239,7 +305,7 @@ def test_windows_lie_in_their_trials_whole(data, step):
     dataset = dataset_of(data, preprocessing=[step])
     steps = build_steps(dataset.configuration.preprocessing, dataset.signal, lambda _: np.empty((0, 16)))
     windows = Cutter(dataset, steps).cut(dataset.trials[:2], 40, 5)
-    features = dataset.preprocess(steps, 0)
+    features = dataset.preprocess(steps, 0)[0]
     for x, number in zip(windows.x, windows.trial, strict=True):
         trial = dataset.trials[number]
         starts = [
@@ -283,7 +349,7 @@ def assert_fed_as_trained(dataset, model):
     """What the network was trained on is, to the last bit, what the decoder feeds it."""
     recording = dataset.recordings[1]
     decoder = Decoder(model, recording.signal)
-    offline = dataset.preprocess(decoder.chain.steps, 1).astype(np.float32)
+    offline = dataset.preprocess(decoder.chain.steps, 1)[1].astype(np.float32)
     seen = {}
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.setdefault(len(seen), window.copy()) is None or engine_run(window)
@@ -316,7 +382,7 @@ def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data,
     ]
     assert len(online) == len(offline) > 100
     assert all(p.proba.tobytes() == offline[p.sample].tobytes() for p in online)
-    features = dataset.preprocess(result.fitted.steps, 2).astype(np.float32)
+    features = dataset.preprocess(result.fitted.steps, 2)[2].astype(np.float32)
     for p in online[::20]:
         window = features[p.sample + 1 - result.fitted.n_times : p.sample + 1]
         with torch.no_grad():
@@ -408,6 +474,7 @@ def test_shipped_configurations_fit_their_recordings(shared, name):
         ({"channels": {}}, "either names or types"),
         ({"recordings": {"pattern": "/data/{run}.fif"}}, "relative to the data folder"),
         ({"recordings": {"pattern": "run-{1}.fif"}}, "braces hold a name"),
+        ({"recordings": {"pattern": "run-{run}.fif", "others": True}}, "others needs decoder_per"),
     ],
 )
 def test_a_mistake_in_a_configuration_is_told_with_its_place(tmp_path, change, told):

@@ -113,10 +113,14 @@ class Network(nn.Module, ABC):
         """Return a copy with all weights but those of the last layer, which starts anew with `n_outputs`."""
         network = copy.deepcopy(self)
         network.n_outputs, network.target_mean, network.target_std = n_outputs, None, None
-        network.fc = nn.Linear(self.fc.in_features, n_outputs).to(self.fc.weight)
-        network.start_head()
+        network.replace_head(n_outputs)
         network.constrain()
         return network.train(self.training)
+
+    def replace_head(self, n_outputs: int) -> None:
+        """Put a new last layer in the place of the old one."""
+        self.fc = nn.Linear(self.fc.in_features, n_outputs).to(self.fc.weight)
+        self.start_head()
 
     def start_head(self) -> None:
         """Give the last layer the weights it starts with: torch's own, unless the publication tells."""

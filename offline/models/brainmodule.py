@@ -226,6 +226,8 @@ class BrainModule(Network):
         The attention stays where a spectrum stands between.
         """
         network = copy.deepcopy(self)
+        # In training the attention ignores the sensors of a random disc: that is not for keeps.
+        network.eval()
         weight, bias = self.projection.weight[:, :, 0], self.projection.bias
         assert bias is not None
         if self.embedding is not None:
@@ -235,7 +237,8 @@ class BrainModule(Network):
         if self.subject_layer is not None:
             weight = weight @ self.subject_layer[subject].T
         if self.attention is not None and self.spectrum is None:
-            weight = weight @ self.attention.weights()
+            assert network.attention is not None
+            weight = weight @ network.attention.weights()
             network.attention = network.channel_dropout = None
         network.subject_layer = network.embedding = None
         network.conditioned = False

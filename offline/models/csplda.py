@@ -27,6 +27,8 @@ class CSPLDA(ClosedForm):
 
     def __init__(self, n_channels: int, n_times: int, n_outputs: int, n_patterns: int = 6) -> None:
         super().__init__(n_channels, n_times, n_outputs)
+        if n_patterns < 1:
+            raise ValueError(f"n_patterns must be at least 1; got {n_patterns}")
         n_patterns = min(n_patterns, n_channels)
         self.spatial = nn.Conv1d(n_channels, n_patterns, 1, bias=False)
         self.fc = nn.Linear(n_patterns, n_outputs)

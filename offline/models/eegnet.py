@@ -89,6 +89,7 @@ class EEGNet(Network):
         self.fc = nn.Linear(f2 * self.pool2.n_out, n_outputs)
         self.nonlinearity = Nonlinearity(nonlinearity)
         self.dropout = nn.Dropout1d(dropout) if spatial_dropout else nn.Dropout(dropout)
+        self._receptive_field = kernel_length + pool1 - 1 + pool1 * (depth_kernel_length - 1 + pool2 - 1)
         self._max_norms = {"spatial.weight": max_norm_spatial, "fc.weight": max_norm_fc}
         xavier(self.temporal, self.spatial, self.depth, self.point)
         self.start_head()
@@ -106,8 +107,7 @@ class EEGNet(Network):
     @property
     def receptive_field(self) -> int:
         """See Network."""
-        pooled = self.pool1.size * (self.depth.kernel_size[1] - 1 + self.pool2.size - 1)
-        return self.temporal.kernel_size[1] + self.pool1.size - 1 + pooled
+        return self._receptive_field
 
     def start_head(self) -> None:
         """See Network."""

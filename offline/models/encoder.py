@@ -50,6 +50,8 @@ class Encoder(nn.Module):
         super().__init__()
         one_of("padding", padding, ("same", "causal", "valid"))
         every, context = glu
+        if min(hidden, depth, kernel) < 1 or min(every, context) < 0:
+            raise ValueError("hidden, depth and kernel must be at least 1, glu and glu_context 0 or more")
         self.padding, self._reaches, self._context = padding, list[int](), 2 * context
         self.blocks, self.skips, self.glus = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
         n_in = hidden

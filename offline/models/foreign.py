@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,8 +51,7 @@ class Foreign(Network):
             "ch_names": list(inputs.ch_names),
             "ch_types": inputs.ch_types,
         }
-        make = _find(path)
-        asked = inspect.signature(make).parameters
+        make, asked = _find(path)
         if "positions" in asked and "positions" not in settings:
             needed = asked["positions"].default is inspect.Parameter.empty
             offered["positions"] = inputs.placed(path) if needed else inputs.positions
@@ -136,14 +136,20 @@ def _rebuild(path: str, inputs: Inputs, settings: dict[str, Any], weights: dict[
     return network.train(training)
 
 
-def _find(path: str) -> Any:
+def _find(path: str) -> tuple[Any, Mapping[str, inspect.Parameter]]:
+    """Return what the path names, and its parameters."""
     module_name, _, name = path.partition(":")
     if str(Path.cwd()) not in sys.path:
         # A console script does not search the folder it is started in, where a lab's own networks lie.
         sys.path.append(str(Path.cwd()))
     try:
-        return getattr(importlib.import_module(module_name), name)
-    except ImportError as error:
-        raise ConfigurationError(f"Network {path!r} cannot be imported: {error} (now in {Path.cwd()}).") from None
-    except AttributeError:
-        raise ConfigurationError(f"Network {path!r}: module {module_name!r} has no {name!r}.") from None
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module that is not ours raises whatever it likes
+        why = f"{error}" if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"Network {path!r} cannot be imported: {why} (now in {Path.cwd()}).") from None
+    if not hasattr(module, name):
+        raise ConfigurationError(f"Network {path!r}: module {module_name!r} has no {name!r}.")
+    try:
+        return getattr(module, name), inspect.signature(getattr(module, name)).parameters
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"Network {path!r} is nothing that makes a torch module.") from None

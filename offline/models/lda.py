@@ -24,7 +24,7 @@ class ShrinkageLDA(ClosedForm):
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes.
+        Shape of a window, number of classes or targets.
     pooling : int
         Samples in a segment; what is left over at the window's end belongs to none.
     """

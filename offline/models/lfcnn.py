@@ -73,6 +73,8 @@ class LFCNN(Network):
             one_of("l1_scope, l2_scope and unit_norm", scope, ("fc", "demix", "temporal"))
         if min(n_latent, filter_length) < 1:
             raise ValueError("n_latent and filter_length must be at least 1")
+        if not (l1 >= 0 and l2 >= 0):
+            raise ValueError(f"l1 and l2 must be 0 or more; got {l1} and {l2}")
         if padding == "valid" and filter_length > n_times:
             raise ValueError(f"filter_length {filter_length} is longer than the window of {n_times} samples")
         self.demix = nn.Conv1d(n_channels, n_latent, 1)

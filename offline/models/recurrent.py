@@ -86,14 +86,9 @@ class Recurrent(Network):
         """See Network."""
         self.network.constrain()
 
-    def with_head(self, n_outputs: int) -> Self:
+    def replace_head(self, n_outputs: int) -> None:
         """See Network."""
-        recurrent = copy.deepcopy(self)
-        recurrent.network.fc = nn.Linear(self.cell.hidden_size, n_outputs)
-        recurrent.n_outputs, recurrent.target_mean, recurrent.target_std = n_outputs, None, None
-        recurrent.network.start_head()
-        recurrent.constrain()
-        return recurrent.train(self.training)
+        self.network.replace_head(n_outputs)
 
     def fused(self) -> Self:
         """Return a copy that computes the same outputs in evaluation mode with fewer operations."""

@@ -16,12 +16,12 @@ from offline.models.closed_form import ClosedForm, matrix_log
 
 
 class TangentSpace(ClosedForm):
-    """Shrunk covariance of the window, whitened at the training mean, its logarithm, linear classifier.
+    """Shrunk covariance of the window, whitened at the training mean, its logarithm, linear model.
 
     Parameters
     ----------
     n_channels, n_times, n_outputs : int
-        Shape of a window, number of classes.
+        Shape of a window, number of classes or targets.
     shrinkage : float
         Share of the mean variance in every covariance, which keeps it invertible (a flat channel, an average
         reference).
@@ -42,6 +42,8 @@ class TangentSpace(ClosedForm):
         prototypes: int = 0,
     ) -> None:
         super().__init__(n_channels, n_times, n_outputs)
+        if not c > 0:
+            raise ValueError(f"c must be positive; got {c}")
         if not 0 < shrinkage < 1:
             raise ValueError(f"shrinkage must lie between 0 and 1; got {shrinkage}")
         if prototypes < 0:

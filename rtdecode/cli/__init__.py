@@ -7,6 +7,7 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from rtdecode.cli.app import app
+from rtdecode.cli.output import prepare_output
 from rtdecode.errors import RtdecodeError
 
 __all__ = ["app", "main"]
@@ -14,10 +15,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line; every expected error becomes one message and its exit code."""
-    # A redirected output has the console's code page on Windows, which lacks most of Unicode.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    prepare_output()
     try:
         app(standalone_mode=True)
     except RtdecodeError as error:

@@ -47,6 +47,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "replay": files.replay,
     },
     "Online": {
+        "doctor": live.doctor,
         "streams": live.streams,
         "run": live.run,
         "play": live.play,

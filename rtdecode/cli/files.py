@@ -2,7 +2,6 @@
 
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +17,18 @@ if TYPE_CHECKING:
 _Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
 _Recording = Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")]
 _Stream = Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")]
+_Timeout = Annotated[float, typer.Option(help="Seconds that it may take.", min=1)]
+_Memory = Annotated[float, typer.Option(help="Memory in GiB that it may take (bounded on Linux).", min=1)]
 
 
-def inspect(model: _Model) -> None:
+def inspect(model: _Model, timeout: _Timeout = 120.0, memory: _Memory = 8.0) -> None:
     """Show what a decoder file needs, does and promises, with its latency budget on this machine."""
+    from rtdecode.cli.output import print_apart
+
+    print_apart(f"Inspecting {model}", timeout, memory, _inspect, model)
+
+
+def _inspect(model: Path) -> None:
     from rich.console import Console
 
     from rtdecode.decoder import Decoder
@@ -82,8 +89,10 @@ def _steps(decoder: "Decoder") -> "Table":
 def _budget(decoder: "Decoder") -> "Table":
     import numpy as np
 
+    from rtdecode.latency import hop_times
+
     window, sfreq = decoder.contract.window, decoder.chain.output.sfreq
-    compute = _measure(decoder)
+    compute = hop_times(decoder)
     table = _table("Latency budget")
     ms = 1e3 / sfreq
     table.add_row("hop", f"{window.hop} samples, {window.hop * ms:.1f} ms: how often it predicts")
@@ -97,28 +106,10 @@ def _budget(decoder: "Decoder") -> "Table":
     learned = "; less after a gap: running statistics are kept" if decoder.chain.minimum else ""
     p50, p99 = np.percentile(compute, [50, 99]) * 1e3
     table.add_row("compute", f"{p50:.3f} ms median, {p99:.3f} ms p99 per hop, {len(compute)} hops measured here")
+    if decoder.slowness:
+        table.add_row("TOO SLOW", f"{decoder.slowness}.")
     table.add_row("warm-up", f"{decoder.warm_up_s:.2f} s after a start or a gap" + learned)
     return table
-
-
-def _measure(decoder: "Decoder", n_hops: int = 200) -> list[float]:
-    """Time `push` of one hop at a time, on noise as large as the training data, after the warm-up."""
-    import numpy as np
-
-    contract = decoder.contract
-    first = decoder.warm_up // contract.window.hop
-    ends = [decoder.end_of(hop) for hop in range(first, first + n_hops + 1)]
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((ends[-1], contract.signal.n_channels)) * contract.amplitude.typical
-    samples = noise.astype(np.float32)
-    stamps = np.arange(len(samples)) / contract.signal.sfreq
-    decoder.push(samples[: ends[0]], stamps[: ends[0]])
-    times = []
-    for begin, end in pairwise(ends):
-        start = time.perf_counter()
-        decoder.push(samples[begin:end], stamps[begin:end])
-        times.append(time.perf_counter() - start)
-    return times
 
 
 def _proof(decoder: "Decoder") -> "Table":
@@ -136,7 +127,8 @@ def _proof(decoder: "Decoder") -> "Table":
         table.add_row("score", "none stored in this file")
     if parity:
         table.add_row("torch = ONNX", f"within {parity.torch_onnx_max:.1g} on {parity.n_windows} windows")
-        table.add_row("chunked = one-shot", f"identical on {parity.n_chunked_predictions} predictions")
+        reference = "one push" if contract.states else "one-shot"
+        table.add_row(f"chunked = {reference}", f"identical on {parity.n_chunked_predictions} predictions")
     table.add_row("packages", ", ".join(f"{k} {v}" for k, v in provenance.packages.items()))
     return table
 
@@ -148,11 +140,22 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of the random chunkings.")] = 0,
     gap_tolerance_ms: Annotated[float, typer.Option(help="As for `run`.", min=0)] = 0.0,
     stream: _Stream = None,
+    timeout: _Timeout = 600.0,
+    memory: _Memory = 8.0,
 ) -> None:
     """Prove on a recording that decoding in chunks equals decoding in one shot, to the last bit.
 
     Ends with exit code 3 when it does not.
     """
+    from rtdecode.cli.output import print_apart
+
+    arguments = (model, recording, chunkings, seed, gap_tolerance_ms, stream)
+    print_apart(f"Verifying {model}", timeout, memory, _verify, *arguments)
+
+
+def _verify(
+    model: Path, recording: Path, chunkings: int, seed: int, gap_tolerance_ms: float, stream: str | None
+) -> None:
     from rtdecode.decoder import Decoder
     from rtdecode.engine import read_model
     from rtdecode.guard import GuardSettings

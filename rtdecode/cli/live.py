@@ -40,6 +40,32 @@ def streams(
     Console().print(table)
 
 
+def doctor(
+    stream: Annotated[
+        str | None, typer.Option(help="Name of the stream to measure.", show_default="every signal there is")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure each stream.", min=0.5)] = 5.0,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="A decoder file, timed on this machine.")
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to look for streams.", min=0.2)] = 2.0,
+) -> None:
+    """Examine this machine, LSL, its streams and a decoder file, and tell what to change, in plain words.
+
+    Ends with an exit code other than 0 only when running is impossible: no liblsl, no ONNX Runtime, a decoder file
+    that cannot be used or takes longer than its hop, a stream asked for that is not there or does not fit.
+    """
+    from rtdecode.doctor import examine
+
+    code = 0
+    for title, findings in examine(stream, seconds, model, wait):
+        print(title)
+        for finding in findings:
+            print(finding, flush=True)
+            code = code or finding.exit_code
+    raise typer.Exit(code)
+
+
 def run(
     model: Annotated[Path, typer.Option("--model", "-m", help="The decoder file (.onnx).")],
     stream: Annotated[str | None, typer.Option(help="Name of the stream to decode.")] = None,
@@ -58,7 +84,12 @@ def run(
             show_default="half a sample",
         ),
     ] = None,
+    max_age: Annotated[
+        float | None, typer.Option(help="Publish no decision on data older than this many seconds.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End when the decoder is held up for a hop.")] = False,
     save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Write what happens into this .jsonl.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these settings.")] = None,
 ) -> None:
     """Decode a live stream and publish predictions as LSL streams, stamped with the time of their data.
@@ -81,7 +112,8 @@ def run(
             document[key] = {**document[key], **chosen}
     options = {
         "name": name, "marker_format": marker_format, "wait_s": wait, "duration_s": duration,
-        "once": once or None, "save": save,
+        "once": once or None, "max_age_s": max_age,
+        "strict": strict or None, "save": save, "log": log,
     }  # fmt: skip
     document.update({k: v for k, v in options.items() if v is not None})
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
@@ -89,16 +121,28 @@ def run(
     _end_on_sigterm()
     line = StatusLine(sys.stderr, model_file.contract.outputs.names)
     runner = Runner(model_file, settings, line)
-    summary = runner.run()
-    line.finish()
-    figures = summary.figures()
+    try:
+        runner.run()
+    finally:
+        line.finish()
+        _tell_summary(runner.summary.figures(), runner.saved)
+
+
+def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:
+    if not figures["samples"]:
+        return
     print(
         f"{figures['samples']} samples, {figures['predictions']} predictions, abstained {figures['abstained'] or 0}"
     )
+    for state in ("HOLD", "LOST"):
+        for reason, times in figures["states"].get(state, {}).items():
+            print(f"{state} for {reason}: {times} times")
+    if figures["overruns"]:
+        print(f"held up for longer than a hop: {figures['overruns']} times")
     for key, what in (("age_ms", "age of the newest sample when published"), ("latency_ms", "our part of it")):
         if key in figures:
             print(f"{what}, ms: " + ", ".join(f"{k} {v:.2f}" for k, v in figures[key].items()))
-    for path in runner.saved:
+    for path in saved:
         print(f"saved to {path}")
 
 
@@ -111,18 +155,28 @@ def play(
     start: Annotated[int, typer.Option(help="First sample to play.", min=0)] = 0,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a consumer before sample 0.")] = 60.0,
     stream: Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")] = None,
+    faults: Annotated[
+        str | None,
+        typer.Option(help="YAML file of what goes wrong on purpose; `example`: a bit of everything.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Play a recording as an LSL source in real time: its signal, and its events as NAME-events.
 
     Waits for a consumer before the first sample, pushes each chunk when its last sample is due, and stamps
-    every sample with the time at which an amplifier would have taken it.
+    every sample with the time at which an amplifier would have taken it. With --faults, a line tells each fault
+    when it begins: sample of the recording, samples pushed before it since the outlet was opened, LSL time.
     """
     from rtdecode.configuration import validate
+    from rtdecode.faults import FaultSettings, read_faults
     from rtdecode.player import PlayerSettings
     from rtdecode.player import play as play_recording
     from rtdecode.recording import read_recording
+    from rtdecode.schedule import Incident
 
-    document = {"name": name, "source_id": source_id, "chunk": chunk, "seed": seed, "wait_s": wait}
+    document = {
+        "name": name, "source_id": source_id, "chunk": chunk, "seed": seed, "wait_s": wait,
+        "faults": read_faults(faults) if faults else FaultSettings(),
+    }  # fmt: skip
     settings = validate(PlayerSettings, document, "Options")
     data = read_recording(recording, stream)
     data = data.crop(start) if start else data
@@ -135,7 +189,14 @@ def play(
             flush=True,
         )
 
-    played = play_recording(data, settings, ready)
+    def tell(incident: Incident, timestamp: float) -> None:
+        print(
+            f"fault {incident.fault}: sample {start + incident.sample}, pushed {incident.pushed}, "
+            f"LSL time {timestamp:.6f}: {incident.text}",
+            flush=True,
+        )
+
+    played = play_recording(data, settings, ready, tell)
     late = sorted(played.lateness_s)
     print(
         f"played {played.n_samples} samples and {played.n_events} events; sample 0 at {played.first_timestamp!r}; "

@@ -73,10 +73,10 @@ def models(
     names: Annotated[
         list[str] | None, typer.Argument(help="Which ones, also by import path; all that are shipped without it.")
     ] = None,
-    channels: Annotated[int, typer.Option(help="Channels of the signal.", min=1)] = 22,
-    times: Annotated[int, typer.Option(help="Samples of a window.", min=1)] = 1000,
-    outputs: Annotated[int, typer.Option(help="Classes.", min=2)] = 4,
-    sfreq: Annotated[float, typer.Option(help="Rate of the samples in Hz.", min=0.1)] = 250.0,
+    channels: Annotated[int, typer.Option(help="Channels of the signal.", min=1, max=4096)] = 22,
+    times: Annotated[int, typer.Option(help="Samples of a window.", min=1, max=1_000_000)] = 1000,
+    outputs: Annotated[int, typer.Option(help="Classes.", min=2, max=10_000)] = 4,
+    sfreq: Annotated[float, typer.Option(help="Rate of the samples in Hz.", min=0.1, max=1e6)] = 250.0,
     settings: Annotated[bool, typer.Option("--settings", help="Tell the networks' settings instead.")] = False,
 ) -> None:
     """List the networks: parameters, how far they look, and their latency on this machine.

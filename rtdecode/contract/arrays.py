@@ -57,5 +57,5 @@ def _decode(name: Any, shape: Any, arrays: Mapping[str, str]) -> NDArray[np.floa
     try:
         flat = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8")
         return flat.reshape([int(n) for n in shape]).astype(np.float64)
-    except (binascii.Error, ValueError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"array {name!r} is damaged: {error}") from None

@@ -95,7 +95,7 @@ class Targets(_Part):
         The truth by the class of a trial, one value per target.
     """
 
-    channels: tuple[str, ...] = ()
+    channels: Names = ()
     lag_s: Annotated[float, Field(ge=0)] = 0.0
     l_freq: Annotated[float, Field(gt=0)] | None = None
     h_freq: Annotated[float, Field(gt=0)] | None = None
@@ -122,6 +122,14 @@ class Trials(_Part):
     tmin_s: float
     tmax_s: float
     classes: dict[str, tuple[str, ...]]
+
+    @model_validator(mode="after")
+    def _one_class_a_label(self) -> Self:
+        labels = [label for labels in self.classes.values() for label in labels]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"labels that stand in two classes: {', '.join(twice)}")
+        return self
 
     def class_of(self, label: str) -> str | None:
         """Return the class to which an event's label belongs."""
@@ -284,7 +292,7 @@ def read_metadata(metadata: Mapping[str, str], path: str) -> Contract:
 
 def _migrate(document: dict[str, Any], path: str) -> dict[str, Any]:
     version = document.get("schema_version")
-    while version in _MIGRATIONS:
+    while isinstance(version, str) and version in _MIGRATIONS:
         version, step = _MIGRATIONS[version]
         document = {**step(document), "schema_version": version}
     major = str(version).partition(".")[0]

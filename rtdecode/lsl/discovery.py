@@ -13,7 +13,6 @@ _FORMATS = {
     pylsl.cf_float32: "float32", pylsl.cf_double64: "double64", pylsl.cf_string: "string",
     pylsl.cf_int8: "int8", pylsl.cf_int16: "int16", pylsl.cf_int32: "int32", pylsl.cf_int64: "int64",
 }  # fmt: skip
-_ROUND_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,31 @@ class StreamChoice(BaseModel):
             return stream.type.upper() == self.type.upper()
         return bool(self.name or self.source_id) or stream.type.upper() in ("EEG", "MEG")
 
+    def among(self, streams: Sequence[StreamFound], exclude: Sequence[str] = ()) -> StreamFound | None:
+        """Return the one of these streams that is meant; None when none is.
+
+        Streams of a name in `exclude` (those of our own outlets) are never meant.
+
+        Raises
+        ------
+        StreamError
+            More than one could be meant: which, is never guessed.
+        """
+        fitting = [s for s in streams if s.name not in exclude and self.fits(s)]
+        if len(fitting) > 1:
+            listed = "\n  ".join(str(s) for s in fitting)
+            raise StreamError(
+                f"{len(fitting)} streams could be meant by {self}; choose one with --stream, --type, "
+                f"--source-id or --host, or stop the others:\n  {listed}"
+            )
+        return fitting[0] if fitting else None
+
     def __str__(self) -> str:
         told = [f"{key} {value!r}" for key, value in self.model_dump().items() if value is not None]
         return "a stream with " + ", ".join(told) if told else "a stream of type EEG or MEG"
 
 
-def list_streams(wait_s: float = _ROUND_S) -> list[StreamFound]:
+def list_streams(wait_s: float = 1.0) -> list[StreamFound]:
     """Listen for `wait_s` seconds and return every stream that answered, in order of name."""
     found = [
         StreamFound(
@@ -99,50 +117,3 @@ def list_streams(wait_s: float = _ROUND_S) -> list[StreamFound]:
         for info in pylsl.resolve_streams(wait_s)
     ]
     return sorted(found, key=lambda s: (s.name, s.uid))
-
-
-def find_stream(
-    choice: StreamChoice,
-    wait_s: float,
-    exclude: Sequence[str] = (),
-    known: Sequence[StreamFound] = (),
-) -> StreamFound:
-    """Look for the one stream that is meant.
-
-    Parameters
-    ----------
-    choice : StreamChoice
-        What it must be.
-    wait_s : float
-        Seconds to go on looking.
-    exclude : sequence of str
-        Names never taken: those of our own outlets.
-    known : sequence of StreamFound
-        What `list_streams` just found: looked at before listening again.
-
-    Raises
-    ------
-    StreamError
-        None was there in time, or more than one is: which, is never guessed.
-    """
-    clock = pylsl.local_clock
-    deadline = clock() + wait_s
-    while True:
-        everything = known or list_streams(min(_ROUND_S, max(wait_s, 0.2)))
-        fitting = [s for s in everything if s.name not in exclude and choice.fits(s)]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            listed = "\n  ".join(str(s) for s in fitting)
-            raise StreamError(
-                f"{len(fitting)} streams could be meant by {choice}; choose one with --stream, --type, "
-                f"--source-id or --host, or stop the others:\n  {listed}"
-            )
-        if clock() >= deadline:
-            listed = "\n  ".join(str(s) for s in everything)
-            seen = f"Streams that are there:\n  {listed}" if everything else "No stream at all is there."
-            raise StreamError(
-                f"No stream found in {wait_s:g} s; wanted: {choice}. {seen}\n"
-                "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
-            )
-        known = ()

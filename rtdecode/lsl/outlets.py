@@ -14,7 +14,6 @@ from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError
 
 MarkerFormat = Literal["label", "json", "int32"]
-STATUS_VERSION = 1
 
 # As the XDF specification spells them.
 _SPOKEN = {"V": "volts", "mV": "millivolts", "uV": "microvolts", "nV": "nanovolts"}
@@ -153,7 +152,10 @@ class DecoderOutlets:
             return label
         return json.dumps({"label": label, "index": prediction.label, "proba": named, "sample": prediction.sample})
 
-    def status(self, event: str, timestamp: float, **details: Any) -> None:
+    def status(self, document: dict[str, Any], timestamp: float) -> None:
         """Publish one JSON object on NAME-status."""
-        document = {"version": STATUS_VERSION, "event": event, **details}
         self._status.push_sample([json.dumps(document, ensure_ascii=False, allow_nan=False)], timestamp)
+
+    def has_listener(self) -> bool:
+        """Tell whether somebody reads NAME-status."""
+        return bool(self._status.have_consumers())

@@ -1,22 +1,32 @@
 """Readers: everything MNE reads, XDF, and .npz arrays."""
 
+import logging
 import math
 import re
+import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
-from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
+from rtdecode.recording.fif_tags import refuse_cut_fif
 from rtdecode.recording.positions import Positions, on_plane
 from rtdecode.recording.recording import Event, Recording
+from rtdecode.recording.xdf_chunks import whole_chunks
 
 _SI = {"uV": 1e6, "fT": 1e15, "fT/cm": 1e13}
+
+# In bytes; more only of a file that is large itself.
+_MOST_UNPACKED = 1 << 30
+# What may be skipped in a file, which holds at least one byte for every eight of its values.
+_MOST_SKIPPED = 1 << 27
 
 # Between epochs: whatever a gap may be taken for, it is none that a source's jitter makes.
 _EPOCH_GAP_S = 10
@@ -38,6 +48,11 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
     ------
     RecordingError
         The file is missing, damaged, or holds no signal.
+
+    Warns
+    -----
+    RecordingWarning
+        The end of a file is cut off (XDF, EDF); what is before it is read.
     """
     path = Path(path)
     if not path.exists():
@@ -47,6 +62,8 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
             return _read_npz(path)
         if path.suffix in (".xdf", ".xdfz") or path.name.endswith(".xdf.gz"):
             return _read_xdf(path, stream)
+        if re.search(r"\.fif(\.gz)?$", path.name):
+            refuse_cut_fif(path)
         if re.search(r"[-_]epo\.fif(\.gz)?$", path.name):
             return _read_mne_epochs(path)
         return _read_mne(path)
@@ -68,6 +85,7 @@ def _read_npz(path: Path) -> Recording:
     except (zipfile.BadZipFile, ValueError, EOFError):
         raise RecordingError(f"Recording {path} is not an .npz file, or is cut off.") from None
     with arrays:
+        _refuse_bomb(arrays.zip, path)
         if "X" in arrays and "samples" not in arrays:
             return _npz_epochs(arrays, path)
         missing = [key for key in ("samples", "sfreq", "ch_names") if key not in arrays]
@@ -87,6 +105,12 @@ def _read_npz(path: Path) -> Recording:
             events = tuple(Event(float(t), str(label)) for t, label in pairs)
         positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
     return Recording(signal, samples, np.asarray(timestamps, np.float64), events, str(path), positions)
+
+
+def _refuse_bomb(archive: zipfile.ZipFile, path: Path) -> None:
+    unpacked, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
+    if unpacked > _MOST_UNPACKED + 20 * packed:
+        raise RecordingError(f"Recording {path} has {packed} bytes that would become {unpacked}; it is not unpacked.")
 
 
 def _npz_positions(values: NDArray[np.float64], names: tuple[str, ...], path: Path) -> Positions:
@@ -121,10 +145,17 @@ def _npz_epochs(arrays: Mapping[str, NDArray[Any]], path: Path) -> Recording:
         )
     unnamed = np.array([f"ch{i}" for i in range(1, epochs.shape[1] + 1)])
     names = arrays.get("ch_names", unnamed)
-    return _in_a_row(_npz_signal(arrays, names), epochs, labels, 0, path)
+    if np.iscomplexobj(epochs):
+        raise RecordingError(f"Recording {path} has complex epochs X; real samples are needed.")
+    signal = _npz_signal(arrays, names)
+    positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
+    texts = labels.astype(str) if labels.dtype.kind == "S" else labels
+    return _in_a_row(signal, epochs, texts, 0, path, positions)
 
 
-def _in_a_row(signal: Signal, epochs: NDArray[Any], labels: Iterable[Any], event_at: int, path: Path) -> Recording:
+def _in_a_row(
+    signal: Signal, epochs: NDArray[Any], labels: Iterable[Any], event_at: int, path: Path, positions: Positions
+) -> Recording:
     """Lay epochs (n_epochs, n_channels, n_times) one after the other, the event of each at its sample `event_at`.
 
     The stamps leave a gap between them, after which every decoder starts anew.
@@ -135,7 +166,7 @@ def _in_a_row(signal: Signal, epochs: NDArray[Any], labels: Iterable[Any], event
     timestamps = np.arange(n_epochs)[:, None] * float(period_s) + np.arange(n_times) / signal.sfreq
     samples = np.ascontiguousarray(epochs.transpose(0, 2, 1).reshape(-1, n_channels), np.float32)
     events = tuple(Event(float(t), str(label)) for t, label in zip(timestamps[:, event_at], labels, strict=True))
-    return Recording(signal, samples, timestamps.ravel(), events, str(path))
+    return Recording(signal, samples, timestamps.ravel(), events, str(path), positions)
 
 
 def _mne_signal(data: Any) -> tuple[Signal, NDArray[np.float64]]:
@@ -149,14 +180,38 @@ def _mne_signal(data: Any) -> tuple[Signal, NDArray[np.float64]]:
 def _read_mne(path: Path) -> Recording:
     import mne
 
-    with mne.use_log_level("ERROR"):
+    with mne.use_log_level("WARNING"), _only_what_is_missing(path):
         raw = mne.io.read_raw(path, preload=False)
         signal, factors = _mne_signal(raw)
+        _refuse_more_than_fits(raw, path)
         samples = np.ascontiguousarray((raw.get_data() * factors).T, np.float32)
         onsets = _mne_events(raw, signal.ch_types)
         positions = on_plane(_mne_places(raw.info))
     events = tuple(Event((onset - raw.first_samp) / signal.sfreq, label) for onset, label in onsets)
     return Recording(signal, samples, np.arange(len(samples)) / signal.sfreq, events, str(path), positions)
+
+
+@contextmanager
+def _only_what_is_missing(path: Path) -> Iterator[None]:
+    """Of a library's warnings, pass on those of a file that is not whole."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for text in sorted({str(warning.message) for warning in told}):
+        if re.search(r"file size|truncated|corrupt|incomplete", text):
+            message = f"Recording {path} may be cut off: {' '.join(text.split())}"
+            warnings.warn(message, RecordingWarning, stacklevel=2)
+
+
+def _refuse_more_than_fits(raw: Any, path: Path) -> None:
+    """Refuse to make room for samples that a damaged file only declares."""
+    n_bytes = sum(Path(name).stat().st_size for name in {path, *raw.filenames} if name)
+    n_values = raw.n_times * len(raw.ch_names)
+    if n_values > _MOST_SKIPPED + 8 * n_bytes:
+        raise RecordingError(
+            f"Recording {path} declares {raw.n_times} samples of {len(raw.ch_names)} channels, which cannot be in "
+            f"{n_bytes} bytes. It is damaged; copy it again."
+        )
 
 
 def _mne_places(info: Any) -> dict[str, NDArray[np.float64]]:
@@ -180,14 +235,20 @@ def _read_mne_epochs(path: Path) -> Recording:
         epochs = mne.read_epochs(path)
         signal, factors = _mne_signal(epochs)
         data = epochs.get_data() * factors
+        positions = on_plane(_mne_places(epochs.info))
     event_at = round(-epochs.times[0] * signal.sfreq)
     if not 0 <= event_at < len(epochs.times):
         raise RecordingError(
             f"Recording {path} holds epochs from {epochs.times[0]:g} to {epochs.times[-1]:g} s about their event, "
             "which is not among them. Cut epochs that hold it (tmin <= 0 <= tmax)."
         )
+    # What two epochs share would stand on both sides of a split, and nothing would show it.
+    if np.any(np.diff(np.sort(epochs.events[:, 0])) < len(epochs.times)):
+        raise RecordingError(
+            f"Recording {path} holds epochs that overlap. Cut shorter ones, or give the continuous recording."
+        )
     names = {code: name for name, code in epochs.event_id.items()}
-    return _in_a_row(signal, data, [names[code] for code in epochs.events[:, 2]], event_at, path)
+    return _in_a_row(signal, data, [names[code] for code in epochs.events[:, 2]], event_at, path, positions)
 
 
 def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
@@ -210,12 +271,11 @@ def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
 def _read_xdf(path: Path, stream: str | None) -> Recording:
     import pyxdf
 
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if path.suffix == ".xdf" and magic != b"XDF:":
-        raise RecordingError(f"Recording {path} is not an XDF file.")
-    # Raw stamps: neither smoothed over gaps nor moved into another clock.
-    streams, _ = pyxdf.load_xdf(str(path), synchronize_clocks=False, dejitter_timestamps=False)
+    with whole_chunks(path) as file, _Errors("pyxdf") as errors:
+        # Raw stamps: neither smoothed over gaps nor moved into another clock.
+        streams, _ = pyxdf.load_xdf(file, synchronize_clocks=False, dejitter_timestamps=False)
+    if errors.told:
+        raise RecordingError(f"Recording {path} is damaged: {errors.told[0].strip().rstrip('.')}.")
     chosen = _choose(streams, path, stream)
     info, stamps = chosen["info"], np.asarray(chosen["time_stamps"], np.float64)
     samples = np.ascontiguousarray(chosen["time_series"], np.float32)
@@ -234,6 +294,26 @@ def _read_xdf(path: Path, stream: str | None) -> Recording:
         at = at - _clock_offset(chosen, at - _clock_offset(chosen, at))
         events += [Event(float(t), str(v[0])) for t, v in zip(at, other["time_series"], strict=True)]
     return Recording(signal, samples, stamps, tuple(sorted(events)), str(path), positions)
+
+
+class _Errors(logging.Handler):
+    """What a library logs as errors, and goes on."""
+
+    def __init__(self, logger: str) -> None:
+        super().__init__(logging.ERROR)
+        self.told: list[str] = []
+        self._logger = logging.getLogger(logger)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what is told."""
+        self.told.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
 
 
 def _name(stream: dict[str, Any]) -> str:

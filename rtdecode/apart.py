@@ -11,15 +11,17 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from rtdecode.errors import ModelError
+from rtdecode.errors import ModelError, RtdecodeError
 
 T = TypeVar("T")
 
 
-def run_apart(what: str, timeout_s: float, function: Callable[..., T], *arguments: Any) -> T:
+def run_apart(
+    what: str, timeout_s: float, function: Callable[..., T], *arguments: Any, memory_bytes: int | None = None
+) -> T:
     """Call `function` in another process and return what it returns.
 
-    The process stays for the next call, as it takes seconds to load torch; it ends with this one.
+    The process stays for the next call, as it may take seconds to load what it needs; it ends with this one.
 
     Parameters
     ----------
@@ -31,17 +33,19 @@ def run_apart(what: str, timeout_s: float, function: Callable[..., T], *argument
         It, its arguments and its result are pickled. Its errors are raised here.
     arguments
         What it is called with.
+    memory_bytes : int, optional
+        How much memory it may take, where the system can bound that (Linux).
 
     Raises
     ------
     ModelError
-        The process crashed, or did not finish in time.
+        The process crashed, or needed more time or memory than it was given.
     """
     # Not Connection.send: torch would have it share memory.
     work = pickle.dumps((sys.path, pickle.dumps((function, arguments))))
-    if not _child()[0].is_alive():
+    if not _child(memory_bytes)[0].is_alive():
         _child.cache_clear()
-    process, connection = _child()
+    process, connection = _child(memory_bytes)
     finished = False
     try:
         connection.send_bytes(work)
@@ -59,6 +63,11 @@ def run_apart(what: str, timeout_s: float, function: Callable[..., T], *argument
             process.kill()
             process.join()
             connection.close()
+    if isinstance(error, MemoryError):
+        given = f"the {memory_bytes / 2**30:.3g} GiB it was given" if memory_bytes else "there is"
+        raise ModelError(f"{what} needs more memory than {given}.")
+    if isinstance(error, str):
+        raise ModelError(f"{what} failed ({error}).")
     if error is not None:
         raise error
     done: T = result
@@ -66,11 +75,11 @@ def run_apart(what: str, timeout_s: float, function: Callable[..., T], *argument
 
 
 @cache
-def _child() -> tuple[multiprocessing.process.BaseProcess, Connection]:
+def _child(memory_bytes: int | None) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     # As on every system: a forked torch may hang.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, memory_bytes), daemon=True)
     process.start()
     theirs.close()
     atexit.register(_end, process, ours)
@@ -83,15 +92,30 @@ def _end(process: multiprocessing.process.BaseProcess, connection: Connection) -
     process.join(5)
 
 
-def _serve(connection: Connection) -> None:
+def _bound_memory(n_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(ValueError, OSError):  # not every system lets itself be bound
+        resource.setrlimit(resource.RLIMIT_AS, (n_bytes, n_bytes))
+
+
+def _serve(connection: Connection, memory_bytes: int | None) -> None:
     # Ctrl-C reaches both processes; the other one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if memory_bytes:
+        _bound_memory(memory_bytes)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             sys.path[:], work = pickle.loads(connection.recv_bytes())
             try:
                 function, arguments = pickle.loads(work)
                 answer = pickle.dumps((function(*arguments), None))
-            except Exception as error:
+            except (RtdecodeError, MemoryError) as error:
                 answer = pickle.dumps((None, error))
+            except Exception as error:  # of code that is not ours: what it raises may not even be pickled
+                answer = pickle.dumps((None, f"{type(error).__name__}: {error}".partition("\n")[0]))
+            # Before the answer: what was printed here stands before what is printed there.
+            sys.stdout.flush()
             connection.send_bytes(answer)

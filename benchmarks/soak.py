@@ -1,0 +1,227 @@
+"""Half an hour and more of a failing source, and what became of the decoder. Linux, real LSL on this machine only.
+
+    python benchmarks/soak.py MODEL.onnx --minutes 30
+
+Plays noise that fits the decoder file, in rounds, with a fault every 30 to 120 s by seed, into `rtdecode run --save`.
+Samples the decoder's memory, threads and descriptors, and the age of its predictions on arrival in this process. At
+the end every sample, stamp and decision that the decoder kept is compared with the source's own schedule, decoded
+again. Prints Markdown; the exit code is 1 if anything differs.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtdecode.contract import Signal
+from rtdecode.decoder import Decoder
+from rtdecode.engine import ModelFile, read_model
+from rtdecode.faults import read_faults, schedule
+from rtdecode.loopback import loopback_configuration
+from rtdecode.player import PlayerSettings, chunk_sizes
+from rtdecode.recording import Recording, read_recording
+from rtdecode.replay import decode_recording, prediction_arrays
+from rtdecode.schedule import Close, Open, Push
+
+_ROUND_S = 300.0
+_SOURCE, _OURS = "soak-source", "soak"
+_KINDS = (
+    {"fault": "drop", "n_samples": 3},
+    {"fault": "drop", "n_samples": 250},
+    {"fault": "stall", "for_s": 3},
+    {"fault": "burst", "for_s": 5, "burst_ms": 250},
+    {"fault": "jump", "for_s": 2, "by_s": -0.25},
+    {"fault": "nan", "n_samples": 5, "n_channels": 1},
+    {"fault": "scale", "for_s": 2, "factor": 1000},
+    {"fault": "restart", "for_s": 3, "shuffled": True, "source_id": "another"},
+)
+
+
+@dataclass(frozen=True)
+class Life:
+    """All that one outlet pushed."""
+
+    signal: Signal
+    samples: np.ndarray
+    timestamps: np.ndarray
+
+
+def main() -> int:
+    """Run it and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--every", type=float, nargs=2, default=(30.0, 120.0), help="seconds between faults")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    model = read_model(given.model)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["LSLAPICFG"] = str(loopback_configuration(folder))
+        noise, faults = _rounds(folder, model, given.minutes * 60, given.every, given.seed)
+        code, ages, state, starts = _soak(folder, model, noise, faults)
+        _tell(ages, state)
+        log = (folder / "run.log").read_text(encoding="utf-8").splitlines()
+        print("\n", *(f"    {line}" for line in log if "/s  age" not in line), "", sep="\n")
+        lives = _lives(read_recording(noise), faults, starts)
+        same = _compare(sorted(folder.glob("s*.npz")), lives, model)
+    return int(code != 0 or len(ages) == 0 or not same)
+
+
+def _rounds(
+    folder: Path, model: ModelFile, seconds: float, every_s: Sequence[float], seed: int
+) -> tuple[Path, list[Path]]:
+    """Write the recording that every round plays, and a faults file for each."""
+    contract, rng = model.contract, np.random.default_rng(seed)
+    n_rounds = max(1, round(seconds / _ROUND_S))
+    n = round(seconds / n_rounds * contract.signal.sfreq)
+    samples = rng.standard_normal((n, contract.signal.n_channels), np.float32) * contract.amplitude.std
+    noise = folder / "noise.npz"
+    Recording(contract.signal, samples.astype(np.float32), np.arange(n) / contract.signal.sfreq).save(noise)
+    written = []
+    for number in range(n_rounds):
+        faults, at_s = [], rng.uniform(*every_s)
+        while at_s < n / contract.signal.sfreq:
+            faults.append({**_KINDS[rng.integers(len(_KINDS))], "at_s": float(at_s)})
+            at_s += rng.uniform(*every_s)
+        written.append(folder / f"faults-{number}.yaml")
+        # JSON is YAML.
+        written[-1].write_text(json.dumps({"seed": seed + number, "faults": faults}), encoding="utf-8")
+    return noise, written
+
+
+def _soak(
+    folder: Path, model: ModelFile, noise: Path, rounds: list[Path]
+) -> tuple[int, np.ndarray, np.ndarray, list[float]]:
+    """Play all rounds; return exit code, ages (n, 2), the decoder's state (n, 4), and each round's first stamp."""
+    from rtdecode.lsl import OutputReader
+
+    python = [sys.executable, "-m", "rtdecode"]
+    run = [*python, "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS, "--save", folder / "s.npz"]
+    starts, state, over = [], [], threading.Event()
+    with (folder / "run.log").open("w", encoding="utf-8") as log:
+        decoder = subprocess.Popen(run, stdout=log, stderr=log)
+        ages: list[tuple[float, float]] = []
+        reader = OutputReader(f"{_OURS}-{model.contract.outputs.column}")
+        listener = threading.Thread(target=_listen, args=(reader, ages, over))
+        listener.start()
+        try:
+            for faults in rounds:
+                play = [*python, "play", noise, "--name", _SOURCE, "--faults", faults]
+                player = subprocess.Popen(play, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+                while player.poll() is None and decoder.poll() is None:
+                    state.append(_state(decoder.pid))
+                    time.sleep(1.0)
+                if decoder.poll() is not None:
+                    player.kill()
+                    break
+                told, _ = player.communicate()
+                print("\n".join(f"    {line}" for line in told.splitlines()))
+                starts.append(float(told.partition("sample 0 at ")[2].partition(";")[0]))
+        finally:
+            decoder.terminate()
+            code = decoder.wait(120)
+            over.set()
+            listener.join()
+    return code, np.array(ages), np.array(state), starts
+
+
+def _listen(reader, ages: list[tuple[float, float]], over: threading.Event) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    while not over.is_set():
+        values, stamps, now = reader.pull()
+        ages += [(now, now - t) for row, t in zip(values, stamps, strict=True) if not np.isnan(row[0])]
+
+
+def _state(pid: int) -> tuple[float, float, int, int]:
+    """Return time, MiB of memory, threads, open descriptors."""
+    folder = Path("/proc") / str(pid)
+    status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines())
+    n_open = len(list((folder / "fd").iterdir()))
+    return time.monotonic(), int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"]), n_open
+
+
+def _tell(ages: np.ndarray, state: np.ndarray) -> None:
+    print("\n| third | predictions | age p50 ms | p95 | p99 | max | memory MiB | threads | descriptors |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for number, (some, rows) in enumerate(zip(np.array_split(ages, 3), np.array_split(state, 3), strict=True), 1):
+        if len(some):
+            p = " | ".join(f"{v:.2f}" for v in np.percentile(some[:, 1], [50, 95, 99, 100]) * 1e3)
+            memory, threads, n_open = rows[len(rows) // 4 :, 1:].max(axis=0)
+            print(f"| {number} | {len(some)} | {p} | {memory:.1f} | {threads:.0f} | {n_open:.0f} |")
+
+
+def _lives(recording: Recording, rounds: list[Path], starts: list[float]) -> Iterator[Life]:
+    """Return what each outlet pushed, by the schedule."""
+    played = PlayerSettings()
+    sizes = chunk_sizes(len(recording.samples), played.chunk, played.seed)
+    for faults, start in zip(rounds, starts, strict=False):
+        signal, pushes = recording.signal, []
+        for action in schedule(recording, sizes, read_faults(str(faults))).actions():
+            if isinstance(action, Push):
+                pushes.append(action)
+            elif isinstance(action, Close) and pushes:
+                yield _life(signal, pushes, start)
+                pushes = []
+            elif isinstance(action, Open):
+                signal = action.signal
+        if pushes:
+            yield _life(signal, pushes, start)
+
+
+def _life(signal: Signal, pushes: list[Push], start: float) -> Life:
+    samples = np.concatenate([p.samples for p in pushes])
+    return Life(signal, samples, start + np.concatenate([p.timestamps for p in pushes]))
+
+
+def _compare(paths: list[Path], lives: Iterator[Life], model: ModelFile) -> bool:
+    """Compare every session that was kept with what its outlet pushed; tell whether all are the same."""
+    sessions = {path: read_recording(path) for path in paths}
+    told: dict[str, int | None] = {}
+    for life in lives:
+        for path, session in sessions.items():
+            at = int(np.argmin(np.abs(life.timestamps - session.timestamps[0])))
+            if abs(life.timestamps[at] - session.timestamps[0]) < 1e-6:
+                cut = slice(at, at + len(session.samples))
+                log = Recording(life.signal, life.samples[cut], life.timestamps[cut])
+                told[path.name] = _same_decisions(path, session, log, model)
+    differing = [name for name, n in told.items() if n is None]
+    unknown = [path.name for path in paths if path.name not in told]
+    n_same = sum(n or 0 for n in told.values())
+    print(
+        f"{len(paths)} connections, {sum(len(s.samples) for s in sessions.values())} samples, {n_same} decisions and "
+        f"abstentions identical to those of the source's schedule; differing: {differing or 0}, of unknown origin: "
+        f"{unknown or 0}"
+    )
+    return n_same > 0 and not differing and not unknown
+
+
+def _same_decisions(path: Path, session: Recording, log: Recording, model: ModelFile) -> int | None:
+    """Return how many decisions and abstentions are the same; None if any differs, or a sample or stamp does."""
+    if session.signal != log.signal or session.samples.tobytes() != log.samples.tobytes():
+        return None
+    if not np.array_equal(session.timestamps, log.timestamps):
+        return None
+    outputs = model.contract.outputs
+    again = prediction_arrays(decode_recording(log, Decoder(model, log.signal)).predictions, outputs)
+    n = len(again["prediction_samples"])
+    with np.load(path) as arrays:
+        kept = {key: arrays[key] for key in again}
+    # After the last sample the loss of the stream is told, once.
+    extra = set(kept["prediction_reasons"][n:])
+    same = all(
+        np.array_equal(kept[key][:n], again[key], equal_nan=values.dtype.kind == "f") for key, values in again.items()
+    )
+    return n if same and extra <= {"stream-lost"} else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

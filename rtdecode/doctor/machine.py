@@ -1,0 +1,75 @@
+"""The machine: cores, permissions, timers."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.doctor.finding import Finding
+
+
+def examine_machine() -> Iterator[Finding]:
+    """Tell processors, scheduling, memory locking, frequency governor and timer, as far as the system does."""
+    yield Finding("system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}")
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    advice = "" if n > 1 else "Give it a second core: one for the decoder, one for everything else."
+    yield Finding("cores", f"{n} for this process", advice)
+    yield from _scheduling()
+    governors = read_governors(Path("/sys/devices/system/cpu"))
+    if governors:
+        slow = governors - {"performance"}
+        advice = "A sleeping core wakes up late: `sudo cpupower frequency-set -g performance`." if slow else ""
+        yield Finding("frequency governor", ", ".join(sorted(governors)), advice)
+    late = oversleeps()
+    p50, p99 = np.percentile(late, [50, 99]) * 1e3
+    advice = ""
+    if p99 > 2.0:
+        advice = (
+            "Timers are coarse or the machine is busy. End other programs; choose the energy plan for high "
+            "performance. `rtdecode run` waits for data, not for timers; `rtdecode play` is as late as this."
+        )
+    yield Finding("timer", f"a sleep of 1 ms ends {p50:.2f} ms late (median), {p99:.2f} ms (p99)", advice)
+
+
+def _scheduling() -> Iterator[Finding]:
+    if not hasattr(os, "sched_getscheduler"):
+        return
+    policies = {os.SCHED_OTHER: "normal", os.SCHED_FIFO: "real-time (FIFO)", os.SCHED_RR: "real-time (RR)"}
+    policy = os.sched_getscheduler(0)
+    # Not on every system; there, nothing above is reached.
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_RTPRIO)[0] if hasattr(resource, "RLIMIT_RTPRIO") else 0
+    allowed = most == resource.RLIM_INFINITY or most > 0 or os.geteuid() == 0
+    how = (
+        "allowed: `chrt -f 50 rtdecode run ...`" if allowed else "not allowed (rtprio 0 in /etc/security/limits.conf)"
+    )
+    yield Finding("scheduling", f"{policies.get(policy, f'policy {policy}')}; real-time priority is {how}")
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    told = "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit / 2**20:.0f} MiB"
+    yield Finding("locked memory", told)
+
+
+def read_governors(folder: Path) -> set[str]:
+    """Return the frequency governors in use; empty where the system does not tell."""
+    found = set()
+    for path in folder.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        try:
+            found.add(path.read_text(encoding="ascii").strip())
+        except OSError:
+            continue
+    return found
+
+
+def oversleeps(n: int = 100, sleep_s: float = 1e-3) -> NDArray[np.float64]:
+    """Return by how many seconds each of `n` sleeps was too long."""
+    late = np.empty(n)
+    for i in range(n):
+        start = time.perf_counter()
+        time.sleep(sleep_s)
+        late[i] = time.perf_counter() - start - sleep_s
+    return late

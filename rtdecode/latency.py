@@ -1,0 +1,40 @@
+"""What a decoder costs on this machine."""
+
+import time
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.decoder import Decoder
+
+
+def hop_times(decoder: Decoder, n_hops: int = 200) -> NDArray[np.float64]:
+    """Time `push` of one hop at a time, on noise as large as the training data, after the warm-up.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        One that nothing was pushed to yet, laid out as its own signal.
+    n_hops : int
+        How many hops are timed.
+
+    Returns
+    -------
+    array of float64, (n_hops,)
+        Seconds.
+    """
+    contract = decoder.contract
+    first = decoder.warm_up // contract.window.hop
+    ends = [decoder.end_of(hop) for hop in range(first, first + n_hops + 1)]
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((ends[-1], contract.signal.n_channels)) * contract.amplitude.typical
+    samples = noise.astype(np.float32)
+    stamps = np.arange(len(samples)) / contract.signal.sfreq
+    decoder.push(samples[: ends[0]], stamps[: ends[0]])
+    times = []
+    for begin, end in pairwise(ends):
+        start = time.perf_counter()
+        decoder.push(samples[begin:end], stamps[begin:end])
+        times.append(time.perf_counter() - start)
+    return np.array(times)

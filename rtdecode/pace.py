@@ -1,0 +1,101 @@
+"""How data arrive: has the source stalled, is a backlog being worked off, and how far is a stamp from our clock.
+
+Stalls and backlogs are told from the arrival of samples alone, not from their stamps: a source whose stamps are
+late, early or wrong by a constant is as good as any other here.
+"""
+
+from collections import deque
+from statistics import median_low
+
+_STALL_S = 0.5
+_STALL_INTERVALS = 3.0
+_REMEMBERED = 15
+# liblsl hands out one pushed chunk in two pulls or more, a fraction of a millisecond apart.
+_SAME_CHUNK_S = 2e-3
+# Data that come this much faster than they were taken, or in chunks this much larger than usual, have been waiting.
+_CATCHING_UP = 2.0
+
+
+class Pace:
+    """Watches the arrivals of one connection.
+
+    Parameters
+    ----------
+    sfreq : float
+        Nominal rate in Hz.
+
+    Attributes
+    ----------
+    backlog : bool
+        More data than usual came at once, and more may be waiting.
+    """
+
+    def __init__(self, sfreq: float) -> None:
+        self._sfreq = sfreq
+        self._arrived: float | None = None
+        self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
+        self.backlog = False
+
+    @property
+    def stall_s(self) -> float:
+        """Seconds without a sample that make a stall: 3 usual chunk intervals, at least 0.5 s."""
+        return max(_STALL_S, _STALL_INTERVALS * self._usual_s)
+
+    @property
+    def _usual_s(self) -> float:
+        return median_low(self._intervals) if self._intervals else 0.0
+
+    def stalls_at(self, now: float) -> float:
+        """Return the time at which silence becomes a stall; it counts from now before any arrival."""
+        if self._arrived is None:
+            self._arrived = now
+        return self._arrived + self.stall_s
+
+    def excuse(self, now: float) -> None:
+        """Begin the wait for data anew: it was the decoder that was not there, and data have been waiting."""
+        self._arrived, self.backlog = now, True
+
+    def arrive(self, n_samples: int, now: float) -> None:
+        """Take note of samples that arrived together."""
+        elapsed = now - (now if self._arrived is None else self._arrived)
+        brought = n_samples / self._sfreq
+        if brought > self.stall_s or elapsed > self.stall_s:
+            self.backlog = True
+        elif brought <= _CATCHING_UP * min(elapsed, max(self._usual_s, _SAME_CHUNK_S)):
+            self.backlog = False
+        if elapsed > _SAME_CHUNK_S:
+            self._intervals.append(elapsed)
+        self._arrived = now
+
+
+class Correction:
+    """What to add to a source's stamps to bring them into our clock.
+
+    A reading is believed at once when it is certain to 2 ms, and otherwise when three in a row agree: network
+    trouble makes single readings wrong by as much as it delays them.
+
+    Parameters
+    ----------
+    seconds : float
+        The first reading, believed as it is.
+    """
+
+    certain_s = 2e-3
+    consistent = 3
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._doubtful: deque[tuple[float, float]] = deque(maxlen=self.consistent)
+
+    def offer(self, seconds: float, uncertainty_s: float) -> bool:
+        """Take a reading; tell whether it was believed."""
+        self._doubtful.append((seconds, uncertainty_s))
+        if uncertainty_s > self.certain_s and not self._agreed():
+            return False
+        self.seconds = seconds
+        self._doubtful.clear()
+        return True
+
+    def _agreed(self) -> bool:
+        readings, uncertainties = zip(*self._doubtful, strict=True)
+        return len(readings) == self.consistent and max(readings) - min(readings) <= max(uncertainties)

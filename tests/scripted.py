@@ -1,0 +1,265 @@
+"""A network and a clock that follow a script: no LSL, no sleeping, the same to the last bit every time."""
+
+import heapq
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from rtdecode.decoder import Decoder
+from rtdecode.errors import StreamLostError
+from rtdecode.lsl import StreamFound
+from rtdecode.runner import Runner, RunSettings
+from tests.builders import build_recording, build_signal
+
+START = 1000.0
+CONNECT_S = 0.64
+RECORDING = build_recording(16384)
+STREAM = StreamFound("amplifier", "EEG", "serial-1", "uid-0", "lab", 4, 128.0, "float32", None)
+
+ORDER = [2, 0, 3, 1]
+# What may come back in the place of the source: what differs in its announcement, its signal, its samples.
+SAME = ({}, build_signal(), lambda x: x)
+FITTING = {
+    "same": SAME,
+    "other source_id": ({"source_id": "serial-2"}, *SAME[1:]),
+    "other order": ({}, build_signal().pick(tuple(f"E{i}" for i in ORDER)), lambda x: x[:, ORDER]),
+    "millivolts": ({}, build_signal().model_copy(update={"units": ("mV",) * 4}), lambda x: x * np.float32(1e-3)),
+}
+MISMATCHED = {
+    "other labels": ({}, build_signal().model_copy(update={"ch_names": ("E0", "E1", "E2", "X")}), lambda x: x),
+    "other rate": ({"sfreq": 256.0}, build_signal(sfreq=256.0), lambda x: x),
+    "other unit": ({}, build_signal().model_copy(update={"units": ("none",) * 4}), lambda x: x),
+    "other format": ({"channel_format": "int16"}, *SAME[1:]),
+}
+
+
+class Record:
+    """A sink and a watcher that keep everything, with the time at which it was published."""
+
+    def __init__(self, clock):
+        self.clock, self.rows, self.told, self.lines = clock, [], [], []
+        self.listens = True
+
+    def publish(self, prediction, timestamp):
+        self.rows.append((self.clock(), timestamp, prediction))
+
+    def status(self, document, timestamp):
+        self.told.append((timestamp, json.loads(json.dumps(document, allow_nan=False))))
+
+    def has_listener(self):
+        return self.listens
+
+    def state(self, state, message):
+        self.lines.append((self.clock(), str(state), message))
+
+    def prediction(self, prediction, age_s, latency_s):
+        pass
+
+    def of(self, event):
+        return [document for _, document in self.told if document["event"] == event]
+
+    @property
+    def states(self):
+        return [(d["state"], d["reason"]) for d in self.of("state")]
+
+    @property
+    def decided(self):
+        return [row for row in self.rows if row[2].reason is None]
+
+
+class Inlet:
+    """What one connection receives: `received` holds all of it."""
+
+    def __init__(self, world, stream, signal, first_row):
+        self._world, self.stream, self.signal = world, stream, signal
+        self.first_row, self.lost, self.opened = first_row, False, False
+        self.received, self._queue = [], []
+
+    def open(self):
+        self.opened = True
+
+    def deliver(self, samples, timestamps):
+        if self.opened and not self.lost:
+            self._queue.append((samples, timestamps))
+            self.received.append((samples, timestamps))
+
+    def pull(self, timeout_s):
+        self._world.sleep(timeout_s, lambda: self._queue or self.lost)
+        if self._queue:
+            chunks, self._queue = self._queue, []
+            return tuple(np.concatenate(part) for part in zip(*chunks, strict=True))
+        if self.lost:
+            raise StreamLostError("it went away")
+        return np.empty((0, 4), np.float32), np.empty(0)
+
+    def correction(self):
+        if self.lost:
+            raise StreamLostError("its clock does not answer")
+        return self._world.corrections[0] if len(self._world.corrections) == 1 else self._world.corrections.pop(0)
+
+    def close(self):
+        self._world.inlet = None
+
+
+class World:
+    """The network (`rtdecode.network.Network`) and the clock; `at` puts an action on the script."""
+
+    def __init__(self):
+        self.now, self.present, self.inlet, self.inlets = START, {}, None, []
+        self.corrections = [(0.0, 0.0)]
+        self._actions, self._number = [], itertools.count()
+        self.record = Record(self.clock)
+
+    def clock(self):
+        return self.now
+
+    def at(self, time, action):
+        heapq.heappush(self._actions, (time, next(self._number), action))
+
+    def sleep(self, seconds, woken=lambda: False):
+        end = self.now + seconds
+        while not woken():
+            if not self._actions or self._actions[0][0] > end:
+                self.now = max(self.now, end)
+                return
+            time, _, action = heapq.heappop(self._actions)
+            self.now = max(self.now, time)
+            action()
+
+    def streams(self, wait_s):
+        self.sleep(wait_s)
+        return [stream for stream, _ in self.present.values()]
+
+    def connect(self, stream, ch_names, units):
+        self.sleep(CONNECT_S)
+        if stream.uid not in self.present:
+            raise StreamLostError("its outlet does not answer")
+        self.inlet = Inlet(self, stream, self.present[stream.uid][1], len(self.record.rows))
+        self.inlets.append(self.inlet)
+        return self.inlet
+
+    def outlets(self, name, outputs, marker_format):
+        return self.record
+
+    def freeze(self, seconds):
+        """Stop the decoder: the clock goes on, what is due waits."""
+        self.now += seconds
+
+
+class Script:
+    """A source that samples without pause from START on; the steps say what becomes of its samples.
+
+    Parameters
+    ----------
+    chunk : int
+        Samples in a delivery.
+    """
+
+    def __init__(self, chunk=8):
+        self.world, self._chunk = World(), chunk
+        self._time, self._uids = START, itertools.count()
+        self._next, self._free_at, self._up = 0, START, None
+        self.back("same")
+
+    @property
+    def time(self):
+        """When the next step begins."""
+        return self._time
+
+    def _due(self, sample):
+        return START + (sample + 1) / 128
+
+    def back(self, variant="same"):
+        """Let the source appear, as it was or changed."""
+        changes, signal, transform = (FITTING | MISMATCHED)[variant]
+        stream = replace(STREAM, uid=f"uid-{next(self._uids)}", **changes)
+        self._up = stream.uid, transform
+        self.world.at(self._time, lambda: self.world.present.update({stream.uid: (stream, signal)}))
+        return self
+
+    def lost(self, seconds=2.0):
+        """Let the source go away; nothing is there for so long."""
+        uid, _ = self._up
+        self._up = None
+
+        def vanish():
+            del self.world.present[uid]
+            if self.world.inlet and self.world.inlet.stream.uid == uid:
+                self.world.inlet.lost = True
+
+        self.world.at(self._time, vanish)
+        return self.pause(seconds)
+
+    def pause(self, seconds):
+        """Let samples be lost for so long (or nothing be there)."""
+        self._time += seconds
+        while self._due(self._next) <= self._time:
+            self._next += 1
+        return self
+
+    def play(self, seconds, after=0.0, apart=0.0):
+        """Deliver chunks when they are due, but none earlier than `after` seconds from now, `apart` from another."""
+        uid, transform = self._up
+        self._free_at, end = max(self._free_at, self._time + after), self._time + seconds
+        while self._due(self._next + self._chunk - 1) <= end:
+            cut = slice(self._next, self._next + self._chunk)
+            stamps = START + np.arange(cut.start, cut.stop) / 128
+            samples = transform(RECORDING.samples[cut])
+            self._next = cut.stop
+            time = max(self._due(cut.stop - 1), self._free_at)
+            self._free_at = time + apart
+            self.world.at(time, lambda s=samples, t=stamps, u=uid: self._deliver(u, s, t))
+        self._time = end
+        return self
+
+    def stall(self, seconds, apart=0.0):
+        """Hold deliveries back for so long; then all come at once, or `apart` seconds from another."""
+        return self.play(seconds + 0.5, after=seconds, apart=apart)
+
+    def freeze(self, seconds):
+        """Stop the decoder for so long."""
+        self.world.at(self._time, lambda: self.world.freeze(seconds))
+        return self.play(seconds + 0.5)
+
+    def duplicate(self, seconds, name=STREAM.name):
+        """Let another stream be there for so long, of the same name if nothing is said."""
+        other = replace(STREAM, name=name, uid=f"uid-{next(self._uids)}", source_id="intruder")
+        present = self.world.present
+        self.world.at(self._time, lambda: present.update({other.uid: (other, build_signal())}))
+        self.world.at(self._time + seconds, lambda: present.pop(other.uid))
+        return self
+
+    def _deliver(self, uid, samples, stamps):
+        inlet = self.world.inlet
+        if inlet and inlet.stream.uid == uid:
+            inlet.deliver(samples, stamps)
+
+    def run(self, model, **settings):
+        """Run a decoder through the script, interrupt it at its end, and return what it published."""
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        self.world.at(self._time, interrupt)
+        Runner(model, RunSettings(**settings), self.world.record, self.world, self.world.clock).run()
+        return self.world.record
+
+
+def sound_stretches(inlet):
+    """Cut what a connection received where samples are missing: (first sample, samples, stamps)."""
+    if not inlet.received:
+        return []
+    samples, stamps = (np.concatenate(part) for part in zip(*inlet.received, strict=True))
+    cuts = [0, *(np.flatnonzero(np.diff(stamps) > 1.5 / 128) + 1), len(stamps)]
+    return [(a, samples[a:b], stamps[a:b]) for a, b in itertools.pairwise(cuts)]
+
+
+def expected_hops(model, inlet):
+    """What fresh decoders give for every sound stretch of a connection, by (stamp, sample)."""
+    hops = {}
+    for first, samples, stamps in sound_stretches(inlet):
+        for p in Decoder(model, inlet.signal).push(samples, stamps):
+            hops[p.timestamp, p.sample + first] = p
+    return hops

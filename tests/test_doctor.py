@@ -1,0 +1,144 @@
+"""What `rtdecode doctor` makes of stamps, times and files; and once of a real stream."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from rtdecode.doctor import (
+    examine_machine,
+    judge_configuration,
+    judge_hop,
+    judge_stamps,
+    lsl_configuration,
+    read_governors,
+    stream_figures,
+)
+from tests.builders import build_recording
+from tests.processes import rtdecode, run_rtdecode
+
+SFREQ = 250.0
+STAMPS = 1000.0 + np.arange(2500) / SFREQ
+
+
+def advice(stamps, sfreq=SFREQ):
+    findings = judge_stamps("eeg", stream_figures(stamps, sfreq), sfreq)
+    return {f.subject.partition(", ")[2]: f.advice for f in findings if f.advice}
+
+
+def test_a_regular_stream_needs_no_advice():
+    figures = stream_figures(STAMPS, SFREQ)
+    assert figures.sfreq == pytest.approx(SFREQ) and figures.jitter_s < 1e-9 and figures.worst_step_s < 1e-9
+    assert (figures.n_samples, figures.n_lost, figures.n_backward, figures.n_bad) == (2500, 0, 0, 0)
+    assert not advice(STAMPS)
+
+
+def test_lost_samples_are_counted():
+    lossy = np.delete(STAMPS, np.s_[700:712])
+    figures = stream_figures(lossy, SFREQ)
+    assert figures.n_lost == 12 and figures.worst_step_s == pytest.approx(12 / SFREQ)
+    assert "Samples are lost" in advice(lossy)["count"]
+
+
+def test_another_rate_than_the_declared_one_is_told():
+    stamps = np.arange(2500) / 252.0
+    assert stream_figures(stamps, SFREQ).sfreq == pytest.approx(252.0)
+    assert "declares" in advice(stamps)["rate"]
+
+
+def test_jitter_is_measured_and_is_no_loss():
+    stamps = STAMPS + np.random.default_rng(0).normal(0, 3e-3, len(STAMPS))
+    stamps[[0, -1]] = STAMPS[[0, -1]]
+    assert stream_figures(stamps, SFREQ).jitter_s == pytest.approx(3e-3, rel=0.1)
+    told = advice(stamps)
+    assert list(told) == ["stamps"] and "--gap-tolerance-ms" in told["stamps"]
+
+
+def test_stamps_that_go_back_or_are_no_numbers_are_counted():
+    stamps = STAMPS.copy()
+    stamps[100] = np.nan
+    stamps[200] -= 1.0
+    figures = stream_figures(stamps, SFREQ)
+    assert (figures.n_backward, figures.n_bad, figures.n_lost) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("stamps", [np.empty(0), np.full(9, np.nan), np.zeros(9)])
+def test_where_no_rate_can_be_told_none_is(stamps):
+    assert "no rate can be told" in str(next(judge_stamps("eeg", stream_figures(stamps, SFREQ), SFREQ)))
+
+
+@pytest.mark.parametrize(("took_s", "mark", "code"), [(0.01, "ok", 0), (0.06, "look", 0), (0.2, "STOP", 3)])
+def test_a_hop_is_compared_with_the_time_there_is_for_it(took_s, mark, code):
+    finding = judge_hop("m.onnx", np.full(50, took_s), 0.1)
+    assert finding.exit_code == code and str(finding).split()[0] == mark
+
+
+def test_the_first_configuration_file_that_is_there_applies(tmp_path):
+    here, home = tmp_path / "here", tmp_path / "home"
+    last = [tmp_path / "etc" / "lsl_api" / "lsl_api.cfg", home / "lsl_api" / "lsl_api.cfg", here / "lsl_api.cfg"]
+    assert lsl_configuration({}, here, home, tmp_path) is None
+    for path in last:
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert lsl_configuration({"LSLAPICFG": str(tmp_path / "gone.cfg")}, here, home, tmp_path) == path
+    (tmp_path / "mine.cfg").touch()
+    assert lsl_configuration({"LSLAPICFG": str(tmp_path / "mine.cfg")}, here, home, tmp_path) == tmp_path / "mine.cfg"
+
+
+def test_what_a_configuration_hides_is_told(tmp_path):
+    path = tmp_path / "lsl_api.cfg"
+    path.write_text("[multicast]\nResolveScope = machine ; only here\n[lab]\nSessionID = mine\n", encoding="utf-8")
+    scope, peers, session = judge_configuration(path)
+    assert "other computers are not found" in scope.advice
+    assert "multicast only" in peers.text and "mine" in session.text
+    path.write_text("ResolveScope = machine\n", encoding="utf-8")
+    assert "is not understood" in next(judge_configuration(path)).text
+
+
+def test_governors_are_read_where_the_system_tells_them(tmp_path):
+    assert read_governors(tmp_path) == set()
+    for number, governor in enumerate(("powersave", "performance")):
+        folder = tmp_path / f"cpu{number}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{governor}\n", encoding="ascii")
+    assert read_governors(tmp_path) == {"powersave", "performance"}
+
+
+def test_a_system_without_posix_calls_is_examined_too(monkeypatch):
+    for name in ("sched_getscheduler", "sched_getaffinity"):
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    subjects = {f.subject for f in examine_machine()}
+    assert {"system", "cores", "timer"} <= subjects and "scheduling" not in subjects
+
+
+def test_without_a_stream_it_says_so_and_succeeds(model_path):
+    code, output = run_rtdecode("doctor", "--model", model_path, "--wait", "0.2")
+    assert code == 0, output
+    for told in (
+        "liblsl",
+        "CPUExecutionProvider",
+        "a hop takes",
+        "none answered",
+        "firewall",
+        os.environ["LSLAPICFG"],
+    ):
+        assert told in output
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("--stream", "gone"), 5), (("--model", "gone.onnx"), 3)])
+def test_what_makes_running_impossible_is_in_the_exit_code(arguments, code):
+    got, output = run_rtdecode("doctor", "--wait", "0.2", *arguments)
+    assert got == code and "STOP" in output and "gone" in output and "Traceback" not in output
+
+
+def test_a_stream_that_loses_samples_is_found_out(tmp_path, names, model_path, eventually):
+    build_recording(700).save(tmp_path / "r.npz")
+    (tmp_path / "f.yaml").write_text("faults: [{fault: drop, at_s: 1, n_samples: 40}]\n", encoding="utf-8")
+    with rtdecode("play", tmp_path / "r.npz", "--name", names[0], "--faults", tmp_path / "f.yaml") as player:
+        eventually(lambda: player.saw("waiting for a consumer"), what="the outlet")
+        with rtdecode("doctor", "--stream", names[0], "--seconds", 2, "--model", model_path, "--wait", 1) as doctor:
+            assert doctor.wait() == 0, doctor.output
+    assert doctor.saw(", 40 missing") and doctor.saw("Samples are lost")
+    assert doctor.saw("fits model.onnx") and doctor.saw("clock: this machine's")

@@ -9,7 +9,7 @@ import pylsl
 import pytest
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
+from rtdecode.engine import Engine, read_model
 from rtdecode.lsl import OutputReader
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
@@ -179,14 +179,15 @@ def test_a_constant_per_channel_arrives_in_the_right_input(tmp_path, names):
     recording = build_recording(200, source)
     recording.samples[:] = (values[order] * scale).astype(np.float32)
     recording.save(tmp_path / "r.npz")
-    session = Session(tmp_path / "r.npz", model_path, names)
-    expected = Decoder(read_model(model_path)).push(np.tile(values, (8, 1)), np.arange(8) / 128)[-1]
-    published = [row for _, row in session.proba if row[-1] >= 0][-1]
-    assert np.allclose(published[:-1], expected.proba, atol=1e-4)
+    # Constant channels are flat: here none of them may be taken for broken.
+    (tmp_path / "run.yaml").write_text("guard: {max_bad_channels: 1.0}\n")
+    session = Session(tmp_path / "r.npz", model_path, names, run=("--config", tmp_path / "run.yaml"))
     swapped = values.copy()
     swapped[[4, 200]] = swapped[[200, 4]]
-    other = Decoder(read_model(model_path)).push(np.tile(swapped, (8, 1)), np.arange(8) / 128)[-1]
-    assert not np.allclose(other.proba, expected.proba, atol=1e-3)
+    engine = Engine(read_model(model_path))
+    expected, other = (engine.run(np.tile(v.astype(np.float32)[:, None], 8)) for v in (values, swapped))
+    received = [row[:-1] for _, row in session.proba if row[-1] >= 0][-1]
+    assert np.allclose(received, expected, atol=1e-4) and not np.allclose(other, expected, atol=1e-3)
 
 
 def test_a_stream_that_ends_and_comes_back_is_decoded_again(tmp_path, names, eventually):

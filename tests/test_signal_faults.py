@@ -64,7 +64,8 @@ def check_invariant(model, script, sizes):
     length = decoder.chain.newest_input(model.contract.window.n_times - 1) + 1
     hop = decoder.chain.newest_input(model.contract.window.hop)
     told = [p.sample for p in predictions]
-    assert told == sorted(told) and all(np.diff([0, *told, len(bad)]) <= hop + MAX_GAP)
+    # Hops are counted anew after a stretch that is passed over, of which less than a hop may go untold.
+    assert told == sorted(told) and all(np.diff([0, *told, len(bad)]) < 2 * hop + MAX_GAP)
     for p in predictions:
         assert (p.reason is None) == (p.proba is not None)
         if p.proba is None:

@@ -16,8 +16,8 @@ GAP_AT = 600
 
 
 def broken(recording):
-    """Let an hour pass after sample 600."""
-    stamps = recording.timestamps + 3600.0 * (np.arange(len(recording.samples)) >= GAP_AT)
+    """Let a minute pass after sample 600."""
+    stamps = recording.timestamps + 60.0 * (np.arange(len(recording.samples)) >= GAP_AT)
     events = tuple(e._replace(timestamp=stamps[recording.sample_at(e.timestamp)]) for e in recording.events)
     return Recording(recording.signal, recording.samples, stamps, events, recording.path)
 

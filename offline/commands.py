@@ -9,7 +9,7 @@ from offline.checkpoint import read_checkpoint
 from offline.configuration import read_configuration
 from offline.dataset import data_folder
 from offline.export import export as write_decoder
-from offline.models import NETWORKS, describe
+from offline.models import NETWORKS, describe, refuse_unknown
 from offline.survey import survey
 from offline.survey import table as survey_table
 from offline.workflow import table
@@ -48,6 +48,8 @@ def export(path: Path, output: Path, subject: str | None = None) -> None:
 
 def models(names: list[str], channels: int, times: int, outputs: int, sfreq: float) -> None:
     """Print what the networks cost for a window of this shape."""
+    for name in names:
+        refuse_unknown(name)
     console = _console()
     shape = (channels, times, outputs, sfreq)
     costs = []
@@ -64,6 +66,7 @@ def models(names: list[str], channels: int, times: int, outputs: int, sfreq: flo
 def settings(names: list[str]) -> None:
     """Print what each network is and its settings."""
     for name in names or NETWORKS:
+        refuse_unknown(name)
         print(f"{name}: {describe(name)}\n")
 
 

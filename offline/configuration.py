@@ -195,7 +195,9 @@ class TrainingConfiguration(_Part):
         if self.targets is not None and self.targets.values and set(self.targets.values) != set(self.class_names):
             raise ValueError("targets.values needs an entry for each of trials.classes")
         if self.window.length_s > self.span_s + 1e-9:
-            raise ValueError("window.length_s is longer than the trials' span")
+            raise ValueError(
+                f"window.length_s, {self.window.length_s:g} s, is longer than the trials' span of {self.span_s:g} s"
+            )
         return self
 
     @model_validator(mode="after")
@@ -213,7 +215,10 @@ class TrainingConfiguration(_Part):
             raise ValueError("measure auc needs two classes")
         weights = self.training.class_weight
         if isinstance(weights, dict) and set(weights) != set(self.class_names):
-            raise ValueError("training.class_weight needs a number for each of trials.classes")
+            raise ValueError(
+                f"training.class_weight needs a number for each of {', '.join(self.class_names)}; it has "
+                f"{', '.join(weights)}"
+            )
         return self
 
     @property

@@ -373,7 +373,10 @@ def _choose_channels(recording: Recording, channels: Channels, targets: tuple[st
             raise ConfigurationError(f"channels.names holds target channels: {', '.join(both)}.")
         missing = [name for name in channels.names if name not in signal.ch_names]
         if missing:
-            raise RecordingError(f"Recording {recording.path} lacks the channels {', '.join(missing)}.")
+            raise RecordingError(
+                f"Recording {recording.path} lacks the channels {', '.join(missing)}; it has "
+                f"{', '.join(signal.ch_names[:30])}{' ...' if signal.n_channels > 30 else ''}."
+            )
         return signal.pick(channels.names)
     types = channels.types or ()
     described = zip(signal.ch_names, signal.ch_types, strict=True)

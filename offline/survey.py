@@ -53,7 +53,9 @@ def survey(name: str, n_channels: int, n_times: int, n_outputs: int, sfreq: floa
     n_channels *= NETWORKS[name].n_bands if name in NETWORKS else 1
     names = tuple(f"{i}" for i in range(1, n_channels + 1))
     try:
-        network = make_network(name, Inputs(n_channels, n_times, n_outputs, sfreq, names), {}).eval()
+        # Any places do: what it costs does not depend on them.
+        places = tuple((i / n_channels, i / n_channels) for i in range(n_channels))
+        network = make_network(name, Inputs(n_channels, n_times, n_outputs, sfreq, names, places), {}).eval()
     except ConfigurationError as error:
         return Cost(name, None, nothing, str(error))
     try:

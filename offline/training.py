@@ -1,5 +1,8 @@
 """Fitting a network: skorch, Adam, early stopping, best weights restored."""
 
+import contextlib
+import ctypes
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +27,8 @@ from rtdecode.preprocessing import Chain, FilterBank, Step
 from rtdecode.recording import Positions
 
 Progress = Callable[[str], None]
+# As in glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class PenalisedNet(NeuralNet):  # type: ignore[misc]
@@ -187,6 +192,16 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
             f"window.length_s is {n_times} samples at {output.sfreq:g} Hz, but a trial may hold {shortest} only. "
             "Shorten the window, or lengthen trials.tmin_s to trials.tmax_s."
         )
+    longest = max(len(recording.samples) for recording in dataset.recordings)
+    needed = chain.newest_input(chain.n_outputs(chain.settling) + n_times - 1) + 1
+    if longest < needed:
+        rate = dataset.signal.sfreq
+        raise ConfigurationError(
+            f"No prediction could ever be made: steps settle for {chain.settling / rate:.3g} s before a window of "
+            f"{n_times / output.sfreq:.3g} s, but the longest unbroken recording lasts {longest / rate:.3g} s. "
+            "Shorten the window, or take filters of lower order or wider bands."
+        )
+    _keep_memory()
     # torch and numpy's global generators, which skorch and torch draw from; one thread, so that sums are
     # always taken in the same order.
     torch.set_num_threads(1)
@@ -201,6 +216,15 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
         configuration.model.model_dump()["recurrent"],
     )
     return steps, network.train(), n_times
+
+
+def _keep_memory() -> None:
+    """Have glibc keep what was freed: asking for it again with every batch took as long as training."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            c_library = ctypes.CDLL(None)
+            c_library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+            c_library.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def inputs_of(

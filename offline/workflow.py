@@ -183,13 +183,14 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
     has_baseline = any(c.baseline for c in comparisons)
     network = configuration.model.network
     names = [figure.name for figure in comparisons[0].network]
+    what = "trials" if configuration.trials else "segments"
     out = Table(
-        title=f"{', '.join(names)} over trials, {configuration.split.kind}, [95 % interval]",
+        title=f"{', '.join(names)} over {what}, {configuration.split.kind}, [95 % interval]",
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
     )
-    columns = [configuration.recordings.decoder_per or "decoder", "trials", "chance", network]
+    columns = [configuration.recordings.decoder_per or "decoder", what, "chance", network]
     for name in [*columns, *(["csp-lda"] if has_baseline else [])]:
         out.add_column(name, justify="right", no_wrap=True)
     if has_baseline:

@@ -210,8 +210,8 @@ class Runner:
         return None
 
     def _not_found(self, everything: Sequence[StreamFound]) -> StreamError:
-        listed = "\n  ".join(str(s) for s in everything)
-        seen = f"Streams that are there:\n  {listed}" if everything else "No stream at all is there."
+        others = [str(s) for s in everything if s.name not in self._output_names()]
+        seen = "Streams that are there:\n  " + "\n  ".join(others) if others else "No stream at all is there."
         return StreamError(
             f"No stream found in {self.settings.wait_s:g} s; wanted: {self._choice}. {seen}\n"
             "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."

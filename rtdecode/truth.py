@@ -40,7 +40,10 @@ def channel_values(recording: Recording, targets: Targets, units: tuple[str, ...
     signal, channels = recording.signal, targets.channels
     missing = [name for name in channels if name not in signal.ch_names]
     if missing:
-        raise RecordingError(f"Recording {recording.path} lacks the target channels {', '.join(missing)}.")
+        raise RecordingError(
+            f"Recording {recording.path} lacks the target channels {', '.join(missing)}; it has "
+            f"{', '.join(signal.ch_names[:30])}{' ...' if signal.n_channels > 30 else ''}."
+        )
     picked = signal.pick(channels)
     wanted = picked.with_channels(picked.ch_names, picked.ch_types, units)
     adapt = wanted.adapt(signal, f"Recording {recording.path}", "the targets", RecordingError)

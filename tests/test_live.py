@@ -61,7 +61,9 @@ class Session:
         return float(line.partition("sample 0 at ")[2].partition(";")[0])
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 32, 0])
+@pytest.mark.parametrize(
+    "chunk", [7, 0, pytest.param(1, marks=pytest.mark.slow), pytest.param(32, marks=pytest.mark.slow)]
+)
 def test_live_is_replay_to_the_last_bit_for_any_pushed_chunks(tmp_path, names, chunk):
     model_path = build_model(tmp_path / "m.onnx")
     build_recording(600).save(tmp_path / "r.npz")

@@ -10,7 +10,7 @@ from offline.models.csplda import CSPLDA
 from offline.models.deep4 import Deep4Net
 from offline.models.eegnet import EEGNet
 from offline.models.fblightconvnet import FBLightConvNet
-from offline.models.foreign import Foreign
+from offline.models.foreign import Foreign, find_module
 from offline.models.lda import ShrinkageLDA
 from offline.models.lfcnn import LFCNN
 from offline.models.recurrent import Recurrent
@@ -49,6 +49,7 @@ __all__ = [
     "TangentSpace",
     "describe",
     "make_network",
+    "refuse_unknown",
 ]
 
 
@@ -70,13 +71,17 @@ def make_network(
 
 
 def describe(name: str) -> str:
-    """Return what a network of ours is, and its settings; ConfigurationError names the nearest one."""
-    _refuse_unknown(name)
-    return inspect.cleandoc(NETWORKS[name].__doc__ or "")
+    """Return what a network is, its settings with their defaults, and what these mean."""
+    make = find_module(name)[0] if ":" in name else NETWORKS[name]
+    given = (*list(inspect.signature(Inputs).parameters), "n_chans")
+    settings = {key: p.default for key, p in inspect.signature(make).parameters.items() if key not in given}
+    defaults = ", ".join(f"{key}: {value}" for key, value in settings.items())
+    return f"{inspect.cleandoc(make.__doc__ or '')}\n\nDefaults\n--------\n{defaults}"
 
 
-def _refuse_unknown(name: str) -> None:
-    if name not in NETWORKS:
+def refuse_unknown(name: str) -> None:
+    """Raise ConfigurationError, which names the nearest one, unless there is a network of this name."""
+    if name not in NETWORKS and ":" not in name:
         raise ConfigurationError(
             f"Unknown network {name!r}{_near(name, NETWORKS)}; there is {', '.join(NETWORKS)}, and any torch "
             "module by its import path (my_lab.nets:MyNet)."
@@ -86,7 +91,7 @@ def _refuse_unknown(name: str) -> None:
 def _make(name: str, inputs: Inputs, settings: dict[str, Any]) -> Network:
     if ":" in name:
         return Foreign(name, inputs, settings)
-    _refuse_unknown(name)
+    refuse_unknown(name)
     takes = list(inspect.signature(NETWORKS[name]).parameters)[3:]
     offered: dict[str, Any] = {
         "positions": inputs.placed(name) if settings.get("spatial_attention") else None,

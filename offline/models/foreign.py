@@ -51,7 +51,7 @@ class Foreign(Network):
             "ch_names": list(inputs.ch_names),
             "ch_types": inputs.ch_types,
         }
-        make, asked = _find(path)
+        make, asked = find_module(path)
         if "positions" in asked and "positions" not in settings:
             needed = asked["positions"].default is inspect.Parameter.empty
             offered["positions"] = inputs.placed(path) if needed else inputs.positions
@@ -136,7 +136,7 @@ def _rebuild(path: str, inputs: Inputs, settings: dict[str, Any], weights: dict[
     return network.train(training)
 
 
-def _find(path: str) -> tuple[Any, Mapping[str, inspect.Parameter]]:
+def find_module(path: str) -> tuple[Any, Mapping[str, inspect.Parameter]]:
     """Return what the path names, and its parameters."""
     module_name, _, name = path.partition(":")
     if str(Path.cwd()) not in sys.path:

@@ -118,6 +118,10 @@ def _proof(decoder: "Decoder") -> "Table":
     table = _table("Where it comes from, and what was proven")
     table.add_row("written", f"{provenance.created}, schema {contract.schema_version}")
     table.add_row("recordings", " ".join(provenance.recordings))
+    if provenance.subject is not None:
+        table.add_row("person", f"{provenance.subject}: the decoder of this one alone")
+    if contract.targets and contract.targets.channels:
+        table.add_row("target", f"{', '.join(contract.targets.channels)}, {contract.targets.lag_s:g} s before")
     table.add_row("fingerprint", provenance.data_fingerprint)
     for s in provenance.scores:
         table.add_row(

@@ -147,6 +147,11 @@ def _npz_epochs(arrays: Mapping[str, NDArray[Any]], path: Path) -> Recording:
     names = arrays.get("ch_names", unnamed)
     if np.iscomplexobj(epochs):
         raise RecordingError(f"Recording {path} has complex epochs X; real samples are needed.")
+    if len(names) != epochs.shape[1]:
+        raise RecordingError(
+            f"Recording {path} has {len(names)} ch_names for epochs X of shape {epochs.shape}, which are (n_epochs, "
+            f"n_channels, n_times): {epochs.shape[1]} channels."
+        )
     signal = _npz_signal(arrays, names)
     positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
     texts = labels.astype(str) if labels.dtype.kind == "S" else labels

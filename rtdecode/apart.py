@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -80,10 +80,32 @@ def _child(memory_bytes: int | None) -> tuple[multiprocessing.process.BaseProces
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, memory_bytes), daemon=True)
-    process.start()
+    with _interrupts_wait():
+        process.start()
     theirs.close()
     atexit.register(_end, process, ours)
     return process, ours
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C wait: a process that was only half started would print how it fails.
+
+    The started one inherits that, until it has said for itself that it takes no notice.
+    """
+    mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
+    if mask is None:
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # Started with the first process otherwise, it would end the waiting.
+    resource_tracker.ensure_running()
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        mask(signal.SIG_SETMASK, before)
 
 
 def _end(process: multiprocessing.process.BaseProcess, connection: Connection) -> None:

@@ -189,7 +189,7 @@ def test_epochs_without_channel_names_are_numbered(tmp_path, epochs):
         ({"y": None, "sfreq": None}, "lacks the arrays y, sfreq"),
         ({"y": ["left"]}, r"X of shape \(30, 4, 50\) for labels y of shape \(1,\)"),
         ({"X": np.ones((30, 50))}, r"X of shape \(30, 50\)"),
-        ({"X": np.ones((30, 3, 50))}, "and 4 channels"),
+        ({"X": np.ones((30, 3, 50))}, "4 ch_names for epochs X of shape"),
     ],
 )
 def test_what_is_wrong_with_epochs_is_told(tmp_path, epochs, change, told):

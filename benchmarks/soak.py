@@ -5,12 +5,14 @@
 Plays noise that fits the decoder file, in rounds, with a fault every 30 to 120 s by seed, into `rtdecode run --save`.
 Samples the decoder's memory, threads and descriptors, and the age of its predictions on arrival in this process. At
 the end every sample, stamp and decision that the decoder kept is compared with the source's own schedule, decoded
-again. Prints Markdown; the exit code is 1 if anything differs.
+again. Every third of the time has the same faults, so that the last one can be compared with the first. Prints
+Markdown; the exit code is 1 if anything differs.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +35,10 @@ from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording, prediction_arrays
 from rtdecode.schedule import Close, Open, Push
 
-_ROUND_S = 300.0
+_THIRDS, _ROUND_S = 3, 300.0
+# So long before a fault and after its beginning, ages tell of the fault and not of the decoder.
+_BEFORE_S, _AFTER_S = 0.5, 15.0
+_SETTLED_S = 600.0
 _SOURCE, _OURS = "soak-source", "soak"
 _KINDS = (
     {"fault": "drop", "n_samples": 3},
@@ -68,8 +74,8 @@ def main() -> int:
         folder = Path(name)
         os.environ["LSLAPICFG"] = str(loopback_configuration(folder))
         noise, faults = _rounds(folder, model, given.minutes * 60, given.every, given.seed)
-        code, ages, state, starts = _soak(folder, model, noise, faults)
-        _tell(ages, state)
+        code, ages, state, starts, faulty = _soak(folder, model, noise, faults)
+        _tell(ages, state, faulty)
         log = (folder / "run.log").read_text(encoding="utf-8").splitlines()
         print("\n", *(f"    {line}" for line in log if "/s  age" not in line), "", sep="\n")
         lives = _lives(read_recording(noise), faults, starts)
@@ -82,32 +88,32 @@ def _rounds(
 ) -> tuple[Path, list[Path]]:
     """Write the recording that every round plays, and a faults file for each."""
     contract, rng = model.contract, np.random.default_rng(seed)
-    n_rounds = max(1, round(seconds / _ROUND_S))
-    n = round(seconds / n_rounds * contract.signal.sfreq)
+    n_rounds = max(1, round(seconds / _THIRDS / _ROUND_S))
+    n = round(seconds / _THIRDS / n_rounds * contract.signal.sfreq)
     samples = rng.standard_normal((n, contract.signal.n_channels), np.float32) * contract.amplitude.std
     noise = folder / "noise.npz"
     Recording(contract.signal, samples.astype(np.float32), np.arange(n) / contract.signal.sfreq).save(noise)
-    written = []
+    written, kinds = [], cycle(rng.permutation(len(_KINDS)))
     for number in range(n_rounds):
         faults, at_s = [], rng.uniform(*every_s)
         while at_s < n / contract.signal.sfreq:
-            faults.append({**_KINDS[rng.integers(len(_KINDS))], "at_s": float(at_s)})
+            faults.append({**_KINDS[next(kinds)], "at_s": float(at_s)})
             at_s += rng.uniform(*every_s)
         written.append(folder / f"faults-{number}.yaml")
         # JSON is YAML.
         written[-1].write_text(json.dumps({"seed": seed + number, "faults": faults}), encoding="utf-8")
-    return noise, written
+    return noise, written * _THIRDS
 
 
 def _soak(
     folder: Path, model: ModelFile, noise: Path, rounds: list[Path]
-) -> tuple[int, np.ndarray, np.ndarray, list[float]]:
-    """Play all rounds; return exit code, ages (n, 2), the decoder's state (n, 4), and each round's first stamp."""
+) -> tuple[int, np.ndarray, np.ndarray, list[float], list[float]]:
+    """Play all rounds; return exit code, ages (n, 2), the decoder's state (n, 4), first stamps, stamps of faults."""
     from rtdecode.lsl import OutputReader
 
     python = [sys.executable, "-m", "rtdecode"]
     run = [*python, "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS, "--save", folder / "s.npz"]
-    starts, state, over = [], [], threading.Event()
+    starts, faulty, state, over = [], [], [], threading.Event()
     with (folder / "run.log").open("w", encoding="utf-8") as log:
         decoder = subprocess.Popen(run, stdout=log, stderr=log)
         ages: list[tuple[float, float]] = []
@@ -127,12 +133,13 @@ def _soak(
                 told, _ = player.communicate()
                 print("\n".join(f"    {line}" for line in told.splitlines()))
                 starts.append(float(told.partition("sample 0 at ")[2].partition(";")[0]))
+                faulty += [float(t) for t in re.findall(r"LSL time ([0-9.]+)", told)]
         finally:
             decoder.terminate()
             code = decoder.wait(120)
             over.set()
             listener.join()
-    return code, np.array(ages), np.array(state), starts
+    return code, np.array(ages), np.array(state), starts, faulty
 
 
 def _listen(reader, ages: list[tuple[float, float]], over: threading.Event) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
@@ -149,14 +156,28 @@ def _state(pid: int) -> tuple[float, float, int, int]:
     return time.monotonic(), int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"]), n_open
 
 
-def _tell(ages: np.ndarray, state: np.ndarray) -> None:
-    print("\n| third | predictions | age p50 ms | p95 | p99 | max | memory MiB | threads | descriptors |")
+def _tell(ages: np.ndarray, state: np.ndarray, faulty: list[float]) -> None:
+    near = [(ages[:, 0] > t - _BEFORE_S) & (ages[:, 0] < t + _AFTER_S) for t in faulty]
+    ages = ages[~np.any(near, axis=0)] if near else ages
+    print("\n| third | predictions | age p50 ms | p99 | p99.9 | max | memory MiB | threads | descriptors |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for number, (some, rows) in enumerate(zip(np.array_split(ages, 3), np.array_split(state, 3), strict=True), 1):
+    tails = []
+    for number, (some, rows) in enumerate(
+        zip(np.array_split(ages, _THIRDS), np.array_split(state, _THIRDS), strict=True), 1
+    ):
         if len(some):
-            p = " | ".join(f"{v:.2f}" for v in np.percentile(some[:, 1], [50, 95, 99, 100]) * 1e3)
+            percentiles = np.percentile(some[:, 1], [50, 99, 99.9, 100]) * 1e3
+            tails.append(percentiles[2])
             memory, threads, n_open = rows[len(rows) // 4 :, 1:].max(axis=0)
-            print(f"| {number} | {len(some)} | {p} | {memory:.1f} | {threads:.0f} | {n_open:.0f} |")
+            told = " | ".join(f"{v:.2f}" for v in percentiles)
+            print(f"| {number} | {len(some)} | {told} | {memory:.1f} | {threads:.0f} | {n_open:.0f} |")
+    print(f"\nLeft out of the ages: from {_BEFORE_S:g} s before a fault to {_AFTER_S:g} s after it began.")
+    if len(tails) == _THIRDS:
+        print(f"p99.9 of the last third: {tails[-1] / tails[0]:.2f} times that of the first.")
+    settled = state[state[:, 0] > state[0, 0] + _SETTLED_S]
+    if len(settled) > _SETTLED_S / 2:
+        slope = np.polyfit(settled[:, 0], settled[:, 1], 1)[0] * 3600
+        print(f"Memory after the first {_SETTLED_S / 60:g} minutes: {slope:+.2f} MiB an hour.")
 
 
 def _lives(recording: Recording, rounds: list[Path], starts: list[float]) -> Iterator[Life]:

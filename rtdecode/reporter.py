@@ -133,8 +133,8 @@ class Reporter:
         age, latency = now - timestamp, now - arrived
         if prediction.reason is None:
             self.summary.n_predictions += 1
-            self.summary.ages_s.append(age)
-            self.summary.latencies_s.append(latency)
+            self.summary.ages.add(age)
+            self.summary.latencies.add(latency)
         else:
             self.summary.abstained[prediction.reason] += 1
         self._tell_change(prediction, timestamp)

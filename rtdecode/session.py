@@ -4,6 +4,7 @@ import json
 import queue
 import shutil
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,37 @@ def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
+class _Column:
+    """An array on disk that grows row by row: little-endian numbers, or texts as lines."""
+
+    def __init__(self, folder: Path, name: str, like: NDArray[Any]) -> None:
+        self._is_text, self._dtype = like.dtype.kind == "U", like.dtype.newbyteorder("<")
+        self._shape = (-1, *like.shape[1:])
+        ending = "txt" if self._is_text else f"{like.dtype.kind}{8 * like.dtype.itemsize}"
+        self._path = folder / f"{name}.{ending}"
+        self.file = self._path.open("wb")
+
+    def append(self, rows: NDArray[Any]) -> None:
+        if self._is_text:
+            self.file.write("".join(f"{text}\n" for text in rows).encode())
+        else:
+            self.file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
+
+    def read(self) -> NDArray[Any]:
+        if self._is_text:
+            return np.array(self._path.read_text(encoding="utf-8").split("\n")[:-1], np.str_)
+        if not self._path.stat().st_size:
+            return np.empty((0, *self._shape[1:]), self._dtype)
+        return np.memmap(self._path, self._dtype, "r").reshape(self._shape)
+
+
 class SessionWriter:
     """Appends to `FILE.partial/` from a thread of its own, and makes an .npz recording of it at the end.
 
     If the program dies, or the disk is full, the folder holds everything up to then: `signal.json`,
-    `samples.f32` (n_samples, n_channels) and `timestamps.f64`, all little-endian. The .npz is a recording that
-    `rtdecode replay` reads, with the predictions beside it.
+    `samples.f32` (n_samples, n_channels), `timestamps.f64` and the arrays of `prediction_arrays`, all little-endian,
+    row after row, texts as lines. The .npz is a recording that `rtdecode replay` reads, with the predictions beside
+    it. What is kept in memory does not grow.
 
     Parameters
     ----------
@@ -56,13 +82,15 @@ class SessionWriter:
         self.path, self._signal, self._outputs = path, signal, outputs
         self._folder = _partial(path)
         self.problem: str | None = None
+        nothing = self._rows(np.empty((0, signal.n_channels), np.float32), np.empty(0), [])
         try:
             self._folder.mkdir()
             (self._folder / "signal.json").write_text(signal.model_dump_json(), encoding="utf-8")
+            self._columns = {name: _Column(self._folder, name, like) for name, like in nothing.items()}
         except OSError as error:
             raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None
-        self._predictions: list[Prediction] = []
-        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any], list[Prediction]] | None]
+        self._queue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rtdecode-save", daemon=True)
         self._thread.start()
 
@@ -71,8 +99,12 @@ class SessionWriter:
     ) -> None:
         """Keep a chunk and what it gave; returns at once."""
         if self.problem is None:
-            self._queue.put((samples, timestamps))
-            self._predictions += predictions
+            self._queue.put((samples, timestamps, predictions))
+
+    def _rows(
+        self, samples: NDArray[Any], timestamps: NDArray[Any], predictions: list[Prediction]
+    ) -> dict[str, NDArray[Any]]:
+        return {"samples": samples, "timestamps": timestamps, **prediction_arrays(predictions, self._outputs)}
 
     def _work(self) -> None:
         try:
@@ -81,13 +113,15 @@ class SessionWriter:
             self._give_up(error)
 
     def _append(self) -> None:
-        with (self._folder / "samples.f32").open("ab") as x, (self._folder / "timestamps.f64").open("ab") as t:
+        with ExitStack() as files:
+            for column in self._columns.values():
+                files.enter_context(column.file)
             while (item := self._queue.get()) is not None:
-                x.write(np.ascontiguousarray(item[0], "<f4").tobytes())
-                t.write(np.ascontiguousarray(item[1], "<f8").tobytes())
+                for name, rows in self._rows(*item).items():
+                    self._columns[name].append(rows)
                 if self._queue.empty():
-                    x.flush()
-                    t.flush()
+                    for column in self._columns.values():
+                        column.file.flush()
 
     def _give_up(self, error: OSError) -> None:
         self.problem = f"{error.strerror or error}; what could be written lies in {self._folder}"
@@ -98,19 +132,18 @@ class SessionWriter:
         self._thread.join()
         if self.problem is not None:
             return 0
-        timestamps = np.fromfile(self._folder / "timestamps.f64", "<f8")
         try:
-            if len(timestamps):
-                self._finish(timestamps, about)
+            n_samples = self._finish(about)
         except OSError as error:
             self._give_up(error)
             return 0
         shutil.rmtree(self._folder)
-        return len(timestamps)
+        return n_samples
 
-    def _finish(self, timestamps: NDArray[np.float64], about: dict[str, Any]) -> None:
-        shape = (len(timestamps), self._signal.n_channels)
-        samples = np.memmap(self._folder / "samples.f32", "<f4", "r", shape=shape)
-        arrays = prediction_arrays(self._predictions, self._outputs)
-        recording = Recording(self._signal, samples, timestamps, path=str(self.path))
-        recording.save(self.path, about=np.array(json.dumps(about)), **arrays)
+    def _finish(self, about: dict[str, Any]) -> int:
+        arrays = {name: column.read() for name, column in self._columns.items()}
+        samples, timestamps = arrays.pop("samples"), arrays.pop("timestamps")
+        if len(samples):
+            recording = Recording(self._signal, samples, timestamps, path=str(self.path))
+            recording.save(self.path, about=np.array(json.dumps(about)), **arrays)
+        return len(samples)

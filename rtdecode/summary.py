@@ -1,11 +1,38 @@
 """What a run did, in numbers."""
 
-from array import array
+import math
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
+# Two neighbouring bins differ by so much, beyond a microsecond.
+_STEP, _FINEST_S = math.log(1.01), 1e-6
+
+
+class Durations:
+    """Counts durations in bins 1 % apart, so that a long run keeps no more than a short one."""
+
+    def __init__(self) -> None:
+        self._bins: Counter[int] = Counter()
+        self._most = -math.inf
+
+    def add(self, seconds: float) -> None:
+        """Count one; it may be negative."""
+        self._bins[round(math.copysign(math.log1p(abs(seconds) / _FINEST_S) / _STEP, seconds))] += 1
+        self._most = max(self._most, seconds)
+
+    def figures(self) -> dict[str, float]:
+        """Return p50, p95, p99 and the largest in milliseconds, the percentiles to 0.5 %; nothing of nothing."""
+        bins = sorted(self._bins)
+        up_to = list(accumulate(self._bins[b] for b in bins))
+        if not bins:
+            return {}
+        told = {}
+        for p in (50, 95, 99):
+            at = next(b for b, n in zip(bins, up_to, strict=True) if n >= p / 100 * up_to[-1])
+            told[f"p{p}"] = 1e3 * math.copysign(_FINEST_S * math.expm1(abs(at) * _STEP), at)
+        return {**told, "max": 1e3 * self._most}
 
 
 @dataclass
@@ -26,9 +53,9 @@ class Summary:
         Times the loop was not there for longer than a hop.
     states : Counter of (str, str)
         How often each state was entered, by state and reason.
-    ages_s : array of float
-        Age of the newest sample when its prediction had been published.
-    latencies_s : array of float
+    ages : Durations
+        Of the newest sample when its prediction had been published.
+    latencies : Durations
         Our own part of it: from the arrival of the chunk to the publication.
     """
 
@@ -39,8 +66,8 @@ class Summary:
     heartbeats: int = 0
     overruns: int = 0
     states: Counter[tuple[str, str]] = field(default_factory=Counter)
-    ages_s: "array[float]" = field(default_factory=lambda: array("d"))
-    latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
+    ages: Durations = field(default_factory=Durations)
+    latencies: Durations = field(default_factory=Durations)
 
     def figures(self) -> dict[str, Any]:
         """Return the counts, and the percentiles of age and latency in milliseconds, as JSON can hold them."""
@@ -56,8 +83,5 @@ class Summary:
             "overruns": self.overruns,
             "states": states,
         }
-        for name, values in (("age_ms", self.ages_s), ("latency_ms", self.latencies_s)):
-            if len(values):
-                p50, p95, p99, worst = np.percentile(np.asarray(values), [50, 95, 99, 100]) * 1e3
-                told[name] = {"p50": p50, "p95": p95, "p99": p99, "max": worst}
-        return told
+        durations = {"age_ms": self.ages.figures(), "latency_ms": self.latencies.figures()}
+        return told | {name: figures for name, figures in durations.items() if figures}

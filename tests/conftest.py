@@ -16,9 +16,13 @@ from tests.builders import build_model, build_recording
 _FOLDER = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 os.environ["LSLAPICFG"] = str(loopback_configuration(Path(_FOLDER.name)))
 
-settings.register_profile(
-    "default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+for profile, max_examples in (("default", 50), ("once", 25_000)):
+    settings.register_profile(
+        profile,
+        deadline=None,
+        max_examples=max_examples,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
 settings.load_profile("default")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from rtdecode.preprocessing import (
     RunningStandardize,
     Scale,
     Standardize,
+    filters,
     read_steps,
 )
 from tests.builders import SFREQ, build_signal, build_steps
@@ -135,6 +138,16 @@ def test_filter_is_the_textbook_one_after_its_start():
     samples, step = noise(400), STEPS["bandpass"]
     reference = scipy_signal.sosfilt(step.sos.copy(), samples - samples[0], axis=0)
     assert np.allclose(run(step, samples), reference, atol=1e-9)
+
+
+def test_a_scipy_without_its_private_part_filters_the_same(monkeypatch):
+    samples, step = noise(400), STEPS["bandpass"]
+    expected = run(step, samples)
+    monkeypatch.setitem(sys.modules, "scipy.signal._sosfilt", None)
+    filters._kernel.cache_clear()
+    assert run(step, samples).tobytes() == expected.tobytes()
+    monkeypatch.undo()
+    filters._kernel.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["bandpass", "highpass", "notch", "lowpass", "decimate"])

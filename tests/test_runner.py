@@ -82,7 +82,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(chunk=chunks, steps=steps)
 def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps):
     script = Script(chunk).play(4.0)

@@ -1,4 +1,7 @@
-"""The invariant: whatever arrives, every hop gives a prediction on sound data or an abstention with its reason."""
+"""The invariant: whatever arrives, every hop gives a prediction on sound data or an abstention with its reason.
+
+Once in a while: pytest tests/test_signal_faults.py tests/test_runner.py -k whatever --hypothesis-profile once
+"""
 
 from itertools import groupby
 
@@ -78,10 +81,31 @@ def check_invariant(model, script, sizes):
         assert p.imputed >= bad[within].sum()
     faults = [p.reason for p in predictions if p.reason not in (None, "warming-up")]
     assert set(faults) <= set(decoder.guard.incidents)
+    check_like_fresh(model, recording, predictions)
     return decoder, predictions
 
 
-@settings(max_examples=100)
+def check_like_fresh(model, recording, predictions):
+    """From every fault on it decodes as a fresh decoder that begins there does, to the last bit; return where."""
+    compared = []
+    for of_hops, rows in groupby(predictions, lambda p: p.reason in (None, "warming-up")):
+        rows = list(rows)
+        if not of_hops or rows[-1].proba is None:
+            continue
+        fresh = Decoder(model)
+        start = rows[0].sample - fresh.end_of(0) + 1
+        cut = slice(start, rows[-1].sample + 1)
+        alone = {p.sample + start: p for p in fresh.push(recording.samples[cut], recording.timestamps[cut])}
+        for p in rows:
+            # Which stamps are wrong, and whether samples are missing, it may take longer to know.
+            q = alone.get(p.sample)
+            if p.proba is not None and q and q.proba is not None and p.imputed == q.imputed == 0:
+                assert p.proba.tobytes() == q.proba.tobytes()
+                compared.append(p.sample)
+    return compared
+
+
+@settings(max_examples=2 * settings.default.max_examples)
 @given(script=scripts, sizes=chunk_sizes)
 def test_the_invariant_holds_whatever_happens(model, script, sizes):
     check_invariant(model, script, sizes)
@@ -92,6 +116,13 @@ def test_the_invariant_holds_whatever_happens(model, script, sizes):
 @given(script=scripts, sizes=chunk_sizes)
 def test_the_invariant_holds_whatever_happens_2000_times(model, script, sizes):
     check_invariant(model, script, sizes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_fault_it_decodes_as_a_fresh_decoder_does(model, kind):
+    recording, _ = play([(600, kind, 43)])
+    compared = check_like_fresh(model, recording, Decoder(model).push(recording.samples, recording.timestamps))
+    assert sum(sample > 1000 for sample in compared) > 20
 
 
 @pytest.mark.parametrize("at", [700, 707, 711, 740])

@@ -1,7 +1,9 @@
 """Recursive filters as second-order sections, in float64, started from the first sample."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -23,26 +25,47 @@ Sections = Annotated[FloatArray, AfterValidator(_check_sections)]
 Band = Literal["bandpass", "highpass", "lowpass", "notch"]
 
 
-@dataclass(slots=True)
 class _SosState:
-    """`zi` (n_sections, 2, n_channels), or None before the first sample."""
+    """A copy of the sections that scipy may write to, and `zi` (n_channels, n_sections, 2) after the first sample."""
 
-    zi: NDArray[np.float64] | None = None
+    def __init__(self, sos: NDArray[np.float64]) -> None:
+        self.sos = sos.copy()
+        self.zi: NDArray[np.float64] | None = None
 
 
-def _run(sos: NDArray[np.float64], samples: Samples, state: _SosState) -> Samples:
+def _run(samples: Samples, state: _SosState) -> Samples:
     # Imported here: scipy.signal is the slowest import of the runtime, and `--help` needs no filter.
-    from scipy.signal import sosfilt, sosfilt_zi
+    from scipy.signal import sosfilt_zi
 
     if len(samples) == 0:
         return samples.copy()
     if state.zi is None:
         # As if the first sample had been there for ever: no jump from zero at the start. The first
         # *sample*, never a mean over the first chunk, whose length is an accident.
-        state.zi = sosfilt_zi(sos)[:, :, None] * samples[0]
-    # A copy: scipy refuses read-only sections.
-    filtered, state.zi = sosfilt(sos.copy(), samples, axis=0, zi=state.zi)
-    return np.asarray(filtered)
+        state.zi = samples[0][:, None, None] * sosfilt_zi(state.sos)
+    filtered = np.array(samples.T, np.float64, order="C")
+    _kernel()(state.sos, filtered, state.zi)
+    return filtered.T
+
+
+@cache
+def _kernel() -> Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], None]:
+    """Return what filters (n_channels, n_samples) in place.
+
+    The compiled part of scipy's sosfilt: of the few samples of a hop, the checks around it take ten times as long.
+    """
+    try:
+        from scipy.signal._sosfilt import _sosfilt
+    except ImportError:  # it is private to scipy, and may move
+        return _filter_in_place
+    return _sosfilt  # type: ignore[no-any-return]
+
+
+def _filter_in_place(sos: NDArray[np.float64], samples: NDArray[np.float64], zi: NDArray[np.float64]) -> None:
+    from scipy.signal import sosfilt
+
+    samples[:], after = sosfilt(sos, samples, zi=zi.transpose(1, 0, 2))
+    zi[:] = after.transpose(1, 0, 2)
 
 
 def _settling(sos: NDArray[np.float64]) -> int:
@@ -122,11 +145,11 @@ class Filter(Step):
 
     def start(self, n_channels: int) -> _SosState:
         """See Step."""
-        return _SosState()
+        return _SosState(self.sos)
 
     def process(self, samples: Samples, state: Any) -> Samples:
         """See Step."""
-        return _run(self.sos, samples, state)
+        return _run(samples, state)
 
     def settling(self) -> int:
         """See Step."""
@@ -207,11 +230,11 @@ class FilterBank(Step):
 
     def start(self, n_channels: int) -> list[_SosState]:
         """See Step."""
-        return [_SosState() for _ in self.sos]
+        return [_SosState(sos) for sos in self.sos]
 
     def process(self, samples: Samples, state: Any) -> Samples:
         """See Step."""
-        return np.concatenate([_run(sos, samples, one) for sos, one in zip(self.sos, state, strict=True)], axis=1)
+        return np.concatenate([_run(samples, band) for band in state], axis=1)
 
     def settling(self) -> int:
         """See Step. Of the slowest band."""
@@ -270,11 +293,11 @@ class Decimate(Step):
 
     def start(self, n_channels: int) -> _DecimateState:
         """See Step."""
-        return _DecimateState(_SosState())
+        return _DecimateState(_SosState(self.sos))
 
     def process(self, samples: Samples, state: Any) -> Samples:
         """See Step."""
-        filtered = _run(self.sos, samples, state.sos)
+        filtered = _run(samples, state.sos)
         kept = filtered[state.phase :: self.by]
         state.phase = (state.phase - len(samples)) % self.by
         return kept

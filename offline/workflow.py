@@ -11,7 +11,7 @@ from pathlib import Path
 import joblib
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from offline.checkpoint import make_checkpoint
@@ -160,13 +160,21 @@ def _fit_all(
                         lambda text, told=told: progress.update(task, description=f"{told}: {text}"),  # type: ignore[misc]
                     ),
                 )
-                progress.advance(task)
+                _advance(progress, task, job, len(work))
             return
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
         fits = parallel(joblib.delayed(_fit_job)(configuration, job) for job in work)
         for job, result in zip(work, fits, strict=True):
             yield job, result
-            progress.advance(task)
+            _advance(progress, task, job, len(work))
+
+
+def _advance(progress: Progress, task: TaskID, job: Job, total: int) -> None:
+    progress.advance(task)
+    # Where there is no terminal there is no bar: a log file gets a line instead.
+    if not progress.console.is_terminal:
+        done = int(progress.tasks[task].completed)
+        progress.console.print(f"fold {done} of {total} done: {job.group} {job.fold.name}")
 
 
 def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:

@@ -13,7 +13,7 @@ from rtdecode.contract import Signal
 from rtdecode.contract.arrays import FloatArray
 from rtdecode.preprocessing.base import Samples, Step
 
-_MOST = 1000
+_MOST, _MOST_RAISED = 1000, 4
 _Whole = Annotated[int, Field(ge=1, le=_MOST)]
 
 
@@ -67,10 +67,15 @@ class Resample(Step):
     def to_rate(cls, signal: Signal, sfreq: float) -> Self:
         """Design for a new rate: Chebyshev I of order 8, 0.05 dB ripple, edge at 0.8 of the lower Nyquist frequency.
 
-        ValueError if no fraction of whole numbers up to 1000 leads there.
+        ValueError if no fraction of whole numbers up to 1000 leads there, or it is raised more than fourfold.
         """
         from scipy.signal import cheby1
 
+        if sfreq > _MOST_RAISED * signal.sfreq:
+            raise ValueError(
+                f"{sfreq:g} Hz is more than {_MOST_RAISED} times the {signal.sfreq:g} Hz that there are: that adds "
+                "work and no information; choose a lower rate"
+            )
         ratio = Fraction(sfreq / signal.sfreq).limit_denominator(_MOST)
         if not math.isclose(ratio * signal.sfreq, sfreq, rel_tol=1e-6) or ratio.numerator > _MOST:
             raise ValueError(

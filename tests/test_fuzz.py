@@ -191,13 +191,24 @@ def edf(folder):
     return path
 
 
+def bdf(folder):
+    path = folder / "r.bdf"
+    mne.export.export_raw(path, build_raw(600).pick(["Cz", "Pz"]), verbose="ERROR")
+    return path
+
+
+def brainvision(folder):
+    mne.export.export_raw(folder / "r.vhdr", build_raw(600).pick(["Cz", "Pz"]), verbose="ERROR")
+    return folder / "r.vhdr"
+
+
 def xdf(folder):
     eeg = {**EEG, "stamps": EEG["stamps"][:80], "values": EEG["values"][:80]}
     return write_xdf(folder / "r.xdf", eeg, markers(["left", "right"], [50.1, 50.2]))
 
 
 @pytest.mark.parametrize("n", [FEW, MANY])
-@pytest.mark.parametrize("make", [npz, fif, edf, xdf])
+@pytest.mark.parametrize("make", [npz, fif, edf, bdf, brainvision, xdf])
 def test_a_changed_recording_is_refused_or_read_as_far_as_it_is_there(tmp_path, make, n):
     path = make(tmp_path)
     content, whole = path.read_bytes(), read_recording(path)

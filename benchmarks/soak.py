@@ -149,11 +149,11 @@ def _listen(reader, ages: list[tuple[float, float]], over: threading.Event) -> N
 
 
 def _state(pid: int) -> tuple[float, float, int, int]:
-    """Return time, MiB of memory, threads, open descriptors."""
+    """Return time, MiB of memory of its own (no mapped files), threads, open descriptors."""
     folder = Path("/proc") / str(pid)
     status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines())
     n_open = len(list((folder / "fd").iterdir()))
-    return time.monotonic(), int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"]), n_open
+    return time.monotonic(), int(status["RssAnon"].split()[0]) / 1024, int(status["Threads"]), n_open
 
 
 def _tell(ages: np.ndarray, state: np.ndarray, faulty: list[float]) -> None:

@@ -89,8 +89,9 @@ class SessionWriter:
             self._columns = {name: _Column(self._folder, name, like) for name, like in nothing.items()}
         except OSError as error:
             raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None
-        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any], list[Prediction]] | None]
+        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any], list[Prediction]] | str]
         self._queue = queue.SimpleQueue()
+        self._n_samples = 0
         self._thread = threading.Thread(target=self._work, name="rtdecode-save", daemon=True)
         self._thread.start()
 
@@ -108,42 +109,46 @@ class SessionWriter:
 
     def _work(self) -> None:
         try:
-            self._append()
+            about = self._append()
+            self._n_samples = self._finish(about)
+            shutil.rmtree(self._folder)
         except OSError as error:
-            self._give_up(error)
+            self.problem = f"{error.strerror or error}; what could be written lies in {self._folder}"
 
-    def _append(self) -> None:
+    def _append(self) -> str:
         with ExitStack() as files:
             for column in self._columns.values():
                 files.enter_context(column.file)
-            while (item := self._queue.get()) is not None:
+            while not isinstance(item := self._queue.get(), str):
                 for name, rows in self._rows(*item).items():
                     self._columns[name].append(rows)
                 if self._queue.empty():
                     for column in self._columns.values():
                         column.file.flush()
-
-    def _give_up(self, error: OSError) -> None:
-        self.problem = f"{error.strerror or error}; what could be written lies in {self._folder}"
+        return item
 
     def close(self, about: dict[str, Any]) -> int:
-        """Write the .npz; `about` is kept as JSON. Return the number of samples in it (without any, no file)."""
-        self._queue.put(None)
-        self._thread.join()
-        if self.problem is not None:
-            return 0
-        try:
-            n_samples = self._finish(about)
-        except OSError as error:
-            self._give_up(error)
-            return 0
-        shutil.rmtree(self._folder)
-        return n_samples
+        """Write the .npz; `about` is kept as JSON. Return the number of samples in it (without any, no file).
 
-    def _finish(self, about: dict[str, Any]) -> int:
+        One Ctrl-C does not end it: a long session takes seconds to write. The next one leaves the folder as it is.
+        """
+        self._queue.put(json.dumps(about))
+        try:
+            try:
+                self._thread.join()
+            except KeyboardInterrupt:
+                self._thread.join()
+        except KeyboardInterrupt:
+            self.problem = f"interrupted twice; all that was kept lies in {self._folder}"
+            return 0
+        return self._n_samples
+
+    def _finish(self, about: str) -> int:
         arrays = {name: column.read() for name, column in self._columns.items()}
         samples, timestamps = arrays.pop("samples"), arrays.pop("timestamps")
         if len(samples):
             recording = Recording(self._signal, samples, timestamps, path=str(self.path))
-            recording.save(self.path, about=np.array(json.dumps(about)), **arrays)
+            whole = self._folder / self.path.name
+            recording.save(whole, about=np.array(about), **arrays)
+            whole.replace(self.path)
         return len(samples)

@@ -15,11 +15,12 @@ from offline.configuration import TrainingConfiguration, read_configuration, shi
 from offline.dataset import Cutter, find_sources, load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
+from offline.inputs import inputs_of
 from offline.models import LFCNN
 from offline.partition import make_folds
 from offline.recipes import build_steps
 from offline.simulation import simulate
-from offline.training import build, class_weights, fit_network, inputs_of
+from offline.training import build, class_weights, fit_network
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError

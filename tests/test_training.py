@@ -65,6 +65,11 @@ def run(data, tmp_path_factory):
     return train(configuration(), data, folder, [], ["a"], 1, QUIET)
 
 
+@pytest.fixture(scope="module")
+def model(run, tmp_path_factory):
+    return export(read_checkpoint(run.finals["a"]), tmp_path_factory.mktemp("model") / "m.onnx")
+
+
 def test_a_simulated_subject_is_decoded_above_chance(run):
     for comparison in run.comparisons.values():
         for (figure,) in (comparison.network, comparison.baseline):
@@ -101,8 +106,8 @@ def test_the_exported_file_replays_a_run_it_never_saw(run, data, tmp_path):
     assert replayed.trial_accuracy().low > 0.5
 
 
-def test_the_file_tells_scores_parity_and_origin(run, tmp_path):
-    contract = export(read_checkpoint(run.finals["a"]), tmp_path / "m.onnx").contract
+def test_the_file_tells_scores_parity_and_origin(model):
+    contract = model.contract
     assert contract.parity.torch_onnx_max <= 1e-5 and contract.parity.chunked_identical
     (score,) = contract.provenance.scores
     assert score.n == 48 and score.low < score.value and "leave-one-run-out" in score.split
@@ -362,8 +367,8 @@ def assert_fed_as_trained(dataset, model):
         assert x.tobytes() == np.ascontiguousarray(offline[end - window.n_times : end].T).tobytes()
 
 
-def test_offline_features_are_the_online_ones(data, run, tmp_path):
-    assert_fed_as_trained(dataset_of(data), export(read_checkpoint(run.finals["a"]), tmp_path / "m.onnx"))
+def test_offline_features_are_the_online_ones(data, model):
+    assert_fed_as_trained(dataset_of(data), model)
 
 
 def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data, tmp_path):

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from offline.dataset import Dataset
+from offline.inputs import inputs_of
 from offline.models import Network, make_network
-from offline.training import Fitted, inputs_of
 from rtdecode.contract import (
     Amplitude,
     Contract,
@@ -33,6 +32,10 @@ from rtdecode.errors import ConfigurationError, ModelError
 from rtdecode.guard import spreads
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.recording import Recording
+
+if TYPE_CHECKING:
+    from offline.dataset import Dataset
+    from offline.training import Fitted
 
 _PACKAGES = (
     "rtdecode", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "skorch", "scikit-learn", "mne",
@@ -118,7 +121,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(contract, network.eval(), probe, tuple(content["subjects"]))
 
 
-def make_checkpoint(dataset: Dataset, fitted: Fitted, trained_on: set[int], scores: list[Score]) -> Checkpoint:
+def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], scores: list[Score]) -> Checkpoint:
     """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw."""
     configuration, targets = dataset.configuration, dataset.configuration.targets
     recordings = [dataset.recordings[i] for i in sorted(trained_on)]

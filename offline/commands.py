@@ -6,23 +6,23 @@ from pathlib import Path
 from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
-from offline.configuration import read_configuration
-from offline.dataset import data_folder
+from offline.configuration import TrainingConfiguration
 from offline.export import export as write_decoder
 from offline.models import NETWORKS, describe, refuse_unknown
 from offline.survey import survey
 from offline.survey import table as survey_table
-from offline.workflow import table
-from offline.workflow import train as train_all
 
 
 def train(
-    configuration: str, data: str | None, output: Path | None, only: list[str], final: list[str], jobs: int
+    settings: TrainingConfiguration, data: Path, output: Path | None, only: list[str], final: list[str], jobs: int
 ) -> None:
     """Train, print the table, export what was asked for."""
+    # Only here: the other commands need not wait until skorch and scikit-learn are loaded.
+    from offline.workflow import table
+    from offline.workflow import train as train_all
+
     console = _console()
-    settings = read_configuration(configuration)
-    run = train_all(settings, data_folder(data), output, only, final, jobs, console)
+    run = train_all(settings, data, output, only, final, jobs, console)
     console.print(table(run, settings))
     console.print(f"kept in {run.folder}", soft_wrap=True, highlight=False)
     for group, path in run.finals.items():

@@ -18,13 +18,12 @@ from torch import Tensor, nn
 
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Cutter, Dataset, Trial, Windows
-from offline.models import Inputs, Network, make_network
+from offline.inputs import inputs_of
+from offline.models import Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
-from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError
-from rtdecode.preprocessing import Chain, FilterBank, Step
-from rtdecode.recording import Positions
+from rtdecode.preprocessing import Chain, Step
 
 Progress = Callable[[str], None]
 # As in glibc's malloc.h.
@@ -225,43 +224,6 @@ def _keep_memory() -> None:
             c_library = ctypes.CDLL(None)
             c_library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
             c_library.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-
-
-def inputs_of(
-    steps: tuple[Step, ...],
-    signal: Signal,
-    n_times: int,
-    n_outputs: int,
-    positions: Positions,
-    n_subjects: int = 0,
-) -> Inputs:
-    """Say what a network is built for: what leaves the steps when `signal` enters, its sensors at `positions`.
-
-    A channel keeps its position as long as it keeps its name, and through a filter bank.
-    """
-    for step in steps:
-        entering, signal = signal, step.output(signal)
-        if isinstance(step, FilterBank):
-            origins = entering.ch_names * len(step.bands_hz)  # band-major
-            positions = {
-                name: positions[origin]
-                for name, origin in zip(signal.ch_names, origins, strict=True)
-                if origin in positions
-            }
-    names = signal.ch_names
-    unplaced = tuple(name for name in names if name not in positions)
-    places = None if unplaced else tuple(positions[name] for name in names)
-    return Inputs(
-        signal.n_channels,
-        n_times,
-        n_outputs,
-        signal.sfreq,
-        names,
-        positions=places,
-        ch_types=signal.ch_types,
-        unplaced=unplaced,
-        n_subjects=n_subjects,
-    )
 
 
 def _fit(

@@ -6,6 +6,10 @@ import time
 import uuid
 from pathlib import Path
 
+# Before numpy and torch are loaded. One thread a process, as in training and decoding: the others, waiting for work
+# with matrices of this size, take several times the processor time that it takes.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 from hypothesis import HealthCheck, settings
 

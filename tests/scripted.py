@@ -1,5 +1,6 @@
 """A network and a clock that follow a script: no LSL, no sleeping, the same to the last bit every time."""
 
+import gc
 import heapq
 import itertools
 import json
@@ -243,6 +244,8 @@ class Script:
             raise KeyboardInterrupt
 
         self.world.at(self._time, interrupt)
+        # A run begins with a collection of garbage: of its own, not of all that the tests have loaded.
+        gc.freeze()
         Runner(model, RunSettings(**settings), self.world.record, self.world, self.world.clock).run()
         return self.world.record
 

@@ -67,9 +67,9 @@ def slow_path(tmp_path):
 def test_a_command_that_takes_too_long_ends_with_one_sentence(slow_path, tmp_path, command):
     build_recording(1000, build_signal(1, 10_000.0)).save(tmp_path / "r.npz")
     recording = [tmp_path / "r.npz"] if command == "verify" else []
-    code, output = run_rtdecode(command, slow_path, *recording, "--timeout", 4)
+    code, output = run_rtdecode(command, slow_path, *recording, "--timeout", 2)
     assert code == 3 and output.count("\n") == 0
-    assert f"{slow_path} did not finish within 4 s." in output
+    assert f"{slow_path} did not finish within 2 s." in output
 
 
 def wide(folder):

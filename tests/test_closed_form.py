@@ -45,9 +45,8 @@ def spoil(x, how):
     return x
 
 
-@pytest.mark.parametrize("n_channels", [6, 22, 64])
-@pytest.mark.parametrize("how", ["as it is", "average reference", "flat channel"])
-def test_tangent_space_is_pyriemann_and_scikit_learn(tmp_path, n_channels, how):
+def tangent_space_fitted(n_channels, how):
+    """A network, what it was fitted to, and the libraries' probabilities for that."""
     x, y = windows(n_channels)
     x = spoil(x, how)
     network = TangentSpace(n_channels, 200, 2, shrinkage=0.05)
@@ -56,10 +55,22 @@ def test_tangent_space_is_pyriemann_and_scikit_learn(tmp_path, n_channels, how):
     variance = np.trace(covariances, axis1=1, axis2=2)[:, None, None] / n_channels
     covariances = 0.95 * covariances + 0.05 * variance * np.eye(n_channels)
     features = tangent_space(covariances, mean_riemann(covariances))
-    expected = LogisticRegression(max_iter=1000).fit(features, y).predict_proba(features)
-    engine = exported(network.eval(), tmp_path)
-    proba = np.stack([engine.run(window) for window in x])
-    assert np.abs(proba - expected).max() < 1e-3
+    return network.eval(), x, LogisticRegression(max_iter=1000).fit(features, y).predict_proba(features)
+
+
+@pytest.mark.parametrize("n_channels", [6, 22, 64])
+@pytest.mark.parametrize("how", ["as it is", "average reference", "flat channel"])
+def test_tangent_space_is_pyriemann_and_scikit_learn(n_channels, how):
+    network, x, expected = tangent_space_fitted(n_channels, how)
+    with torch.no_grad():
+        assert np.abs(network.outputs(torch.from_numpy(x)).numpy() - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize(("n_channels", "how"), [(6, "flat channel"), (22, "as it is"), (64, "average reference")])
+def test_so_is_the_file_of_a_tangent_space(tmp_path, n_channels, how):
+    network, x, expected = tangent_space_fitted(n_channels, how)
+    engine = exported(network, tmp_path)
+    assert np.abs(np.stack([engine.run(window) for window in x]) - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -49,7 +49,11 @@ def train(
     The run's folder keeps the configuration, the partition, the scores, and a checkpoint per fold, which
     `rtdecode export` turns into a decoder file.
     """
-    _offline("commands").train(configuration, data, output, only or [], export or [], jobs)
+    # A mistake is told before what takes seconds is loaded.
+    settings = _offline("configuration").read_configuration(configuration)
+    folder = _offline("dataset").data_folder(data)
+    _offline("workflow")
+    _offline("commands").train(settings, folder, output, only or [], export or [], jobs)
 
 
 def export(

@@ -1,8 +1,6 @@
 """Real LSL on loopback: player, decoder and listener in processes of their own."""
 
 import json
-import shutil
-import subprocess
 
 import numpy as np
 import pylsl
@@ -14,16 +12,9 @@ from rtdecode.lsl import OutputReader
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
 from tests.builders import VALUES, build_contract, build_model, build_recording, build_signal
-from tests.processes import rtdecode, run_rtdecode
+from tests.processes import can_shift_clocks, rtdecode, run_rtdecode, shifted
 
 SHIFT_S = 100_000
-SHIFTED = ("unshare", "-r", "-T", "--monotonic", str(SHIFT_S), "--boottime", str(SHIFT_S), "-f", "--")
-
-
-def can_shift_clocks():
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*SHIFTED, "true"], capture_output=True).returncode == 0
 
 
 class Session:
@@ -151,7 +142,7 @@ def test_what_is_saved_replays_to_what_was_published(tmp_path, names):
 def test_markers_of_a_source_with_another_clock_land_in_ours(tmp_path, names):
     model_path = build_model(tmp_path / "m.onnx")
     build_recording(500).save(tmp_path / "r.npz")
-    session = Session(tmp_path / "r.npz", model_path, names, player_prefix=SHIFTED)
+    session = Session(tmp_path / "r.npz", model_path, names, player_prefix=shifted(SHIFT_S))
     first = session.first_timestamp - SHIFT_S
     assert session.started < first < session.ended
     start = next(d for _, d in session.status if d["event"] == "start")

@@ -1,6 +1,7 @@
 """Sources that die, freeze, come back changed or double, and a decoder that is stopped. Real LSL, real signals."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -10,40 +11,13 @@ import pytest
 from rtdecode.contract import Classification
 from rtdecode.decoder import Prediction
 from rtdecode.lsl import DecoderOutlets, OutputReader, local_clock
-from tests.processes import Program, rtdecode
+from tests.listener import LABELS, Listener, source
+from tests.outlet import noise
+from tests.processes import rtdecode
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process")
 
-LABELS = "E0,E1,E2,E3"
-HOP_S = CHUNK_S = 8 / 128
-
-
-def source(name, source_id="serial-1", sfreq=128, labels=LABELS):
-    return Program("-m", "tests.outlet", name, source_id, str(sfreq), labels)
-
-
-class Listener:
-    """Collects what a decoder publishes: rows as (received, stamp, values), status as (received, document)."""
-
-    def __init__(self, name):
-        self._markers, self._status = OutputReader(name), OutputReader(f"{name}-status")
-        self.markers, self.told = [], []
-
-    def listen(self):
-        values, stamps, now = self._markers.pull(0.01)
-        self.markers += [(now, float(t), row) for row, t in zip(values, stamps, strict=True)]
-        values, _, now = self._status.pull(0.0)
-        self.told += [(now, json.loads(row[0])) for row in values]
-
-    def states(self, state, since=0.0):
-        return [t for t, d in self.told if d["event"] == "state" and d["state"] == state and t >= since]
-
-    def decided(self, since):
-        return [row for row in self.markers if row[0] >= since]
-
-    def close(self):
-        self._markers.close()
-        self._status.close()
+HOP_S = 8 / 128
 
 
 @pytest.fixture
@@ -140,13 +114,16 @@ def test_stopped_for_two_seconds(running, who):
 
 
 @pytest.mark.slow
-def test_fifty_reconnects_leave_no_thread_and_no_descriptor(running, names):
+@pytest.mark.timeout(900)
+def test_fifty_reconnects_leave_no_thread_no_descriptor_and_no_memory(running, names):
     if not Path("/proc/self/task").is_dir():
-        pytest.skip("threads and descriptors are counted in /proc")
+        pytest.skip("threads, descriptors and memory are counted in /proc")
     amplifier, decoder, listener, until = running
 
     def used():
-        return [len([*Path(f"/proc/{decoder.pid}/{kind}").iterdir()]) for kind in ("task", "fd")]
+        proc = Path(f"/proc/{decoder.pid}")
+        pages = int((proc / "statm").read_text().split()[1])
+        return len([*(proc / "task").iterdir()]), len([*(proc / "fd").iterdir()]), pages * os.sysconf("SC_PAGESIZE")
 
     amplifier.kill()
     counts = []
@@ -157,8 +134,11 @@ def test_fifty_reconnects_leave_no_thread_and_no_descriptor(running, names):
             until(lambda: listener.decided(lost), "a decision")  # noqa: B023
             counts.append(used())
             again.kill()
-    print("threads, descriptors:", counts[0], counts[9], counts[-1])
-    assert max(map(tuple, counts[-10:])) <= max(map(tuple, counts[:10]))
+    for at in (0, 9, 19, 29, 39, 49):
+        print("after {}: {} threads, {} descriptors, {:.1f} MiB".format(at + 1, *counts[at][:2], counts[at][2] / 2**20))
+    threads, descriptors, memory = np.array(counts).T
+    assert max(threads[-10:]) <= max(threads[:10]) and max(descriptors[-10:]) <= max(descriptors[:10])
+    assert memory[-10:].min() - memory[9:20].max() < 1 << 20
 
 
 def test_a_consumer_that_never_reads_holds_nothing_up(names):

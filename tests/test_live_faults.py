@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtdecode.contract import Classification
-from rtdecode.decoder import Prediction
+from rtdecode.decoder import Prediction, load
 from rtdecode.lsl import DecoderOutlets, OutputReader, local_clock
 from tests.listener import LABELS, Listener, source
 from tests.outlet import noise
@@ -26,7 +26,9 @@ def running(model_path, names, eventually):
     ours = names[1]
     with (
         source(names[0]) as amplifier,
-        rtdecode("run", "--model", model_path, "--stream", names[0], "--name", ours) as decoder,
+        rtdecode(
+            "run", "--model", model_path, "--stream", names[0], "--name", ours, "--marker-format", "json"
+        ) as decoder,
     ):
         listener = Listener(ours)
 
@@ -70,6 +72,25 @@ def test_back_as_something_else(running, names, changes, told):
     assert not listener.decided(lost)
     with source(names[0]):
         until(lambda: listener.decided(lost), "a decision")
+
+
+def test_back_with_its_channels_in_another_order(running, names, model_path):
+    amplifier, _, listener, until = running
+    amplifier.kill()
+    until(lambda: listener.states("LOST"), "the loss")
+    lost = local_clock()
+    with source(names[0], labels="E2,E0,E3,E1") as again:
+        until(lambda: len(listener.decided(lost)) > 20, "decisions")
+        began = float(again.output.partition("pushing from ")[2].split()[0])
+    start = listener.of("start", lost)[-1]
+    assert start["signal"]["ch_names"] == ["E2", "E0", "E3", "E1"]
+    first = round(128 * (start["first_timestamp"] - began))
+    # What a source that had always had our order gives, from the same sample on.
+    samples = np.tile(noise(LABELS.split(",")), (2, 1))[first:]
+    expected = {p.sample: p for p in load(model_path).push(samples, began + np.arange(len(samples)) / 128)}
+    for _, _, (marker,) in listener.decided(lost):
+        told = json.loads(marker)
+        assert list(told["proba"].values()) == expected[told["sample"]].proba.tolist()
 
 
 def test_two_of_one_name_after_a_loss(running, names):

@@ -1,4 +1,4 @@
-"""Who listens to a decoder that decodes `tests.outlet`, each in a process of its own."""
+"""What is around a decoder: a source, consumers, and a test that listens."""
 
 import json
 
@@ -11,6 +11,16 @@ LABELS = "E0,E1,E2,E3"
 def source(name, source_id="serial-1", sfreq=128, labels=LABELS, prefix=()):
     """Start a source of noise."""
     return Program("-m", "tests.outlet", name, source_id, str(sfreq), labels, prefix=prefix)
+
+
+def consumer(name, manner):
+    """Start a consumer of a decoder's three streams that `reads` or `never-reads`."""
+    return Program("-m", "tests.consumer", name, manner)
+
+
+def first_stamp(source):
+    """Return the stamp of a source's first sample, in its own clock."""
+    return float(source.output.partition("pushing from ")[2].split()[0])
 
 
 class Listener:

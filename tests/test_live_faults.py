@@ -11,7 +11,8 @@ import pytest
 from rtdecode.contract import Classification
 from rtdecode.decoder import Prediction, load
 from rtdecode.lsl import DecoderOutlets, OutputReader, local_clock
-from tests.listener import LABELS, Listener, source
+from tests.builders import build_contract, build_model
+from tests.listener import LABELS, Listener, consumer, first_stamp, source
 from tests.outlet import noise
 from tests.processes import rtdecode
 
@@ -81,7 +82,7 @@ def test_back_with_its_channels_in_another_order(running, names, model_path):
     lost = local_clock()
     with source(names[0], labels="E2,E0,E3,E1") as again:
         until(lambda: len(listener.decided(lost)) > 20, "decisions")
-        began = float(again.output.partition("pushing from ")[2].split()[0])
+        began = first_stamp(again)
     start = listener.of("start", lost)[-1]
     assert start["signal"]["ch_names"] == ["E2", "E0", "E3", "E1"]
     first = round(128 * (start["first_timestamp"] - began))
@@ -156,10 +157,40 @@ def test_fifty_reconnects_leave_no_thread_no_descriptor_and_no_memory(running, n
             counts.append(used())
             again.kill()
     for at in (0, 9, 19, 29, 39, 49):
-        print("after {}: {} threads, {} descriptors, {:.1f} MiB".format(at + 1, *counts[at][:2], counts[at][2] / 2**20))
+        n_threads, n_open, memory = counts[at]
+        print(f"after {at + 1}: {n_threads} threads, {n_open} descriptors, {memory / 2**20:.1f} MiB")
     threads, descriptors, memory = np.array(counts).T
     assert max(threads[-10:]) <= max(threads[:10]) and max(descriptors[-10:]) <= max(descriptors[:10])
     assert memory[-10:].min() - memory[9:20].max() < 1 << 20
+
+
+def test_consumers_that_come_go_and_never_read_cost_the_others_nothing(tmp_path, names, eventually):
+    # Hops so long that a busy machine is not taken for a decoder that was held up.
+    model_path = build_model(tmp_path / "model.onnx", build_contract(hop=16))
+    run = ("run", "--model", model_path, "--stream", names[0], "--name", names[1], "--marker-format", "json")
+    with source(names[0]), rtdecode(*run) as decoder, consumer(names[1], "reads") as only:
+        eventually(lambda: len(only.lines) > 4, what="decisions at the only consumer")
+        only.kill()
+        with consumer(names[1], "reads") as second, consumer(names[1], "never-reads") as third:
+            listener = Listener(names[1])
+            eventually(lambda: listener.listen() or (third.lines and len(second.lines) > 6), what="decisions")
+            decoder.interrupt()
+            eventually(lambda: listener.listen() or listener.of("end"), what="the end")
+            consumers = {who: np.array([line.split() for line in who.lines[1:]], float) for who in (only, second)}
+        listener.close()
+    received = {
+        "the only one": consumers[only],
+        "one of three": consumers[second],
+        "beside one that never reads": [(json.loads(row[0])["sample"], at - t) for at, t, row in listener.markers],
+    }
+    for who, rows in received.items():
+        samples, ages = np.array(rows).T
+        # Every hop of 32 samples, in order: none lost, none twice.
+        assert len(samples) > 3 and set(np.diff(samples)) == {32}
+        # The first ones waited until the consumer had subscribed to all three streams.
+        print(f"{who}: {len(ages)} decisions, ages of the last {np.round(1e3 * ages[-4:], 1)} ms")
+    (end,) = listener.of("end")
+    assert end["overruns"] == 0 and set(end["abstained"]) == {"warming-up"}
 
 
 def test_a_consumer_that_never_reads_holds_nothing_up(names):

@@ -265,7 +265,6 @@ class TestClockOffset:
         assert {stamp - p.timestamp for at, stamp, p in moved.rows if at > shifted_at} == {1e5}
         assert {stamp - p.timestamp for at, stamp, p in moved.rows if at < shifted_at - CHUNK_S} == {0.0}
 
-
     @pytest.mark.parametrize("chunk", [1, 8, 64])
     @pytest.mark.parametrize("ahead_s", [1e5, -500.0, -0.25])
     def test_a_clock_that_is_set_is_one_reset_and_every_row_keeps_its_true_stamp(self, model, ahead_s, chunk):

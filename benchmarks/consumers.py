@@ -4,7 +4,8 @@
 
 Plays noise that fits the decoder file into the loop of `rtdecode run`, on this machine only. Consumers, in processes
 of their own, take all three streams. Prints Markdown: `age` is that of a prediction's newest sample when the
-prediction had been published, `push` the time to publish it; in brackets the ratio to the first phase.
+prediction had been published, `push` the time to publish it, `work` how much of that the loop's thread worked (the
+rest is the scheduler's: on a busy machine whom a push wakes may run first). In brackets the ratio to the first phase.
 """
 
 import argparse
@@ -46,8 +47,8 @@ class Figures:
     def __init__(self) -> None:
         self.decoding = threading.Event()
         self.phase: str | None = None
-        self.push_s = 0.0
-        self.rows: dict[str, list[tuple[float, float]]] = {phase: [] for phase in _PHASES}
+        self.push_s = self.work_s = 0.0
+        self.rows: dict[str, list[tuple[float, float, float]]] = {phase: [] for phase in _PHASES}
 
     def state(self, state: str, message: str) -> None:
         """Show what may explain a figure."""
@@ -58,7 +59,7 @@ class Figures:
         if prediction.reason is None:
             self.decoding.set()
             if self.phase:
-                self.rows[self.phase].append((age_s, self.push_s))
+                self.rows[self.phase].append((age_s, self.push_s, self.work_s))
 
 
 class TimedOutlets(DecoderOutlets):
@@ -68,8 +69,9 @@ class TimedOutlets(DecoderOutlets):
 
     def publish(self, prediction: Prediction, timestamp: float) -> None:
         """Publish one prediction and take its time."""
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.thread_time()
         super().publish(prediction, timestamp)
+        self.figures.work_s = time.thread_time() - worked
         self.figures.push_s = time.perf_counter() - start
 
 
@@ -105,8 +107,8 @@ def main() -> None:
         settings = RunSettings(stream=StreamChoice(name=_SOURCE), name=_OURS, once=True)
         with _process("-m", "rtdecode", "play", noise, "--name", _SOURCE):
             summary = Runner(model, settings, figures, TimedNetwork(figures)).run()
-    print("\n| consumers | predictions | age p50 ms | age p99 ms | push p50 ms | push p99 ms |")
-    print("|---|---|---|---|---|---|")
+    columns = [f"{what} {p} ms" for what in ("age", "push", "work") for p in ("p50", "p99")]
+    print(f"\n| consumers | predictions | {' | '.join(columns)} |\n{'|---' * (2 + len(columns))}|")
     first = _percentiles(figures.rows["one"])
     for phase, rows in figures.rows.items():
         told = [f"{1e3 * v:.3f} ({v / before:.2f})" for v, before in zip(_percentiles(rows), first, strict=True)]
@@ -157,8 +159,8 @@ def _process(*arguments: str | Path) -> Iterator[None]:
         process.wait()
 
 
-def _percentiles(rows: list[tuple[float, float]]) -> list[float]:
-    """Return p50 and p99 of age and of push, in seconds."""
+def _percentiles(rows: list[tuple[float, float, float]]) -> list[float]:
+    """Return p50 and p99 of age, push and work, in seconds."""
     return [float(v) for column in np.array(rows).T for v in np.percentile(column, [50, 99])]
 
 

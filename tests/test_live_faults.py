@@ -10,7 +10,7 @@ import pytest
 
 from rtdecode.contract import Classification
 from rtdecode.decoder import Prediction, load
-from rtdecode.lsl import DecoderOutlets, OutputReader, local_clock
+from rtdecode.lsl import DecoderOutlets, local_clock
 from tests.builders import build_contract, build_model
 from tests.listener import LABELS, Listener, consumer, first_stamp, source
 from tests.outlet import noise
@@ -193,19 +193,20 @@ def test_consumers_that_come_go_and_never_read_cost_the_others_nothing(tmp_path,
     assert end["overruns"] == 0 and set(end["abstained"]) == {"warming-up"}
 
 
-def test_a_consumer_that_never_reads_holds_nothing_up(names):
+def test_a_consumer_that_is_stopped_holds_no_push_up(names, eventually):
     sink = DecoderOutlets(names[1], Classification(class_names=("left", "right")))
-    readers = [OutputReader(f"{names[1]}{ending}") for ending in ("", "-proba", "-status")]
-    prediction = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None)
+    prediction, long = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None), "x" * 1000
     took = []
-    for at in range(5000):
-        begun = local_clock()
-        sink.publish(prediction, float(at))
-        sink.status({"event": "abstain", "sample": at}, float(at))
-        took.append(local_clock() - begun)
+    with consumer(names[1], "never-reads") as stopped:
+        eventually(lambda: stopped.saw("listening"), what="the consumer")
+        stopped.signal(signal.SIGSTOP)
+        # 50 MB: far more than the buffers of a connection hold.
+        for at in range(50_000):
+            begun = local_clock()
+            sink.publish(prediction, float(at))
+            sink.status({"event": "abstain", "message": long}, float(at))
+            took.append(local_clock() - begun)
     p50, p99, worst = 1e3 * np.percentile(took, [50, 99, 100])
     print(f"publish: p50 {p50:.4f} ms, p99 {p99:.4f} ms, max {worst:.3f} ms")
     # Not a timing, which other programs would spoil: a push that waited for its consumer would never come back.
     assert worst < 5e3
-    for reader in readers:
-        reader.close()

@@ -1,6 +1,7 @@
 """One connection to the source: what arrives is decoded and published, until the source goes away."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +172,11 @@ class Connection:
         self._repeat_at = now + _REPEAT_EVERY_S
 
     def _publish(self, prediction: Prediction, arrived: float, out_of_date: bool = False) -> None:
+        if prediction.reason == "clock":
+            # The source's clock may have been set: what comes from here on needs the offset of the new one. Should
+            # the source be gone, the next pull tells.
+            with suppress(StreamLostError):
+                self._mind_offset()
         self._reporter.publish(prediction, self.correction.seconds, arrived, out_of_date)
 
     def _save(

@@ -162,7 +162,7 @@ class Reporter:
         """Tell every fault, and when abstaining begins, ends, or goes on for another reason; not every hop."""
         reason, sample = prediction.reason, prediction.sample
         changed, self._abstaining = reason != self._abstaining, reason
-        if reason in ("gap", "clock") or (changed and reason in ("non-finite", "stream-lost")):
+        if reason == "gap" or (changed and reason in ("clock", "non-finite", "stream-lost")):
             self.tell("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
         if changed and reason is not None:
             self.tell("abstain", timestamp, reason=reason, sample=sample)

@@ -1,6 +1,7 @@
 """A signal outlet in a process of its own, for tests that stop, kill and change it: NAME SOURCE_ID SFREQ LABELS."""
 
 import sys
+from zlib import crc32
 
 import numpy as np
 
@@ -9,18 +10,25 @@ from rtdecode.lsl import SignalOutlet, local_clock
 from rtdecode.realtime import sleep_until
 
 CHUNK = 8
+PERIOD = 512 * CHUNK
+
+
+def noise(labels):
+    """Return the samples that are pushed again and again: a channel's values depend on its label alone."""
+    columns = [np.random.default_rng(crc32(label.encode())).standard_normal(PERIOD) for label in labels]
+    return (10 * np.column_stack(columns)).astype(np.float32)
 
 
 def main(name, source_id, sfreq, labels):
     names, sfreq = tuple(labels.split(",")), float(sfreq)
     signal = Signal(ch_names=names, ch_types=("eeg",) * len(names), units=("uV",) * len(names), sfreq=sfreq)
     outlet = SignalOutlet(name, source_id, signal)
-    print("pushing", flush=True)
-    rng, start, sent = np.random.default_rng(0), local_clock(), 0
+    samples, start, sent = noise(names), local_clock(), 0
+    print("pushing from", start, flush=True)
     while True:
         sleep_until(start + (sent + CHUNK - 1) / sfreq, local_clock)
         stamps = start + np.arange(sent, sent + CHUNK) / sfreq
-        outlet.push(10 * rng.standard_normal((CHUNK, len(names))).astype(np.float32), stamps)
+        outlet.push(samples[sent % PERIOD :][:CHUNK], stamps)
         sent += CHUNK
 
 

@@ -162,6 +162,7 @@ class Script:
         self.world, self._chunk = World(), chunk
         self._time, self._uids = START, itertools.count()
         self._next, self._free_at, self._up = 0, START, None
+        self._ahead_s = 0.0
         self.back("same")
 
     @property
@@ -206,7 +207,7 @@ class Script:
         self._free_at, end = max(self._free_at, self._time + after), self._time + seconds
         while self._due(self._next + self._chunk - 1) <= end:
             cut = slice(self._next, self._next + self._chunk)
-            stamps = START + np.arange(cut.start, cut.stop) / 128
+            stamps = self._ahead_s + START + np.arange(cut.start, cut.stop) / 128
             samples = transform(RECORDING.samples[cut])
             self._next = cut.stop
             time = max(self._due(cut.stop - 1), self._free_at)
@@ -223,6 +224,17 @@ class Script:
         """Stop the decoder for so long."""
         self.world.at(self._time, lambda: self.world.freeze(seconds))
         return self.play(seconds + 0.5)
+
+    def stamp(self, ahead_s):
+        """Let stamps be ahead of the true time by so much from here on."""
+        self._ahead_s = ahead_s
+        return self
+
+    def set_clock(self, ahead_s):
+        """Let the source's clock be ahead of ours by so much from here on, as the network measures at once."""
+        self.stamp(ahead_s)
+        self.world.at(self._time, lambda: setattr(self.world, "corrections", [(-ahead_s, 1e-5)]))
+        return self
 
     def duplicate(self, seconds, name=STREAM.name):
         """Let another stream be there for so long, of the same name if nothing is said."""

@@ -1,8 +1,6 @@
 """Real LSL on loopback: player, decoder and listener in processes of their own."""
 
 import json
-import shutil
-import subprocess
 
 import numpy as np
 import pylsl
@@ -16,26 +14,17 @@ from rtdecode.replay import decode_recording
 from tests.builders import VALUES, build_contract, build_model, build_recording, build_signal
 from tests.processes import rtdecode, run_rtdecode
 
-SHIFT_S = 100_000
-SHIFTED = ("unshare", "-r", "-T", "--monotonic", str(SHIFT_S), "--boottime", str(SHIFT_S), "-f", "--")
-
-
-def can_shift_clocks():
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*SHIFTED, "true"], capture_output=True).returncode == 0
-
 
 class Session:
     """Everything a decoder published while it decoded a played recording."""
 
-    def __init__(self, recording_path, model_path, names, *, play=(), run=(), player_prefix=(), outputs="proba"):
+    def __init__(self, recording_path, model_path, names, *, play=(), run=(), outputs="proba"):
         source, ours = names
         with rtdecode("run", "--model", model_path, "--stream", source, "--name", ours, "--once", *run) as decoder:
             readers = {n: OutputReader(n) for n in (ours, f"{ours}-{outputs}", f"{ours}-status")}
             clock = pylsl.local_clock
             self.started = clock()
-            with rtdecode("play", recording_path, "--name", source, *play, prefix=player_prefix) as player:
+            with rtdecode("play", recording_path, "--name", source, *play) as player:
                 self.received = {name: [] for name in readers}
                 deadline = clock() + 60
                 while not decoder.ended and clock() < deadline:
@@ -145,23 +134,6 @@ def test_what_is_saved_replays_to_what_was_published(tmp_path, names):
     assert len(replayed) + 1 == len(kept) and reasons[-1] == "stream-lost"
     assert all(p.proba is None or p.proba.tobytes() == row.tobytes() for p, row in zip(replayed, kept, strict=False))
     assert not (tmp_path / "saved.npz.partial").exists()
-
-
-@pytest.mark.skipif(not can_shift_clocks(), reason="this system does not allow time namespaces")
-def test_markers_of_a_source_with_another_clock_land_in_ours(tmp_path, names):
-    model_path = build_model(tmp_path / "m.onnx")
-    build_recording(500).save(tmp_path / "r.npz")
-    session = Session(tmp_path / "r.npz", model_path, names, player_prefix=SHIFTED)
-    first = session.first_timestamp - SHIFT_S
-    assert session.started < first < session.ended
-    start = next(d for _, d in session.status if d["event"] == "start")
-    assert start["correction_s"] == pytest.approx(-SHIFT_S, abs=1e-3)
-    stamps = [t for t, row in session.proba if row[-1] >= 0]
-    recording = read_recording(tmp_path / "r.npz")
-    replayed = decode_recording(recording, Decoder(read_model(model_path), recording.signal)).predictions
-    samples = [p.sample for p in replayed if p.proba is not None]
-    assert len(stamps) == len(samples)
-    assert np.abs(np.array(stamps) - (first + np.array(samples) / 128)).max() < 1e-3
 
 
 def test_a_constant_per_channel_arrives_in_the_right_input(tmp_path, names):

@@ -1,6 +1,7 @@
 """Sources that die, freeze, come back changed or double, and a decoder that is stopped. Real LSL, real signals."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -8,42 +9,16 @@ import numpy as np
 import pytest
 
 from rtdecode.contract import Classification
-from rtdecode.decoder import Prediction
-from rtdecode.lsl import DecoderOutlets, OutputReader, local_clock
-from tests.processes import Program, rtdecode
+from rtdecode.decoder import Prediction, load
+from rtdecode.lsl import DecoderOutlets, local_clock
+from tests.builders import build_contract, build_model
+from tests.listener import LABELS, Listener, consumer, first_stamp, source
+from tests.outlet import noise
+from tests.processes import rtdecode
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process")
 
-LABELS = "E0,E1,E2,E3"
-HOP_S = CHUNK_S = 8 / 128
-
-
-def source(name, source_id="serial-1", sfreq=128, labels=LABELS):
-    return Program("-m", "tests.outlet", name, source_id, str(sfreq), labels)
-
-
-class Listener:
-    """Collects what a decoder publishes: rows as (received, stamp, values), status as (received, document)."""
-
-    def __init__(self, name):
-        self._markers, self._status = OutputReader(name), OutputReader(f"{name}-status")
-        self.markers, self.told = [], []
-
-    def listen(self):
-        values, stamps, now = self._markers.pull(0.01)
-        self.markers += [(now, float(t), row) for row, t in zip(values, stamps, strict=True)]
-        values, _, now = self._status.pull(0.0)
-        self.told += [(now, json.loads(row[0])) for row in values]
-
-    def states(self, state, since=0.0):
-        return [t for t, d in self.told if d["event"] == "state" and d["state"] == state and t >= since]
-
-    def decided(self, since):
-        return [row for row in self.markers if row[0] >= since]
-
-    def close(self):
-        self._markers.close()
-        self._status.close()
+HOP_S = 8 / 128
 
 
 @pytest.fixture
@@ -52,7 +27,9 @@ def running(model_path, names, eventually):
     ours = names[1]
     with (
         source(names[0]) as amplifier,
-        rtdecode("run", "--model", model_path, "--stream", names[0], "--name", ours) as decoder,
+        rtdecode(
+            "run", "--model", model_path, "--stream", names[0], "--name", ours, "--marker-format", "json"
+        ) as decoder,
     ):
         listener = Listener(ours)
 
@@ -98,6 +75,25 @@ def test_back_as_something_else(running, names, changes, told):
         until(lambda: listener.decided(lost), "a decision")
 
 
+def test_back_with_its_channels_in_another_order(running, names, model_path):
+    amplifier, _, listener, until = running
+    amplifier.kill()
+    until(lambda: listener.states("LOST"), "the loss")
+    lost = local_clock()
+    with source(names[0], labels="E2,E0,E3,E1") as again:
+        until(lambda: len(listener.decided(lost)) > 20, "decisions")
+        began = first_stamp(again)
+    start = listener.of("start", lost)[-1]
+    assert start["signal"]["ch_names"] == ["E2", "E0", "E3", "E1"]
+    first = round(128 * (start["first_timestamp"] - began))
+    # What a source that had always had our order gives, from the same sample on.
+    samples = np.tile(noise(LABELS.split(",")), (2, 1))[first:]
+    expected = {p.sample: p for p in load(model_path).push(samples, began + np.arange(len(samples)) / 128)}
+    for _, _, (marker,) in listener.decided(lost):
+        told = json.loads(marker)
+        assert list(told["proba"].values()) == expected[told["sample"]].proba.tolist()
+
+
 def test_two_of_one_name_after_a_loss(running, names):
     amplifier, _, listener, until = running
     with source(names[0], "one") as one, source(names[0], "two") as two:
@@ -140,13 +136,16 @@ def test_stopped_for_two_seconds(running, who):
 
 
 @pytest.mark.slow
-def test_fifty_reconnects_leave_no_thread_and_no_descriptor(running, names):
+@pytest.mark.timeout(900)
+def test_fifty_reconnects_leave_no_thread_no_descriptor_and_no_memory(running, names):
     if not Path("/proc/self/task").is_dir():
-        pytest.skip("threads and descriptors are counted in /proc")
+        pytest.skip("threads, descriptors and memory are counted in /proc")
     amplifier, decoder, listener, until = running
 
     def used():
-        return [len([*Path(f"/proc/{decoder.pid}/{kind}").iterdir()]) for kind in ("task", "fd")]
+        proc = Path(f"/proc/{decoder.pid}")
+        pages = int((proc / "statm").read_text().split()[1])
+        return len([*(proc / "task").iterdir()]), len([*(proc / "fd").iterdir()]), pages * os.sysconf("SC_PAGESIZE")
 
     amplifier.kill()
     counts = []
@@ -157,23 +156,58 @@ def test_fifty_reconnects_leave_no_thread_and_no_descriptor(running, names):
             until(lambda: listener.decided(lost), "a decision")  # noqa: B023
             counts.append(used())
             again.kill()
-    print("threads, descriptors:", counts[0], counts[9], counts[-1])
-    assert max(map(tuple, counts[-10:])) <= max(map(tuple, counts[:10]))
+    for at in (0, 9, 19, 29, 39, 49):
+        n_threads, n_open, memory = counts[at]
+        print(f"after {at + 1}: {n_threads} threads, {n_open} descriptors, {memory / 2**20:.1f} MiB")
+    threads, descriptors, memory = np.array(counts).T
+    assert max(threads[-10:]) <= max(threads[:10]) and max(descriptors[-10:]) <= max(descriptors[:10])
+    # Memory goes up and down by 0.7 MiB; 160 reconnects did not make it grow. A leak of 34 KiB each would be found.
+    assert memory[-10:].mean() - memory[9:19].mean() < 1 << 20
 
 
-def test_a_consumer_that_never_reads_holds_nothing_up(names):
+def test_consumers_that_come_go_and_never_read_cost_the_others_nothing(tmp_path, names, eventually):
+    # Hops so long that a busy machine is not taken for a decoder that was held up.
+    model_path = build_model(tmp_path / "model.onnx", build_contract(hop=16))
+    run = ("run", "--model", model_path, "--stream", names[0], "--name", names[1], "--marker-format", "json")
+    with source(names[0]), rtdecode(*run) as decoder, consumer(names[1], "reads") as only:
+        eventually(lambda: len(only.lines) > 4, what="decisions at the only consumer")
+        only.kill()
+        with consumer(names[1], "reads") as second, consumer(names[1], "never-reads") as third:
+            listener = Listener(names[1])
+            eventually(lambda: listener.listen() or (third.lines and len(second.lines) > 6), what="decisions")
+            decoder.interrupt()
+            eventually(lambda: listener.listen() or listener.of("end"), what="the end")
+            consumers = {who: np.array([line.split() for line in who.lines[1:]], float) for who in (only, second)}
+        listener.close()
+    received = {
+        "the only one": consumers[only],
+        "one of three": consumers[second],
+        "beside one that never reads": [(json.loads(row[0])["sample"], at - t) for at, t, row in listener.markers],
+    }
+    for who, rows in received.items():
+        samples, ages = np.array(rows).T
+        # Every hop of 32 samples, in order: none lost, none twice.
+        assert len(samples) > 3 and set(np.diff(samples)) == {32}
+        # The first ones waited until the consumer had subscribed to all three streams.
+        print(f"{who}: {len(ages)} decisions, ages of the last {np.round(1e3 * ages[-4:], 1)} ms")
+    (end,) = listener.of("end")
+    assert end["overruns"] == 0 and set(end["abstained"]) == {"warming-up"}
+
+
+def test_a_consumer_that_is_stopped_holds_no_push_up(names, eventually):
     sink = DecoderOutlets(names[1], Classification(class_names=("left", "right")))
-    readers = [OutputReader(f"{names[1]}{ending}") for ending in ("", "-proba", "-status")]
-    prediction = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None)
+    prediction, long = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None), "x" * 1000
     took = []
-    for at in range(5000):
-        begun = local_clock()
-        sink.publish(prediction, float(at))
-        sink.status({"event": "abstain", "sample": at}, float(at))
-        took.append(local_clock() - begun)
+    with consumer(names[1], "never-reads") as stopped:
+        eventually(lambda: stopped.saw("listening"), what="the consumer")
+        stopped.signal(signal.SIGSTOP)
+        # 50 MB: far more than the buffers of a connection hold.
+        for at in range(50_000):
+            begun = local_clock()
+            sink.publish(prediction, float(at))
+            sink.status({"event": "abstain", "message": long}, float(at))
+            took.append(local_clock() - begun)
     p50, p99, worst = 1e3 * np.percentile(took, [50, 99, 100])
     print(f"publish: p50 {p50:.4f} ms, p99 {p99:.4f} ms, max {worst:.3f} ms")
     # Not a timing, which other programs would spoil: a push that waited for its consumer would never come back.
     assert worst < 5e3
-    for reader in readers:
-        reader.close()

@@ -265,6 +265,28 @@ class TestClockOffset:
         assert {stamp - p.timestamp for at, stamp, p in moved.rows if at > shifted_at} == {1e5}
         assert {stamp - p.timestamp for at, stamp, p in moved.rows if at < shifted_at - CHUNK_S} == {0.0}
 
+    @pytest.mark.parametrize("chunk", [1, 8, 64])
+    @pytest.mark.parametrize("ahead_s", [1e5, -500.0, -0.25])
+    def test_a_clock_that_is_set_is_one_reset_and_every_row_keeps_its_true_stamp(self, model, ahead_s, chunk):
+        script = Script(chunk).play(5.0).set_clock(ahead_s)
+        set_at = script.time
+        record = script.play(10.0).run(model)
+        first_stamp = script.world.inlets[0].received[0][1][0]
+        errors = [stamp - (first_stamp + p.sample / 128) for _, stamp, p in record.rows]
+        assert np.abs(errors).max() < 1e-3
+        assert min(at for at, _, _ in record.decided) < set_at < max(at for at, _, _ in record.decided) - 5.0
+        assert [d["reason"] for d in record.of("reset")] == ["clock"]
+        assert [d["correction_s"] for d in record.of("correction")] == [-ahead_s]
+        assert max(record.of("end")[0]["age_ms"].values()) < 1e3 * (HOP_S + chunk / 128)
+
+    def test_stamps_that_are_not_to_be_believed_for_seconds_are_one_reset(self, model):
+        script = Script().play(5.0)
+        for _ in range(40):
+            script.stamp(float("nan")).play(HOP_S).stamp(0.0).play(HOP_S)
+        record = script.play(15.0).run(model)
+        assert sum(p.reason == "clock" for _, _, p in record.rows) > 40
+        assert [d["reason"] for d in record.of("reset")] == ["clock"]
+
 
 class TestTelling:
     """What NAME-status and the log say."""

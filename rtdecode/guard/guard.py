@@ -164,7 +164,7 @@ class Guard:
             step = self.clock.judge(float(timestamps[0]), by_stamps)
             stamps = np.array([step.timestamp])
         if step.is_bad:
-            self._note("bad-stamp", f"stamp {timestamps[0]!r} is replaced by the fit", tell=not self._bad_stamp)
+            self._note("bad-stamp", f"stamp {timestamps[0]} is replaced by the fit", tell=not self._bad_stamp)
         self._bad_stamp = step.is_bad
         return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps
 

@@ -15,9 +15,7 @@ _WAIT_S = 30.0
 _PULL_S = 0.2
 
 
-def echo(
-    source: str, name: str, outputs: Classification | Regression, ends: list[int], duration_s: float
-) -> None:
+def echo(source: str, name: str, outputs: Classification | Regression, ends: list[int], duration_s: float) -> None:
     """Publish what says nothing where the decoder would predict, until the source ends or the time is over.
 
     It waits for data as `rtdecode run` does, and publishes as much.

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtdecode.decoder import Decoder
-from rtdecode.errors import DeadlineError, RecordingError, RtdecodeError
+from rtdecode.errors import DeadlineError, RecordingError
 from rtdecode.latency.echo import echo
 from rtdecode.latency.hops import hop_ends, noise
 from rtdecode.latency.listener import Listener

@@ -10,9 +10,7 @@ from rtdecode.decoder import Decoder, Prediction
 from rtdecode.network import Inlet, Sink
 
 # All in seconds of LSL's clock, but for `sample`, and `*_s` which are durations.
-TRACE_FIELDS = (
-    "sample", "timestamp", "arrived", "begun", "preprocessing_s", "graph_s", "decoded", "published",
-)  # fmt: skip
+TRACE_FIELDS = ("sample", "timestamp", "arrived", "preprocessing_s", "graph_s", "decoded", "published")
 _TELL_EVERY_S = 1.0
 
 
@@ -57,10 +55,10 @@ class Tracer:
         def ran(begin: float, end: float, *_: Any) -> None:
             self._graph_s += end - begin
 
-        def pushed(begin: float, end: float, predictions: list[Prediction], *_: Any) -> None:
+        def pushed(_: float, end: float, predictions: list[Prediction], *__: Any) -> None:
             # A result that is held back keeps the marks of the push that gave it.
             if predictions:
-                self._push = self._arrived, begin, self._preprocessing_s, self._graph_s, end
+                self._push = self._arrived, self._preprocessing_s, self._graph_s, end
 
         self._around(inlet, "pull", arrived, lambda: self._tell(tell))
         self._around(decoder.chain, "process", processed)

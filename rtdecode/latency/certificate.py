@@ -85,9 +85,9 @@ def _legend() -> str:
 def _table(report: Report) -> str:
     rows = [_row(s.name, s.text, report.figures_ms[s.name], f'<i class="key stage {s.name}"></i>') for s in STAGES]
     others = [
-        ("total", "system latency: the age of the newest sample at reception", "sum"),
+        ("total", "system latency: the age of the data at reception", "sum"),
         ("echo", "the same without a decoder: pull, push", ""),
-        ("replaced", "the age of what a consumer holds just before the next prediction comes", ""),
+        ("replaced", "their age when the next prediction comes", ""),
     ]
     rows += [_row(n, text, report.figures_ms[n], "", style) for n, text, style in others if n in report.figures_ms]
     heads = "".join(f"<th>{head}</th>" for head in _HEADS)
@@ -114,14 +114,14 @@ def _facts(title: str, facts: dict[str, str]) -> str:
 
 def _notes(report: Report) -> str:
     n = len(report.timing.total)
-    largest = 1e6 * float(abs(report.timing.unaccounted).max())
+    rounds = len(report.blocks)
     unheard = f" {report.n_unheard} were published but not received." if report.n_unheard else ""
     return (
-        f"<footer><p>{n} predictions, {len(report.echo)} echoes, {len(report.blocks)} rounds; {report.created}."
-        f"{unheard} Each stage is timed by itself: they sum to the total within 5 % or 20 &micro;s for "
-        f"{report.n_summed_up} of {n} predictions (at most {largest:.0f} &micro;s off).</p>"
-        "<p>Acquisition is the source's own stamp: what the amplifier takes before it stamps a sample, and a screen "
-        "after reception, is not in here. Nor is any delay that belongs to the decoder's design: its filters pass the "
-        "signal late by their group delay, and a change fills the window only after the window's length. Vocabulary: "
-        "Wilson et al. 2010, doi 10.1109/TBME.2010.2047259.</p></footer>"
+        f"<footer><p>{n} predictions, {len(report.echo)} echoes, {rounds} round{'s' * (rounds > 1)}; "
+        f"{report.created}.{unheard} The stages sum to the total within 5 % or 20 &micro;s, and none is negative, "
+        f"for {report.n_summed_up} of {n} predictions.</p>"
+        "<p>Acquisition is the source's own stamp: what the amplifier takes before it stamps a sample, and a "
+        "screen after reception, is not in here. Nor is any delay that belongs to the decoder's design: its filters "
+        "pass the signal late by their group delay, and a change fills the window only after the window's length. "
+        "Vocabulary: Wilson et al. 2010, doi 10.1109/TBME.2010.2047259.</p></footer>"
     )

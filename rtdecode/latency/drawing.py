@@ -68,7 +68,7 @@ def _range_ms(report: Report) -> tuple[float, float]:
 def past(report: Report, width: int = 860) -> str:
     """Draw what a prediction rests on, to scale, and the machine's part of it enlarged."""
     design, mean_ms = report.design, 1e3 * float(report.timing.total.mean())
-    margin, y, height = 8, 34, 30
+    margin, y, height = 8, 44, 30
     span = design.window + design.group_delay + mean_ms + design.hop
     scale = (width - 2 * margin) / span
     window_end = margin + design.window * scale
@@ -83,7 +83,8 @@ def past(report: Report, width: int = 860) -> str:
         _line(now, y - 24, now, y + height, "mark"),
         _text(margin + 8, y + 19, f"window {ms(design.window)} ms: what the prediction looks back on", "in"),
         _text(now - 5, y - 14, "in the listener's hands", "strong", "end"),
-        _text(end, y - 14, f"good until the next, {ms(design.hop)} ms later", "muted", "end"),
+        _text(end, y - 30, f"the next one: a hop of {ms(design.hop)} ms later", "muted", "end"),
+        _line(end, y - 25, end, y + height, "leader"),
     ]
     if design.group_delay:
         told = f"filters' group delay {ms(design.group_delay)} ms"
@@ -93,7 +94,7 @@ def past(report: Report, width: int = 860) -> str:
             _line((window_end + newest) / 2, y - 9, (window_end + newest) / 2, y, "leader"),
         ]
     below = y + height
-    top = below + 34
+    top = below + 26
     zoom = f"{newest:.1f},{below} {max(now, newest + 2):.1f},{below} {width - margin},{top} {margin},{top}"
     return _svg(
         width,
@@ -108,7 +109,8 @@ def _bar(report: Report, margin: float, top: float, width: float) -> list[str]:
     means = {stage: 1e3 * float(report.timing.stages[stage.name].mean()) for stage in STAGES}
     total = sum(means.values())
     scale, x, height = (width - 2 * margin) / total, margin, 34
-    parts, ends = [], {}
+    parts: list[str] = []
+    ends: dict[str, tuple[float, float]] = {}
     for stage, mean in means.items():
         wide = mean * scale
         title = f"{stage.name}: {ms(mean)} ms on average"
@@ -139,9 +141,12 @@ def histogram(report: Report, width: int = 424, height: int = 232) -> str:
     edges = np.geomspace(low, high, _BINS + 1)
     floor = height - _BOTTOM
     parts = []
-    for style, totals in (("echo", report.echo), ("decoder", report.timing.total)):
-        share = np.histogram(1e3 * totals, edges)[0] / len(totals)
-        tall = (floor - _TOP) / max(float(share.max()), 1e-9)
+    shares = {
+        style: np.histogram(1e3 * totals, edges)[0] / len(totals)
+        for style, totals in (("echo", report.echo), ("decoder", report.timing.total))
+    }
+    tall = (floor - _TOP) / max(float(share.max()) for share in shares.values())
+    for style, share in shares.items():
         for left, right, part in zip(edges[:-1], edges[1:], share, strict=True):
             if part:
                 title = f"{100 * part:.1f} % of {style} between {ms(left)} and {ms(right)} ms"

@@ -86,6 +86,8 @@ class Measurement:
             _, echoed = done[self._echo]
             stamps = np.array(list(echoed))
             told = timing(rows, received, self._chunk, self._decoder.source.sfreq)
+            if not len(told.total):
+                raise DeadlineError(f"The decoder told the stage times of no prediction. {self._said()}")
             yield Block(told, stamps, np.array(list(echoed.values())) - stamps, len(rows) - len(told.total))
 
     def _decode(self, seconds: float) -> tuple[list[list[float]], dict[float, float]]:

@@ -145,7 +145,7 @@ def report(
         "name": decoder.model.name,
         "sha256": decoder.model.sha256,
         "network": decoder.contract.provenance.network,
-        "channels": f"{decoder.source.n_channels} at {decoder.source.sfreq:g} Hz",
+        "channels": f"{decoder.source.n_channels} channels at {decoder.source.sfreq:g} Hz",
         "gives": ", ".join(decoder.output_names),
     }
     created = datetime.now(UTC).isoformat(timespec="seconds")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rtdecode.decoder import Decoder
 from rtdecode.engine import read_model
 from rtdecode.latency.certificate import certificate
+from rtdecode.latency.hops import hop_ends
 from rtdecode.latency.measure import Block
 from rtdecode.latency.report import report
 from rtdecode.latency.stages import STAGES, ages_when_replaced, figures_ms, timing, verdict
@@ -86,11 +87,22 @@ class TestFigures:
     @given(st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=300), st.floats(1e-3, 1e4))
     def test_a_budget_is_met_exactly_when_99_of_100_are_within_it(self, total, budget_ms):
         judged = verdict(np.array(total), budget_ms)
-        assert judged.met == (judged.within >= 0.99)
+        assert judged.met == (judged.p99_ms <= budget_ms)
+
+    def test_what_was_never_received_is_late(self):
+        in_time = np.full(99, 1e-3)
+        assert verdict(in_time, 20.0, n_missing=1).met and not verdict(in_time, 20.0, n_missing=2).met
 
     def test_what_a_consumer_holds_ages_until_the_next_one_comes(self):
         stamps, received = np.array([0.0, 1.0, 2.0]), np.array([0.1, 1.3, 2.2])
         assert ages_when_replaced(stamps, received).tolist() == [1.3, 1.2000000000000002]
+
+
+def test_the_echo_answers_the_samples_that_the_decoder_answers(model_path):
+    recording, decoder = build_recording(), Decoder(read_model(model_path))
+    ends = hop_ends(decoder, 20)
+    predictions = decoder.push(recording.samples, recording.timestamps)
+    assert ends == [p.sample + 1 for p in predictions if p.reason is None][:20]
 
 
 class TestTracer:
@@ -156,7 +168,7 @@ class TestCertificate:
     def make(self, model_path):
         def make(total_s=1e-3, budget_ms=None, n=200, **asked):
             told = steady(n, total_s)
-            block = Block(told, told.timestamps, told.total / 2, 0)
+            block = Block(told, told.timestamps, told.total / 2, 0, 0)
             return report(Decoder(read_model(model_path)), [block, block], asked, 2, budget_ms)
 
         return make
@@ -213,15 +225,9 @@ class TestCommand:
         _, told, _ = measured
         columns = told["predictions_s"]
         stages, total = np.array([columns[stage.name] for stage in STAGES]), np.array(columns["total"])
-        assert len(total) == told["received"] > 20
+        assert len(total) == told["received"] > 5 and len(told["echo_s"]) > 5
         assert (np.abs(stages.sum(axis=0) - total) <= np.maximum(0.05 * total, 20e-6)).all()
         assert (stages > -20e-6).all() and told["summed_up"] == told["received"]
-
-    def test_decoder_and_echo_answer_the_same_samples(self, measured):
-        _, told, _ = measured
-        assert abs(len(told["echo_s"]) - told["received"]) <= 3 and told["unheard"] == 0
-        # A hop is a chunk here: all of it is there when its last sample is.
-        assert max(told["predictions_s"]["chunk"]) == pytest.approx(1 / SFREQ)
 
     def test_it_says_what_it_found(self, measured):
         output, told, page = measured
@@ -236,7 +242,7 @@ class TestCommand:
             "latency", "--model", path, "--seconds", 1, "--chunk", 10, "--budget-ms", 1, "--output", page
         )
         assert code == 6, output
-        assert "The budget of 1 ms is missed" in output and "Most of it is graph" in output
+        assert "The budget of 1 ms is missed" in output
         assert "1 ms missed" in Page(page.read_text(encoding="utf-8")).text
 
     @pytest.mark.parametrize(

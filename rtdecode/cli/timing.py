@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtdecode.errors import ConfigurationError, DeadlineError, refuse_output
+from rtdecode.errors import ConfigurationError, DeadlineError, StreamError, refuse_output
 
 if TYPE_CHECKING:
     from rtdecode.latency.report import Report
+
+
+_CHUNK = 8
 
 
 def latency(
@@ -75,27 +78,30 @@ def _measure(
 
     model_file = read_model(model)
     data = read_recording(recording) if recording else None
-    decoder = Decoder(model_file, data.signal if data else None, source_name=f"Recording {recording}")
-    asked = {
-        "source": f"stream {stream}" if stream else f"recording {recording.name}" if recording else "noise",
-        "chunk": f"{chunk} samples" if chunk else "not told apart" if stream else "8 samples",
-        "seconds": f"{seconds:g}",
-        "load": f"{load} busy processes" if load else "none of our own",
-        "budget": f"{budget_ms:g} ms for 99 of 100" if budget_ms else "none",
-    }
-    chunk = chunk or (1 if stream else 8)
     if stream is None:
         from rtdecode.loopback import loopback_configuration
 
         # Before anything loads liblsl: both ends are ours, and nothing leaves this machine.
         os.environ["LSLAPICFG"] = str(loopback_configuration(folder))
-    from rtdecode.latency.measure import Measurement, busy, played
+    from rtdecode.latency.measure import Measurement, busy, played, signal_of
     from rtdecode.latency.report import report
 
-    source = stream or played(decoder, data, seconds)
-    blocks = []
+    if stream:
+        decoder = Decoder(model_file, signal_of(stream), source_name=f"Stream {stream!r}", error=StreamError)
+    else:
+        decoder = Decoder(model_file, data.signal if data else None, source_name=f"Recording {recording}")
+    asked = {
+        "source": f"stream {stream}" if stream else f"recording {recording.name}" if recording else "noise",
+        "chunk": f"{chunk} samples" if chunk else "not told apart" if stream else f"{_CHUNK} samples",
+        "seconds": f"{seconds:g}",
+        "load": f"{load} busy processes" if load else "none of our own",
+        "budget": f"{budget_ms:g} ms for 99 of 100" if budget_ms else "none",
+    }
+    # With a chunk of one no part of the way is the chunk's.
+    chunk = chunk or (1 if stream else _CHUNK)
+    measurement, blocks = Measurement(decoder, stream or played(decoder, data, seconds), chunk, folder), []
     with busy(load):
-        for block in Measurement(decoder, source, chunk, folder).blocks(seconds):
+        for block in measurement.blocks(seconds):
             blocks.append(block)
             print(f"round {len(blocks)}: {len(block.timing.total)} predictions", file=sys.stderr, flush=True)
     return report(decoder, blocks, asked, chunk, budget_ms)

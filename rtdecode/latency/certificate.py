@@ -115,11 +115,18 @@ def _facts(title: str, facts: dict[str, str]) -> str:
 def _notes(report: Report) -> str:
     n = len(report.timing.total)
     rounds = len(report.blocks)
-    unheard = f" {report.n_unheard} were published but not received." if report.n_unheard else ""
+    lost = [
+        f" {number} were {what}."
+        for number, what in (
+            (report.n_unheard, "published but not received"),
+            (report.n_skipped, "skipped as out of date"),
+        )
+        if number
+    ]
     return (
         f"<footer><p>{n} predictions, {len(report.echo)} echoes, {rounds} round{'s' * (rounds > 1)}; "
-        f"{report.created}.{unheard} The stages sum to the total within 5 % or 20 &micro;s, and none is negative, "
-        f"for {report.n_summed_up} of {n} predictions.</p>"
+        f"{report.created}.{''.join(lost)} The stages sum to the total within 5 % or 20 &micro;s, and none is "
+        f"negative, for {report.n_summed_up} of {n} predictions.</p>"
         "<p>Acquisition is the source's own stamp: what the amplifier takes before it stamps a sample, and a "
         "screen after reception, is not in here. Nor is any delay that belongs to the decoder's design: its filters "
         "pass the signal late by their group delay, and a change fills the window only after the window's length. "

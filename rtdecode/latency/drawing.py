@@ -115,11 +115,9 @@ def _bar(report: Report, margin: float, top: float, width: float) -> list[str]:
         wide = mean * scale
         title = f"{stage.name}: {ms(mean)} ms on average"
         parts.append(_rect(x + 0.75, top, wide - 1.5, height, f"stage {stage.name}", title))
-        for n, told in enumerate((stage.name, ms(mean))):
-            if wide > 7.2 * max(len(stage.name), 4) + 8:
-                parts.append(
-                    _text(x + 6, top + 15 + 13 * n, told, f"on-{stage.name}" + (" strong" if n == 0 else ""))
-                )
+        words = [stage.name, ms(mean)] if wide > 7.2 * len(stage.name) + 8 else [ms(mean)] if wide > 36 else []
+        for row, word in zip((15, 28), words, strict=False):
+            parts.append(_text(x + 6, top + row, word, f"on-{stage.name}{' strong' * (word == stage.name)}"))
         first = ends.get(stage.part, (x, 0.0))[0]
         x += wide
         ends[stage.part] = first, x

@@ -29,6 +29,8 @@ class Listener:
         By the stamp of each prediction, when it was here, in LSL's clock.
     rows : list of list of float
         What `trace` events told.
+    n_skipped : int
+        Results that the publisher held back as out of date.
 
     Raises
     ------
@@ -41,6 +43,7 @@ class Listener:
         self._outputs, self._status = (self._reader(f"{name}-{kind}") for kind in (column, "status"))
         self.received: dict[float, float] = {}
         self.rows: list[list[float]] = []
+        self.n_skipped = 0
 
     def _reader(self, name: str) -> OutputReader:
         until = local_clock() + _WAIT_S
@@ -76,3 +79,5 @@ class Listener:
             document = json.loads(text)
             if document["event"] == "trace":
                 self.rows += document["rows"]
+            elif document["event"] == "skipped":
+                self.n_skipped += document["count"]

@@ -17,16 +17,20 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from rtdecode.contract import Signal
 from rtdecode.decoder import Decoder
-from rtdecode.errors import DeadlineError, RecordingError
+from rtdecode.errors import DeadlineError, RecordingError, StreamError
 from rtdecode.latency.echo import echo
 from rtdecode.latency.hops import hop_ends, noise
 from rtdecode.latency.listener import Listener
 from rtdecode.latency.stages import Seconds, Timing, timing
+from rtdecode.lsl import SignalInlet, StreamChoice, list_streams
 from rtdecode.recording import Recording
 
 _BLOCK_S = 10.0
-_MARGIN_S = 1.0
+_LOOK_S = 3.0
+# From the connection to the first sample, at most.
+_LEAD_S = 1.0
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -42,12 +46,15 @@ class Block:
         When the newest sample of each echo was acquired, and seconds from there to reception.
     n_unheard : int
         Predictions that were published but not received.
+    n_skipped : int
+        Results that the decoder held back as out of date.
     """
 
     timing: Timing
     echo_timestamps: Seconds
     echo_total: Seconds
     n_unheard: int
+    n_skipped: int
 
 
 class Measurement:
@@ -81,16 +88,16 @@ class Measurement:
         n = max(1, round(seconds / _BLOCK_S))
         for i in range(n):
             order = [self._echo, self._decode] if i % 2 == 0 else [self._decode, self._echo]
-            done = {method: method(seconds / n) for method in order}
-            rows, received = done[self._decode]
-            _, echoed = done[self._echo]
+            done = {method: method(seconds / n + _LEAD_S) for method in order}
+            heard, echoed = done[self._decode], done[self._echo].received
             stamps = np.array(list(echoed))
-            told = timing(rows, received, self._chunk, self._decoder.source.sfreq)
+            told = timing(heard.rows, heard.received, self._chunk, self._decoder.source.sfreq)
             if not len(told.total):
                 raise DeadlineError(f"The decoder told the stage times of no prediction. {self._said()}")
-            yield Block(told, stamps, np.array(list(echoed.values())) - stamps, len(rows) - len(told.total))
+            n_unheard = len(heard.rows) - len(told.total)
+            yield Block(told, stamps, np.array(list(echoed.values())) - stamps, n_unheard, heard.n_skipped)
 
-    def _decode(self, seconds: float) -> tuple[list[list[float]], dict[float, float]]:
+    def _decode(self, seconds: float) -> Listener:
         name, duration_s = self._next(), self._decoder.warm_up_s + seconds
         with self._processes() as start:
             process = start(
@@ -99,10 +106,10 @@ class Measurement:
             )  # fmt: skip
             return self._listen(start, name, lambda: process.poll() is None)
 
-    def _echo(self, seconds: float) -> tuple[list[list[float]], dict[float, float]]:
-        name, contract = self._next(), self._decoder.contract
+    def _echo(self, seconds: float) -> Listener:
+        name, duration_s = self._next(), self._decoder.warm_up_s + seconds
         ends = hop_ends(self._decoder, math.ceil(seconds / self._decoder.hop_s))
-        arguments = (self._source, name, contract.outputs, ends, self._decoder.warm_up_s + seconds)
+        arguments = (self._source, name, self._decoder.contract.outputs, ends, duration_s)
         process = _SPAWN.Process(target=echo, args=arguments, daemon=True)
         process.start()
         try:
@@ -116,9 +123,7 @@ class Measurement:
         self._n += 1
         return f"rtdecode-latency-{self._n}"
 
-    def _listen(
-        self, start: Callable[..., Any], name: str, alive: Callable[[], bool]
-    ) -> tuple[list[list[float]], dict[float, float]]:
+    def _listen(self, start: Callable[..., Any], name: str, alive: Callable[[], bool]) -> Listener:
         if self._plays:
             start("play", str(self._recording), "--name", self._source, "--chunk", str(self._chunk))
         try:
@@ -128,7 +133,7 @@ class Measurement:
         listener.listen()
         if not listener.received:
             raise DeadlineError(f"Nothing was published. {self._said()}")
-        return listener.rows, listener.received
+        return listener
 
     def _said(self) -> str:
         return "The processes said: " + " | ".join(self._log.read_text(encoding="utf-8").split("\n")[-8:])
@@ -156,6 +161,22 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.kill()
 
 
+def signal_of(stream: str) -> Signal:
+    """Return what a stream carries.
+
+    Raises
+    ------
+    StreamError
+        It is not there, there are two of its name, or it does not describe itself.
+    """
+    found = StreamChoice(name=stream).among(list_streams(_LOOK_S))
+    if found is None:
+        raise StreamError(f"No stream {stream!r} in {_LOOK_S:g} s. `rtdecode streams` lists those that are there.")
+    inlet = SignalInlet(found)
+    inlet.close()
+    return inlet.signal
+
+
 def played(decoder: Decoder, recording: Recording | None, seconds: float) -> Recording:
     """Return as much of a recording as a block needs; without one, noise as large as the training data.
 
@@ -165,7 +186,7 @@ def played(decoder: Decoder, recording: Recording | None, seconds: float) -> Rec
         It is too short for a single prediction.
     """
     sfreq = decoder.source.sfreq
-    n_samples = math.ceil((decoder.warm_up_s + min(seconds, 1.5 * _BLOCK_S) + _MARGIN_S) * sfreq)
+    n_samples = math.ceil((decoder.warm_up_s + min(seconds, 1.5 * _BLOCK_S) + _LEAD_S) * sfreq)
     if recording is None:
         return Recording(decoder.source, noise(decoder.contract, n_samples), np.arange(n_samples) / sfreq)
     if recording.duration_s < decoder.warm_up_s + decoder.hop_s:

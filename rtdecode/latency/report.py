@@ -81,7 +81,9 @@ class Report:
     @property
     def verdict(self) -> Verdict | None:
         """Whether the budget is met; None when none was given."""
-        return None if self.budget_ms is None else verdict(self.timing.total, self.budget_ms)
+        if self.budget_ms is None:
+            return None
+        return verdict(self.timing.total, self.budget_ms, self.n_unheard + self.n_skipped)
 
     @cached_property
     def figures_ms(self) -> dict[str, dict[str, float]]:
@@ -108,6 +110,11 @@ class Report:
         """Predictions that were published but not received."""
         return sum(block.n_unheard for block in self.blocks)
 
+    @property
+    def n_skipped(self) -> int:
+        """Results that the decoder held back as out of date."""
+        return sum(block.n_skipped for block in self.blocks)
+
     def as_json(self) -> str:
         """Return everything, with every prediction's times."""
         judged = self.verdict
@@ -123,6 +130,7 @@ class Report:
             "verdict": None if judged is None else {**asdict(judged), "met": judged.met},
             "received": len(self.timing.total),
             "unheard": self.n_unheard,
+            "skipped": self.n_skipped,
             "summed_up": self.n_summed_up,
             "predictions_s": columns(self.timing),
             "echo_s": self.echo.tolist(),

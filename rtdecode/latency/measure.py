@@ -27,7 +27,7 @@ from rtdecode.latency.stages import Seconds, Timing, timing
 from rtdecode.lsl import SignalInlet, StreamChoice, list_streams
 from rtdecode.recording import Recording
 
-_BLOCK_S = 10.0
+_ROUND_S = 10.0
 _LOOK_S = 3.0
 # From the connection to the first sample, at most.
 _LEAD_S = 1.0
@@ -84,8 +84,8 @@ class Measurement:
         self._n = 0
 
     def blocks(self, seconds: float) -> Iterator[Block]:
-        """Measure `seconds` of predictions, and as many of echoes, in blocks of about 10 s; ABBA."""
-        n = max(1, round(seconds / _BLOCK_S))
+        """Measure `seconds` of predictions, and as many of echoes, in rounds; ABBA."""
+        n = n_rounds(self._decoder, seconds)
         for i in range(n):
             order = [self._echo, self._decode] if i % 2 == 0 else [self._decode, self._echo]
             done = {method: method(seconds / n + _LEAD_S) for method in order}
@@ -161,6 +161,11 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.kill()
 
 
+def n_rounds(decoder: Decoder, seconds: float) -> int:
+    """Return in how many rounds to measure: of about 10 s, or of the warm-up where that takes longer."""
+    return max(1, round(seconds / max(_ROUND_S, decoder.warm_up_s)))
+
+
 def signal_of(stream: str) -> Signal:
     """Return what a stream carries.
 
@@ -178,7 +183,7 @@ def signal_of(stream: str) -> Signal:
 
 
 def played(decoder: Decoder, recording: Recording | None, seconds: float) -> Recording:
-    """Return as much of a recording as a block needs; without one, noise as large as the training data.
+    """Return as much of a recording as a round needs; without one, noise as large as the training data.
 
     Raises
     ------
@@ -186,7 +191,7 @@ def played(decoder: Decoder, recording: Recording | None, seconds: float) -> Rec
         It is too short for a single prediction.
     """
     sfreq = decoder.source.sfreq
-    n_samples = math.ceil((decoder.warm_up_s + min(seconds, 1.5 * _BLOCK_S) + _LEAD_S) * sfreq)
+    n_samples = math.ceil((decoder.warm_up_s + seconds / n_rounds(decoder, seconds) + _LEAD_S) * sfreq)
     if recording is None:
         return Recording(decoder.source, noise(decoder.contract, n_samples), np.arange(n_samples) / sfreq)
     if recording.duration_s < decoder.warm_up_s + decoder.hop_s:

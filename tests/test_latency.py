@@ -213,7 +213,7 @@ def measured(tmp_path_factory):
     build_model(folder / "m.onnx")
     build_recording(1500).save(folder / "r.npz")
     code, output = run_rtdecode(
-        "latency", "--model", folder / "m.onnx", "--recording", folder / "r.npz", "--seconds", 2, "--chunk", 8,
+        "latency", "--model", folder / "m.onnx", "--recording", folder / "r.npz", "--seconds", 1, "--chunk", 8,
         "--budget-ms", 10_000, "--output", folder / "c.html", "--json", folder / "c.json",
     )  # fmt: skip
     assert code == 0, output
@@ -256,6 +256,12 @@ class TestCommand:
     def test_what_cannot_be_is_refused_before_anything_is_measured(self, model_path, arguments, code, told):
         got, output = run_rtdecode("latency", "--model", model_path, *arguments)
         assert got == code and told in output
+
+    def test_a_stream_that_is_not_there_is_told(self, model_path, tmp_path):
+        code, output = run_rtdecode(
+            "latency", "--model", model_path, "--stream", "gone", "--output", tmp_path / "c.html"
+        )
+        assert code == 5 and "No stream 'gone'" in output
 
     def test_a_recording_too_short_for_a_prediction_is_refused(self, model_path, tmp_path):
         build_recording(100).save(tmp_path / "r.npz")

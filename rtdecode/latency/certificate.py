@@ -100,9 +100,11 @@ def _row(name: str, text: str, figures: dict[str, float], key: str, style: str =
 
 
 def _decoder(report: Report) -> dict[str, str]:
-    model = report.model
+    model, design = report.model, report.design
+    delays = f"window {ms(design.window)} ms, hop {ms(design.hop)} ms, group delay {ms(design.group_delay)} ms"
     return {
         "decoder": f"{model['name']} ({model['network']}), {model['channels']}",
+        "by design": delays,
         "SHA-256": model["sha256"],
     }
 

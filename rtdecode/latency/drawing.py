@@ -32,6 +32,11 @@ def _rect(x: float, y: float, width: float, height: float, style: str, title: st
     return f'<rect {box} class="{style}">{told}</rect>'
 
 
+def _fitting(room: float, *texts: str) -> str:
+    """Return the first of some texts that there is room for; none, if there is for none."""
+    return next((text for text in texts if 6.3 * len(text) <= room), "")
+
+
 def _svg(width: int, height: int, label: str, parts: Iterable[str]) -> str:
     head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
     return "\n".join([head, *parts, "</svg>"])
@@ -75,21 +80,29 @@ def past(report: Report, width: int = 860) -> str:
     newest = window_end + design.group_delay * scale
     now = newest + mean_ms * scale
     end = margin + span * scale
+    told, in_hand = f"window {ms(design.window)} ms", "in the listener's hands"
     parts = [
         _rect(margin, y, window_end - margin - 1, height, "window"),
         _rect(window_end, y, newest - window_end, height, "delay"),
         _rect(newest, y, max(now - newest, 2), height, "machine"),
         _rect(max(now, newest + 2) + 1, y, end - now - 1, height, "hop"),
         _line(now, y - 24, now, y + height, "mark"),
-        _text(margin + 8, y + 19, f"window {ms(design.window)} ms: what the prediction looks back on", "in"),
-        _text(now - 5, y - 14, "in the listener's hands", "strong", "end"),
+        _text(
+            margin + 8,
+            y + 19,
+            _fitting(window_end - margin - 12, told + ": what the prediction looks back on", told),
+            "in",
+        ),
+        # Right of the mark only where there is no room left of it, and then beside the label of the delay.
+        _text(now - 5, y - 14, in_hand, "strong", "end")
+        if now > width / 2
+        else _text(max(now + 5, margin + (200 if design.group_delay else 0)), y - 14, in_hand, "strong"),
         _text(end, y - 30, f"the next one: a hop of {ms(design.hop)} ms later", "muted", "end"),
         _line(end, y - 25, end, y + height, "leader"),
     ]
     if design.group_delay:
-        told = f"filters' group delay {ms(design.group_delay)} ms"
         parts += [
-            _text(margin, y - 14, told, "strong"),
+            _text(margin, y - 14, f"filters' group delay {ms(design.group_delay)} ms", "strong"),
             _line(margin, y - 9, (window_end + newest) / 2, y - 9, "leader"),
             _line((window_end + newest) / 2, y - 9, (window_end + newest) / 2, y, "leader"),
         ]
@@ -115,19 +128,22 @@ def _bar(report: Report, margin: float, top: float, width: float) -> list[str]:
         wide = mean * scale
         title = f"{stage.name}: {ms(mean)} ms on average"
         parts.append(_rect(x + 0.75, top, wide - 1.5, height, f"stage {stage.name}", title))
-        words = [stage.name, ms(mean)] if wide > 7.2 * len(stage.name) + 8 else [ms(mean)] if wide > 36 else []
-        for row, word in zip((15, 28), words, strict=False):
-            parts.append(_text(x + 6, top + row, word, f"on-{stage.name}{' strong' * (word == stage.name)}"))
+        parts.append(_text(x + 6, top + 15, _fitting(wide - 14, stage.name), f"strong on-{stage.name}"))
+        parts.append(_text(x + 6, top + 28, _fitting(wide - 10, ms(mean)), f"on-{stage.name}"))
         first = ends.get(stage.part, (x, 0.0))[0]
         x += wide
         ends[stage.part] = first, x
-    for part, (first, last) in ends.items():
+    limit = width - margin
+    for part, (first, last) in reversed(ends.items()):
         value = sum(mean for stage, mean in means.items() if stage.part == part)
         under = top + height + 7
         path = f"M{first + 2:.1f},{under} v5 H{last - 2:.1f} v-5"
         parts.append(f'<path d="{path}" class="bracket"/>')
         told = f"{part} latency {ms(value)} ms"
-        middle = min(max((first + last) / 2, margin + 3.1 * len(told)), width - margin - 3.1 * len(told))
+        # In its middle, but clear of the one to its right; the first has room enough.
+        half = 3.1 * len(told)
+        middle = max(min((first + last) / 2, limit - half), margin + half)
+        limit = middle - half - 14
         parts.append(_text(middle, under + 19, told, "small", "middle"))
     return parts
 

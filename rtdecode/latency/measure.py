@@ -73,7 +73,7 @@ class Measurement:
     """
 
     def __init__(self, decoder: Decoder, source: Recording | str, chunk: int, folder: Path) -> None:
-        self._decoder, self._chunk, self._folder = decoder, chunk, folder
+        self._decoder, self._chunk = decoder, chunk
         self._source, self._recording = "rtdecode-latency-source", folder / "source.npz"
         self._plays = isinstance(source, Recording)
         if isinstance(source, Recording):

@@ -128,7 +128,7 @@ def _bar(report: Report, margin: float, top: float, width: float) -> list[str]:
         wide = mean * scale
         title = f"{stage.name}: {ms(mean)} ms on average"
         parts.append(_rect(x + 0.75, top, wide - 1.5, height, f"stage {stage.name}", title))
-        parts.append(_text(x + 6, top + 15, _fitting(wide - 14, stage.name), f"strong on-{stage.name}"))
+        parts.append(_text(x + 6, top + 15, _fitting(wide - 24, stage.name), f"strong on-{stage.name}"))
         parts.append(_text(x + 6, top + 28, _fitting(wide - 10, ms(mean)), f"on-{stage.name}"))
         first = ends.get(stage.part, (x, 0.0))[0]
         x += wide

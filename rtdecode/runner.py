@@ -29,6 +29,7 @@ from rtdecode.realtime import quiet_collector
 from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable
 from rtdecode.summary import Summary
+from rtdecode.tracer import Tracer
 
 _ROUND_S = 1.0
 
@@ -63,6 +64,8 @@ class RunSettings(BaseModel):
         Keep what the decoder saw in this .npz.
     log : Path or None
         Write what happens into this .jsonl.
+    trace : bool
+        Tell the stage times of every prediction.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +83,7 @@ class RunSettings(BaseModel):
     strict: bool = False
     save: Path | None = None
     log: Path | None = None
+    trace: bool = False
 
 
 class Runner:
@@ -134,6 +138,9 @@ class Runner:
             refuse_unwritable(settings.save)
         known = self._refuse_taken_names()
         sink = self._network.outlets(self.name, outputs, settings.marker_format)
+        self._tracer = Tracer(self._clock) if settings.trace else None
+        if self._tracer:
+            self._tracer.watch_sink(sink)
         log = LogFile(settings.log) if settings.log else None
         self._reporter = Reporter(sink, self._watcher, self._clock, self.summary, settings.max_age_s, log)
         if slowness:
@@ -234,6 +241,8 @@ class Runner:
                 f"Stream {found.name!r}",
                 StreamError,
             )
+            if self._tracer:
+                self._tracer.watch(inlet, decoder, self._reporter.tell)
             if self.settings.save:
                 saver = self._open_session(inlet)
             self._decode(found, inlet, decoder, saver)

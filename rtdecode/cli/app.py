@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rtdecode.cli import files, live, training
+from rtdecode.cli import files, live, timing, training
 
 app = typer.Typer(
     name="rtdecode",
@@ -48,6 +48,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Online": {
         "doctor": live.doctor,
+        "latency": timing.latency,
         "streams": live.streams,
         "run": live.run,
         "play": live.play,

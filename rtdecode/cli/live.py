@@ -90,6 +90,9 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="End when the decoder is held up for a hop.")] = False,
     save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
     log: Annotated[Path | None, typer.Option(help="Write what happens into this .jsonl.")] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Tell the stage times of every prediction on NAME-status.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these settings.")] = None,
 ) -> None:
     """Decode a live stream and publish predictions as LSL streams, stamped with the time of their data.
@@ -113,7 +116,7 @@ def run(
     options = {
         "name": name, "marker_format": marker_format, "wait_s": wait, "duration_s": duration,
         "once": once or None, "max_age_s": max_age,
-        "strict": strict or None, "save": save, "log": log,
+        "strict": strict or None, "save": save, "log": log, "trace": trace or None,
     }  # fmt: skip
     document.update({k: v for k, v in options.items() if v is not None})
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")

@@ -1,0 +1,49 @@
+"""What a decoder costs by itself, without LSL, and noise to measure it on."""
+
+import time
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.contract import Contract
+from rtdecode.decoder import Decoder
+
+
+def noise(contract: Contract, n_samples: int) -> NDArray[np.float32]:
+    """Return noise as large as the training data: (n_samples, n_channels) in the signal's units, always the same."""
+    drawn = np.random.default_rng(0).standard_normal((n_samples, contract.signal.n_channels))
+    return (drawn * contract.amplitude.typical).astype(np.float32)
+
+
+def hop_ends(decoder: Decoder, n_hops: int) -> list[int]:
+    """Return the samples from the start of a stream to the end of each of the first hops after the warm-up."""
+    first = decoder.warm_up // decoder.contract.window.hop
+    return [decoder.end_of(hop) for hop in range(first, first + n_hops)]
+
+
+def hop_times(decoder: Decoder, n_hops: int = 200) -> NDArray[np.float64]:
+    """Time `push` of one hop at a time, on noise as large as the training data, after the warm-up.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        One that nothing was pushed to yet, laid out as its own signal.
+    n_hops : int
+        How many hops are timed.
+
+    Returns
+    -------
+    array of float64, (n_hops,)
+        Seconds.
+    """
+    ends = hop_ends(decoder, n_hops + 1)
+    samples = noise(decoder.contract, ends[-1])
+    stamps = np.arange(len(samples)) / decoder.contract.signal.sfreq
+    decoder.push(samples[: ends[0]], stamps[: ends[0]])
+    times = []
+    for begin, end in pairwise(ends):
+        start = time.perf_counter()
+        decoder.push(samples[begin:end], stamps[begin:end])
+        times.append(time.perf_counter() - start)
+    return np.array(times)

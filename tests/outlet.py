@@ -5,8 +5,9 @@ import sys
 import numpy as np
 
 from rtdecode.contract import Signal
-from rtdecode.lsl import SignalOutlet, local_clock
+from rtdecode.lsl import Outlet, local_clock
 from rtdecode.realtime import sleep_until
+from rtdecode.recording import Layout
 
 CHUNK = 8
 
@@ -14,7 +15,7 @@ CHUNK = 8
 def main(name, source_id, sfreq, labels):
     names, sfreq = tuple(labels.split(",")), float(sfreq)
     signal = Signal(ch_names=names, ch_types=("eeg",) * len(names), units=("uV",) * len(names), sfreq=sfreq)
-    outlet = SignalOutlet(name, source_id, signal)
+    outlet = Outlet(Layout.of_signal(name, signal), source_id)
     print("pushing", flush=True)
     rng, start, sent = np.random.default_rng(0), local_clock(), 0
     while True:

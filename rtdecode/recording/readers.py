@@ -67,7 +67,7 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
         return _read_mne(path)
 
 
-def read_session(path: str | Path, name: str) -> Session:
+def read_session(path: str | Path, name: str | None = None) -> Session:
     """Read all streams of a recording.
 
     Parameters
@@ -75,17 +75,25 @@ def read_session(path: str | Path, name: str) -> Session:
     path : str or Path
         Of an XDF file every stream is read, as it is. Of anything else that `read_recording` reads, the signal and
         its events become streams.
-    name : str
-        Of the signal's stream, where the file does not name it; that of its events is `<name>-events`.
+    name : str, optional
+        Of the signal's stream, where the file does not name it (`rtdecode-play`); that of its events is
+        `<name>-events`.
 
     Raises
     ------
+    ConfigurationError
+        A name is given for an XDF file, which has its own.
     RecordingError
         The file is missing or damaged.
     """
     path = Path(path)
     if not _is_xdf(path):
-        return Session.of_recording(read_recording(path), name)
+        return Session.of_recording(read_recording(path), name or "rtdecode-play")
+    if name is not None:
+        raise ConfigurationError(
+            f"The streams of recording {path} keep their names: there is none to give. Put something before them "
+            "with --prefix, or choose among them with --stream."
+        )
     with _told_in_one_sentence(path):
         return read_xdf_session(path)
 

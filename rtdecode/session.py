@@ -44,6 +44,9 @@ class SessionWriter:
         Of the samples as they arrive from the stream.
     outputs : Classification or Regression
         What the predictions are.
+    speed : float
+        How many times faster the samples are stamped than their rate says: the recording tells, and is read as it
+        was at speed 1.
 
     Attributes
     ----------
@@ -51,9 +54,11 @@ class SessionWriter:
         Why not everything could be kept, for the user.
     """
 
-    def __init__(self, path: Path, signal: Signal, outputs: Classification | Regression) -> None:
+    def __init__(
+        self, path: Path, signal: Signal, outputs: Classification | Regression, speed: float = 1.0
+    ) -> None:
         refuse_unwritable(path)
-        self.path, self._signal, self._outputs = path, signal, outputs
+        self.path, self._signal, self._outputs, self._speed = path, signal, outputs, speed
         self._folder = _partial(path)
         self.problem: str | None = None
         try:
@@ -113,4 +118,4 @@ class SessionWriter:
         samples = np.memmap(self._folder / "samples.f32", "<f4", "r", shape=shape)
         arrays = prediction_arrays(self._predictions, self._outputs)
         recording = Recording(self._signal, samples, timestamps, path=str(self.path))
-        recording.save(self.path, about=np.array(json.dumps(about)), **arrays)
+        recording.save(self.path, about=np.array(json.dumps(about)), speed=np.float64(self._speed), **arrays)

@@ -73,7 +73,7 @@ class Inlet:
     """What one connection receives: `received` holds all of it."""
 
     def __init__(self, world, stream, signal, first_row):
-        self._world, self.stream, self.signal = world, stream, signal
+        self._world, self.stream, self.signal, self.speed = world, stream, signal, 1.0
         self.first_row, self.lost, self.opened = first_row, False, False
         self.received, self._queue = [], []
 

@@ -17,7 +17,7 @@ from rtdecode.contract import DEFAULT_UNITS, Signal
 from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.recording.fif_tags import refuse_cut_fif
 from rtdecode.recording.positions import Positions, on_plane
-from rtdecode.recording.recording import Event, Recording
+from rtdecode.recording.recording import Event, Recording, at_nominal_rate
 from rtdecode.recording.session import Session
 from rtdecode.recording.xdf import read_xdf, read_xdf_session
 
@@ -139,13 +139,17 @@ def _read_npz(path: Path) -> Recording:
         samples = np.ascontiguousarray(arrays["samples"], np.float32)
         signal = _npz_signal(arrays, arrays["ch_names"])
         sfreq = signal.sfreq
-        timestamps = arrays["timestamps"] if "timestamps" in arrays else np.arange(len(samples)) / sfreq
+        stamps = arrays["timestamps"] if "timestamps" in arrays else np.arange(len(samples)) / sfreq
+        speed = float(arrays["speed"]) if "speed" in arrays else 1.0
+        if not 0 < speed < math.inf:
+            raise RecordingError(f"Recording {path} tells that it was played at speed {speed:g}.")
+        timestamps = at_nominal_rate(np.asarray(stamps, np.float64), speed)
         events: tuple[Event, ...] = ()
         if "event_timestamps" in arrays and "event_labels" in arrays:
             pairs = zip(arrays["event_timestamps"], arrays["event_labels"], strict=True)
             events = tuple(Event(float(t), str(label)) for t, label in pairs)
         positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
-    return Recording(signal, samples, np.asarray(timestamps, np.float64), events, str(path), positions)
+    return Recording(signal, samples, timestamps, events, str(path), positions)
 
 
 def _refuse_bomb(archive: zipfile.ZipFile, path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rtdecode.contract import Signal, canonical_unit
 from rtdecode.errors import RecordingError
 from rtdecode.recording.positions import on_plane
-from rtdecode.recording.recording import Event, Recording
+from rtdecode.recording.recording import Event, Recording, at_nominal_rate
 from rtdecode.recording.session import NUMBERS, Layout, Session, Stream, the_signal
 from rtdecode.recording.xdf_chunks import whole_chunks
 
@@ -37,9 +37,9 @@ def read_xdf(path: Path, stream: str | None) -> Recording:
         # Into the recorder's clock by the markers' own offsets, out of it again by the signal's.
         at = at + _clock_offset(other, at)
         at = at - _clock_offset(chosen, at - _clock_offset(chosen, at))
-        at = _at_nominal_rate(at, stamps[0], layout.speed)
+        at = at_nominal_rate(at, layout.speed, float(stamps[0]))
         events += [Event(float(t), str(v[0])) for t, v in zip(at, other["time_series"], strict=True)]
-    stamps = _at_nominal_rate(stamps, stamps[0], layout.speed)
+    stamps = at_nominal_rate(stamps, layout.speed)
     return Recording(signal, samples, stamps, tuple(sorted(events)), str(path), positions)
 
 
@@ -133,11 +133,6 @@ def _holds_markers(layout: Layout) -> bool:
     ours = layout.root.findtext("rtdecode/role") == "output"
     irregular = layout.sfreq == 0 and layout.n_channels == 1
     return not ours and irregular and (layout.channel_format == "string" or layout.type.lower() == "markers")
-
-
-def _at_nominal_rate(stamps: NDArray[np.float64], first: float, speed: float) -> NDArray[np.float64]:
-    """Undo the speed of the replay that was recorded, if it was one."""
-    return stamps if speed == 1 else first + (stamps - first) * speed
 
 
 def _clock_offset(stream: dict[str, Any], at: NDArray[np.float64]) -> NDArray[np.float64]:

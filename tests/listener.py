@@ -5,7 +5,6 @@ Prints `listening` when it is connected to N of them, ends when all have gone aw
 
 import pickle
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,8 @@ import pylsl
 
 
 def main(prefix, n, path):
-    streams, deadline = {}, time.monotonic() + 60
-    while len(streams) < int(n) and time.monotonic() < deadline:
-        streams |= {s.uid(): s for s in pylsl.resolve_streams(0.5) if s.name().startswith(prefix)}
-    inlets = [pylsl.StreamInlet(stream, recover=False) for stream in streams.values()]
+    streams = pylsl.resolve_bypred(f"starts-with(name,'{prefix}')", minimum=int(n), timeout=60)
+    inlets = [pylsl.StreamInlet(stream, recover=False) for stream in streams]
     heard = [(inlet.info(10).as_xml(), [], []) for inlet in inlets]
     for inlet in inlets:
         inlet.open_stream(10)

@@ -146,7 +146,7 @@ def test_every_round_is_heard(tmp_path, names):
     part = EEG["values"][100:300].astype(np.float32)
     _, values, stamps = heard["eeg"]
     assert values.tobytes() == np.concatenate([part, part]).tobytes()
-    assert np.diff(stamps)[199] > 0.1 > 0.0011 > np.delete(np.diff(stamps), 199).max()
+    assert np.diff(stamps)[199] > 0.09 > 0.0011 > np.delete(np.diff(stamps), 199).max()
     assert heard["markers"][1].tolist() == [[b"left"], [b"rechts \xc3\xa4\xc3\xb6\xc3\xbc"]] * 2
 
 
@@ -239,7 +239,7 @@ def test_markers_move_with_a_signal_that_is_taken_slower():
     recording = build_recording(640)
     faults = FaultSettings.model_validate({"faults": [{"fault": "rate", "at_s": 0, "sfreq": 64}]})
     pushes = list(schedule(Session.of_recording(recording, "s"), faults).actions())
-    due = [p.due_s for p in pushes if p.stream == 1]
+    due = [p.due_s for p in pushes if isinstance(p, Push) and p.stream == 1]
     first = recording.timestamps[0]
     expected = [2 * (e.timestamp - first) + 1 / 128 for e in recording.events]
     assert due == pytest.approx(expected)

@@ -120,8 +120,8 @@ def _find(wanted: Sequence[str], names: Sequence[str], fault: str) -> NDArray[np
 def _refuse_integers(layout: Layout, fault: str) -> None:
     if layout.channel_format not in ("float32", "double64"):
         raise ConfigurationError(
-            f"Fault {fault!r}: stream {layout.name!r} is {layout.channel_format}; what this makes of its values needs "
-            "float32 or double64."
+            f"Fault {fault!r}: stream {layout.name!r} is {layout.channel_format}; what this makes of values "
+            "needs float32 or double64."
         )
 
 

@@ -224,7 +224,7 @@ class Timeline:
             self._longer += np.diff(late, prepend=0.0)
 
     def actions(self, after_s: float = 0.0) -> Iterator[Action]:
-        """Return everything to do, `after_s` later, in order; samples are copied, where they must be, one push ahead."""
+        """Return everything to do, `after_s` later, in order; samples are copied, if they must be, one push ahead."""
         late = self._late + after_s
         taken = self._arrivals + late
         release = np.maximum.accumulate(self._release)

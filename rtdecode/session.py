@@ -54,9 +54,7 @@ class SessionWriter:
         Why not everything could be kept, for the user.
     """
 
-    def __init__(
-        self, path: Path, signal: Signal, outputs: Classification | Regression, speed: float = 1.0
-    ) -> None:
+    def __init__(self, path: Path, signal: Signal, outputs: Classification | Regression, speed: float = 1.0) -> None:
         refuse_unwritable(path)
         self.path, self._signal, self._outputs, self._speed = path, signal, outputs, speed
         self._folder = _partial(path)
@@ -118,4 +116,4 @@ class SessionWriter:
         samples = np.memmap(self._folder / "samples.f32", "<f4", "r", shape=shape)
         arrays = prediction_arrays(self._predictions, self._outputs)
         recording = Recording(self._signal, samples, timestamps, path=str(self.path))
-        recording.save(self.path, about=np.array(json.dumps(about)), speed=np.float64(self._speed), **arrays)
+        recording.save(self.path, about=np.array(json.dumps(about)), speed=np.array(self._speed), **arrays)

@@ -70,7 +70,9 @@ def test_without_faults_each_chunk_is_due_when_its_last_sample_is():
     assert stamps.tobytes() == (RECORDING.timestamps - RECORDING.timestamps[0]).tobytes()
     assert all(p.due_s == p.timestamps[-1] for p in of(Push, found))
     first = RECORDING.timestamps[0]
-    assert [(m.values[0, 0], m.due_s) for m in marked(found)] == [(e.label, e.timestamp - first) for e in RECORDING.events]
+    assert [(m.values[0, 0], m.due_s) for m in marked(found)] == [
+        (e.label, e.timestamp - first) for e in RECORDING.events
+    ]
     assert all(m.due_s == m.timestamps[0] for m in marked(found))
     assert len(found) == -(-N // 7) + len(RECORDING.events)
 

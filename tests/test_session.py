@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtdecode.errors import ConfigurationError, RecordingError
-from rtdecode.faults import FaultSettings, schedule
+from rtdecode.faults import FaultSettings, read_faults, schedule
 from rtdecode.guard import Guard
+from rtdecode.player import PlayerSettings
 from rtdecode.recording import Layout, Session, Stream, read_recording, read_session
 from rtdecode.schedule import Close, Open, Push, Schedule, in_turn
 from tests.builders import build_recording, build_signal
@@ -45,7 +46,8 @@ PAIRS = {
     "values": [["a", "b"], ["c\n<d>", "e"]],
 }  # fmt: skip
 EMPTY = {**EEG, "name": "empty", "stamps": [], "values": [], "sfreq": 0.5}
-JITTERY = {**EEG, "name": "jittery", "kind": "Gyro", "stamps": EEG["stamps"] + RNG.normal(0, 0.02, 1000), "desc": DESC}
+JITTERED = EEG["stamps"] + RNG.normal(0, 0.02, 1000)
+JITTERY = {**EEG, "name": "jittery", "kind": "Gyro", "stamps": JITTERED, "desc": DESC}
 ALL = (EEG, *map(numbers, FORMATS), TEXTS, PAIRS, EMPTY, JITTERY)
 
 
@@ -55,7 +57,7 @@ def listened(session_path, tmp_path, names, *options):
     n = len(read_session(session_path).streams)
     listener = Program("-m", "tests.listener", prefix, str(n), str(heard))
     with listener, rtdecode("play", session_path, "--prefix", prefix, "--for-all", *options) as player:
-        assert player.wait() == 0, player.output
+        assert player.wait(120) == 0, player.output
         assert listener.wait() == 0, listener.output
     found = {}
     for info, values, stamps in pickle.loads(heard.read_bytes()):
@@ -276,23 +278,56 @@ def test_list_tells_what_is_in_a_file(tmp_path):
     ]
 
 
+@pytest.fixture
+def session(tmp_path):
+    """A signal of 1000 samples and three markers."""
+    return read_session(write_xdf(tmp_path / "r.xdf", EEG, TEXTS))
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (("--name", "x"), "keep their names"),
-        (("--stream", "eg"), "has no stream 'eg'; it has 'eeg', 'markers'"),
-        (("--part", "1"), "--part 1 is no part; give two times in seconds, as 30:60"),
-        (("--part", "3:2"), "--part 3:2 is no part"),
-        (("--part", "100:"), "no sample from 100 to"),
-        (("--start", "5000"), "has 1000 samples; none at 5000"),
+        (("--part", "3:2"), "--part 3:2 is no part; give two times in seconds, as 30:60"),
         (("--speed", "11"), "speed: Input should be less than or equal to 10"),
-        (("--stream", "markers", "--start", "5"), "has no one signal whose samples could be counted"),
-        (("--stream", "markers", "--faults", "example"), "Faults are those of the signal"),
     ],
 )
-def test_what_cannot_be_played_is_told_in_one_sentence(tmp_path, options, told):
-    code, output = run_rtdecode("play", write_xdf(tmp_path / "r.xdf", EEG, TEXTS), "--wait", 1, *options)
-    assert code in (2, 4) and told in output and "Traceback" not in output
+def test_what_play_cannot_do_is_told_in_one_sentence(session, options, told):
+    code, output = run_rtdecode("play", session.path, *options)
+    assert code == 2 and told in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"parts": [(100.0, 200.0)]}, "no sample from 100 to 200 s of its 10.0 s"),
+        ({"start": 5000}, "has 1000 samples; none at 5000"),
+    ],
+)
+def test_a_part_that_is_not_there_is_refused(session, settings, told):
+    with pytest.raises(RecordingError, match=told):
+        PlayerSettings.model_validate(settings).cut(session)
+
+
+def test_samples_cannot_be_counted_without_a_signal(session):
+    with pytest.raises(RecordingError, match="has no one signal whose samples could be counted"):
+        session.chosen(["markers"]).since(5)
+
+
+def test_a_stream_that_is_not_there_cannot_be_chosen(session):
+    with pytest.raises(RecordingError, match="has no stream 'eg'; it has 'eeg', 'markers'"):
+        session.chosen(["eg"])
+
+
+def test_only_a_signal_has_faults(session):
+    with pytest.raises(ConfigurationError, match="has not exactly one"):
+        schedule(session.chosen(["markers"]), read_faults("example"))
+
+
+def test_play_begins_at_a_sample_of_the_signal_with_what_is_nearest_to_it(session):
+    (part,) = PlayerSettings(start=725).cut(session)
+    assert part.streams[0].values.tobytes() == session.streams[0].values[725:].tobytes()
+    assert part.streams[0].first == 725 and part.streams[1].values.tolist() == [[""]]
 
 
 def test_integers_cannot_be_made_no_numbers(tmp_path):

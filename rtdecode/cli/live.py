@@ -164,7 +164,9 @@ def play(
     ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a consumer before sample 0.")] = 60.0,
     for_all: Annotated[bool, typer.Option("--for-all", help="Wait until every stream has a consumer.")] = False,
-    stream: Annotated[list[str] | None, typer.Option(help="Name of a stream to play; again: another one too.")] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(help="Name of a stream to play; again: another one too.")
+    ] = None,
     faults: Annotated[
         str | None,
         typer.Option(help="YAML file of what goes wrong on purpose; `example`: a bit of everything.", metavar="FILE"),

@@ -240,7 +240,7 @@ class Session:
         cut = tuple(s.cut(*map(int, np.searchsorted(s.arrivals, bounds))) for s in self.streams)
         if not any(len(s.timestamps) for s in cut):
             raise RecordingError(
-                f"Recording {self.path} has no sample from {start_s:g} to {stop_s:g} s; it has {self.duration_s:g} s."
+                f"Recording {self.path} has no sample from {start_s:g} to {stop_s:g} s of its {self.duration_s:.1f} s."
             )
         return replace(self, streams=cut)
 

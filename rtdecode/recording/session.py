@@ -240,7 +240,8 @@ class Session:
         cut = tuple(s.cut(*map(int, np.searchsorted(s.arrivals, bounds))) for s in self.streams)
         if not any(len(s.timestamps) for s in cut):
             raise RecordingError(
-                f"Recording {self.path} has no sample from {start_s:g} to {stop_s:g} s of its {self.duration_s:.1f} s."
+                f"Recording {self.path} has no sample from {start_s:g} to {stop_s:g} s of its "
+                f"{self.duration_s:.1f} s."
             )
         return replace(self, streams=cut)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.faults import FaultSettings, read_faults, schedule
 from rtdecode.guard import Guard
+from rtdecode.lsl import OutputReader
 from rtdecode.player import PlayerSettings
 from rtdecode.recording import Layout, Session, Stream, read_recording, read_session
 from rtdecode.schedule import Close, Open, Push, Schedule, in_turn
@@ -150,6 +151,21 @@ def test_every_round_is_heard(tmp_path, names):
     assert values.tobytes() == np.concatenate([part, part]).tobytes()
     assert np.diff(stamps)[199] > 0.09 > 0.0011 > np.delete(np.diff(stamps), 199).max()
     assert heard["markers"][1].tolist() == [[b"left"], [b"rechts \xc3\xa4\xc3\xb6\xc3\xbc"]] * 2
+
+
+def test_an_endless_replay_ends_when_it_is_told_to(tmp_path, names, eventually):
+    path, prefix = write_xdf(tmp_path / "r.xdf", EEG, TEXTS), names[0] + "-"
+    with rtdecode("play", path, "--prefix", prefix, "--speed", 10, "--loop", 0, "--part", ":1") as player:
+        reader, heard = OutputReader(prefix + "eeg"), []
+
+        def three_rounds():
+            heard.extend(reader.pull()[0])
+            return len(heard) > 300
+
+        eventually(three_rounds, what="the third round")
+        player.interrupt()
+        assert player.wait() == 0 and player.saw("played ")
+        reader.close()
 
 
 def test_a_clock_that_was_reset_is_one_clock_again(shared):

@@ -302,14 +302,14 @@ class Schedule:
     """
 
     def __init__(self, session: Session, chunk: int = 8, seed: int = 0) -> None:
-        rates = [stream.layout.sfreq for stream in session.streams]
+        rates = [stream.layout.sfreq for stream in session.streams if stream.layout.sfreq]
         self.timelines = []
-        for index, (stream, sfreq) in enumerate(zip(session.streams, rates, strict=True)):
-            size = max(1, round(chunk * sfreq / max(rates))) if chunk and sfreq else chunk if sfreq else 1
+        for index, stream in enumerate(session.streams):
+            size = _in_the_same_time(chunk, stream.layout.sfreq, max(rates, default=0.0))
             sizes = chunk_sizes(len(stream.timestamps), size, seed + index)
             self.timelines.append(Timeline(stream, sizes, session.begin, index))
         self.signal = None if session.signal is None else self.timelines[session.signal]
-        self._slowest = min((rate for rate in rates if rate), default=np.inf)
+        self._pause_s = max([_PAUSE_S, *(_PAUSE_SAMPLES / rate for rate in rates)])
 
     @property
     def first_s(self) -> float:
@@ -319,11 +319,18 @@ class Schedule:
     @property
     def length_s(self) -> float:
         """From the begin until the next part may begin."""
-        return max(t.last_s for t in self.timelines) + max(_PAUSE_S, _PAUSE_SAMPLES / self._slowest)
+        return max(t.last_s for t in self.timelines) + self._pause_s
 
     def actions(self, after_s: float = 0.0) -> Iterator[Action]:
         """Return everything to do, `after_s` later, in order of time."""
         return heapq.merge(*(t.actions(after_s) for t in self.timelines), key=lambda action: action.due_s)
+
+
+def _in_the_same_time(chunk: int, sfreq: float, fastest: float) -> int:
+    """Return how large the chunks of a stream are where those of the fastest have `chunk` samples (0: irregular)."""
+    if sfreq == 0:
+        return 1
+    return max(1, round(chunk * sfreq / fastest)) if chunk else 0
 
 
 def in_turn(parts: Sequence[Schedule], rounds: int = 1) -> Iterator[Action]:

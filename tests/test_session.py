@@ -335,6 +335,17 @@ def test_a_stream_that_is_not_there_cannot_be_chosen(session):
         session.chosen(["eg"])
 
 
+def test_a_file_without_streams_is_refused(tmp_path):
+    with pytest.raises(RecordingError, match="holds no stream"):
+        read_session(write_xdf(tmp_path / "r.xdf"))
+
+
+def test_streams_of_one_name_are_told_apart(tmp_path):
+    session = read_session(write_xdf(tmp_path / "r.xdf", EEG, TEXTS, EEG))
+    assert session.source_ids() == ["rtdecode-play-eeg", "rtdecode-play-markers", "rtdecode-play-eeg-2"]
+    assert session.signal is None
+
+
 def test_only_a_signal_has_faults(session):
     with pytest.raises(ConfigurationError, match="has not exactly one"):
         schedule(session.chosen(["markers"]), read_faults("example"))

@@ -149,7 +149,10 @@ def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:
 def play(
     recording: Annotated[Path, typer.Argument(help="XDF; or FIF, EDF, BDF, GDF, BrainVision, EEGLAB, .npz.")],
     name: Annotated[
-        str | None, typer.Option(help="Name of the signal stream; those of an XDF file have names.")
+        str | None,
+        typer.Option(
+            help="Name of the signal stream; those of an XDF file have names.", show_default="rtdecode-play"
+        ),
     ] = None,
     prefix: Annotated[str, typer.Option(help="Before the name of every stream.")] = "",
     source_id: Annotated[str, typer.Option(help="Of the signal stream.", show_default="rtdecode-play-NAME")] = "",

@@ -44,7 +44,10 @@ def read_xdf(path: Path, stream: str | None) -> Recording:
 
 
 def read_xdf_session(path: Path) -> Session:
-    """Read every stream, its stamps brought into the recorder's clock by pyxdf, and not otherwise changed."""
+    """Read every stream, its stamps brought into the recorder's clock by pyxdf, and not otherwise changed.
+
+    pyxdf leaves out one thing: the sample after the last that an outlet's end made up (pylsl issue 67).
+    """
     layouts, streams = _load(path, one_clock=True)
     read = []
     for layout, found in zip(layouts, streams, strict=True):
@@ -53,6 +56,8 @@ def read_xdf_session(path: Path) -> Session:
         if len(values):
             values[:] = found["time_series"]
         read.append(Stream(layout, np.asarray(found["time_stamps"], np.float64), values))
+    if not read:
+        raise RecordingError(f"Recording {path} holds no stream.")
     return Session(tuple(read), str(path))
 
 

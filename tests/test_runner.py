@@ -209,7 +209,7 @@ class TestStalls:
 
     @pytest.mark.parametrize("speed", [0.1, 10.0])
     def test_a_replay_at_another_speed_is_decoded_without_a_stall_or_a_gap(self, model, speed):
-        record = Script(speed=speed).play(5.0 + 12.8 / speed).run(model)
+        record = Script(16, speed).play(5.0 + 12.8 / speed).run(model)
         assert [s for s, _ in record.states] == ["SEARCHING", "HANDSHAKE", "WARMING", "RUNNING", "STOPPING"]
         assert np.allclose(np.diff([p.timestamp for _, _, p in record.decided]), HOP_S / speed)
         (end,) = record.of("end")

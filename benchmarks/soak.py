@@ -30,8 +30,7 @@ from rtdecode.decoder import Decoder
 from rtdecode.engine import ModelFile, read_model
 from rtdecode.faults import read_faults, schedule
 from rtdecode.loopback import loopback_configuration
-from rtdecode.player import PlayerSettings, chunk_sizes
-from rtdecode.recording import Recording, read_recording
+from rtdecode.recording import Recording, Session, read_recording
 from rtdecode.replay import decode_recording, prediction_arrays
 from rtdecode.schedule import Close, Open, Push
 
@@ -182,24 +181,23 @@ def _tell(ages: np.ndarray, state: np.ndarray, faulty: list[float]) -> None:
 
 def _lives(recording: Recording, rounds: list[Path], starts: list[float]) -> Iterator[Life]:
     """Return what each outlet pushed, by the schedule."""
-    played = PlayerSettings()
-    sizes = chunk_sizes(len(recording.samples), played.chunk, played.seed)
+    session = Session.of_recording(recording, _SOURCE)
     for faults, start in zip(rounds, starts, strict=False):
         signal, pushes = recording.signal, []
-        for action in schedule(recording, sizes, read_faults(str(faults))).actions():
-            if isinstance(action, Push):
+        for action in schedule(session, read_faults(str(faults))).actions():
+            if isinstance(action, Push) and action.stream == session.signal:
                 pushes.append(action)
             elif isinstance(action, Close) and pushes:
                 yield _life(signal, pushes, start)
                 pushes = []
             elif isinstance(action, Open):
-                signal = action.signal
+                signal = recording.signal.pick(action.layout.ch_names)
         if pushes:
             yield _life(signal, pushes, start)
 
 
 def _life(signal: Signal, pushes: list[Push], start: float) -> Life:
-    samples = np.concatenate([p.samples for p in pushes])
+    samples = np.concatenate([p.values for p in pushes])
     return Life(signal, samples, start + np.concatenate([p.timestamps for p in pushes]))
 
 

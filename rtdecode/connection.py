@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import DeadlineError, StreamLostError
 from rtdecode.network import Inlet
-from rtdecode.pace import Correction, Pace
+from rtdecode.pace import STALL_S, Correction, Pace
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
 
@@ -64,9 +64,10 @@ class Connection:
         self._clock, self._strict, self._started, self._saver = clock, strict, started, saver
         self.correction = Correction(inlet.correction()[0])
         self.lost: Prediction | None = None
-        self._sfreq = inlet.signal.sfreq
-        self._hop_s = decoder.contract.window.hop / decoder.chain.output.sfreq
-        self._pace = Pace(self._sfreq)
+        self._sfreq = inlet.signal.sfreq * inlet.speed
+        self._hop_s = decoder.hop_s
+        # In a slow replay chunks are far apart before any has told how far.
+        self._pace = Pace(self._sfreq, STALL_S / min(inlet.speed, 1.0))
         self._seen, self._last = 0, float("nan")
         self._held: tuple[Prediction, float] | None = None
         self._repeat_at: float | None = None

@@ -91,6 +91,9 @@ class Decoder:
         How messages call the source.
     error : type of RtdecodeError
         Raised when the source does not fit.
+    speed : float
+        How many times faster than at its nominal rate the source is stamped: more than 1 in a replay that is
+        played faster. It changes no verdict and no prediction.
 
     Attributes
     ----------
@@ -105,8 +108,9 @@ class Decoder:
         guard: GuardSettings | None = None,
         source_name: str = "The source",
         error: type[RtdecodeError] = RecordingError,
+        speed: float = 1.0,
     ) -> None:
-        self.model = model
+        self.model, self._speed = model, speed
         self.contract = contract = model.contract
         self.source = source or contract.signal
         self._adapt = contract.signal.adapt(self.source, source_name, f"model {model.name!r}", error)
@@ -115,7 +119,7 @@ class Decoder:
         check_graph(model, n_channels)
         self.engine = Engine(model)
         settings = guard or GuardSettings()
-        self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings))
+        self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings), speed)
         self._counter = self._find_counter(settings.counter, source_name)
         _, most = self.chain.outputs_within(1)
         if most > window.hop:
@@ -156,7 +160,7 @@ class Decoder:
     @property
     def hop_s(self) -> float:
         """Seconds from one hop to the next."""
-        return self.contract.window.hop / self.chain.output.sfreq
+        return self.contract.window.hop / (self.chain.output.sfreq * self._speed)
 
     @property
     def slowness(self) -> str:

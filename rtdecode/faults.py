@@ -5,6 +5,7 @@ Seconds here are seconds of the recording: they become samples once, at its nomi
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rtdecode.configuration import read_yaml, validate
 from rtdecode.errors import ConfigurationError
-from rtdecode.recording import Recording
-from rtdecode.schedule import Timeline
+from rtdecode.recording import Layout, Session
+from rtdecode.schedule import Schedule, Timeline
 
 EXAMPLE = Path(__file__).with_name("faults.yaml")
 
@@ -95,8 +96,8 @@ class _OnChannels(_Fault):
             raise ValueError("give channels or n_channels, not both")
         return self
 
-    def _columns(self, recording: Recording, rng: np.random.Generator) -> tuple[NDArray[np.intp], str]:
-        names = recording.signal.ch_names
+    def _columns(self, layout: Layout, rng: np.random.Generator) -> tuple[NDArray[np.intp], str]:
+        names = layout.ch_names
         if self.channels is not None:
             columns = _find(self.channels, names, self.fault)
         elif self.n_channels is not None:
@@ -114,6 +115,14 @@ def _find(wanted: Sequence[str], names: Sequence[str], fault: str) -> NDArray[np
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ConfigurationError(f"Fault {fault!r}: the recording has no channel {name!r}{hint}.")
     return np.array([names.index(name) for name in wanted], np.intp)
+
+
+def _refuse_integers(layout: Layout, fault: str) -> None:
+    if layout.channel_format not in ("float32", "double64"):
+        raise ConfigurationError(
+            f"Fault {fault!r}: stream {layout.name!r} is {layout.channel_format}; what this makes of values "
+            "needs float32 or double64."
+        )
 
 
 class Drop(_Counted):
@@ -143,7 +152,7 @@ class Burst(_Timed):
     burst_ms: _Positive
 
     def _apply(self, timeline: Timeline, start: int, stop: int, rng: np.random.Generator) -> str:
-        timeline.hold(start, stop, max(1, round(self.burst_ms / 1e3 * timeline.recording.signal.sfreq)))
+        timeline.hold(start, stop, max(1, round(self.burst_ms / 1e3 * timeline.stream.layout.sfreq)))
         return f"for {self.for_s:g} s in bursts of {self.burst_ms:g} ms"
 
 
@@ -165,7 +174,7 @@ class Drift(_Lasting):
     ppm: float
 
     def _apply(self, timeline: Timeline, start: int, stop: int, rng: np.random.Generator) -> str:
-        gain_s = np.arange(1.0, stop - start + 1) * (self.ppm / 1e6 / timeline.recording.signal.sfreq)
+        gain_s = np.arange(1.0, stop - start + 1) * (self.ppm / 1e6 / timeline.stream.layout.sfreq)
         timeline.misstamp(start, stop, gain_s, float(gain_s[-1]))
         return f"stamps drift by {self.ppm:g} ppm, to {1e3 * gain_s[-1]:.3f} ms"
 
@@ -206,17 +215,17 @@ class Restart(_Timed):
     shuffled: bool = False
 
     def _apply(self, timeline: Timeline, start: int, stop: int, rng: np.random.Generator) -> str | None:
-        signal, columns = timeline.recording.signal, None
+        layout, columns = timeline.stream.layout, None
         if timeline.is_away(start):
             return None
         if self.without or self.shuffled:
-            columns = np.setdiff1d(np.arange(signal.n_channels), _find(self.without, signal.ch_names, self.fault))
+            columns = np.setdiff1d(np.arange(layout.n_channels), _find(self.without, layout.ch_names, self.fault))
             if len(columns) == 0:
                 raise ConfigurationError(f"Fault {self.fault!r}: `without` leaves no channel.")
             columns = rng.permutation(columns) if self.shuffled else columns
-            signal = signal.pick(tuple(signal.ch_names[i] for i in columns))
-        signal = signal.model_copy(update={"sfreq": self.sfreq or signal.sfreq})
-        timeline.restart(start, stop, signal, columns, self.source_id)
+            layout = layout.pick(columns)
+        layout = replace(layout, sfreq=self.sfreq or layout.sfreq)
+        timeline.restart(start, stop, layout, columns, self.source_id)
         told = [f"without {' '.join(self.without)}"] if self.without else []
         told += ["its channels in another order"] if self.shuffled else []
         told += [f"at {self.sfreq:g} Hz"] if self.sfreq else []
@@ -230,7 +239,8 @@ class Nan(_Counted, _OnChannels):
     fault: Literal["nan"]
 
     def _apply(self, timeline: Timeline, start: int, stop: int, rng: np.random.Generator) -> str:
-        columns, told = self._columns(timeline.recording, rng)
+        _refuse_integers(timeline.stream.layout, self.fault)
+        columns, told = self._columns(timeline.stream.layout, rng)
         timeline.edit(start, stop, columns, lambda samples: np.nan)
         return f"{stop - start} samples of {told} are NaN"
 
@@ -241,8 +251,8 @@ class Flat(_Lasting, _OnChannels):
     fault: Literal["flat"]
 
     def _apply(self, timeline: Timeline, start: int, stop: int, rng: np.random.Generator) -> str:
-        columns, told = self._columns(timeline.recording, rng)
-        kept = timeline.recording.samples[start, columns]
+        columns, told = self._columns(timeline.stream.layout, rng)
+        kept = timeline.stream.values[start, columns]
         timeline.edit(start, stop, columns, lambda samples: kept)
         return f"{stop - start} samples of {told} are flat"
 
@@ -254,7 +264,8 @@ class Scale(_Lasting, _OnChannels):
     factor: float
 
     def _apply(self, timeline: Timeline, start: int, stop: int, rng: np.random.Generator) -> str:
-        columns, told = self._columns(timeline.recording, rng)
+        _refuse_integers(timeline.stream.layout, self.fault)
+        columns, told = self._columns(timeline.stream.layout, rng)
         factor = np.float32(self.factor)
         timeline.edit(start, stop, columns, lambda samples: samples * factor)
         return f"{stop - start} samples of {told} are multiplied by {self.factor:g}"
@@ -288,41 +299,53 @@ def read_faults(name: str) -> FaultSettings:
     return validate(FaultSettings, read_yaml(path), f"Faults {path}")
 
 
-def schedule(recording: Recording, sizes: Sequence[int], settings: FaultSettings) -> Timeline:
-    """Plan how a recording is played, with its faults.
+def schedule(session: Session, settings: FaultSettings, chunk: int = 8, seed: int = 0) -> Schedule:
+    """Plan how a session is played, with faults of its signal.
 
     Parameters
     ----------
-    recording : Recording
+    session : Session
         What is played.
-    sizes : sequence of int
-        Samples of each push where nothing is wrong; all of the recording's together.
     settings : FaultSettings
         What goes wrong; nothing when its list is empty.
+    chunk, seed : int
+        How it is cut where nothing is wrong (`Schedule`).
 
     Raises
     ------
     ConfigurationError
-        A fault lies beyond the recording, or names a channel that it lacks.
+        A fault lies beyond the recording, or names a channel that it lacks; or there is no one signal.
 
     Notes
     -----
     Faults are worked in in order of time. A restart that begins while the outlet is away is left out.
     """
-    timeline, sfreq = Timeline(recording, sizes), recording.signal.sfreq
+    planned = Schedule(session, chunk, seed)
+    if settings.faults:
+        if planned.signal is None:
+            raise ConfigurationError(
+                f"Faults are those of the signal, and recording {session.path} has not exactly one. Choose streams "
+                "with --stream."
+            )
+        _work_in(settings, planned.signal)
+        for other in planned.timelines:
+            if other is not planned.signal:
+                other.follow(planned.signal)
+    return planned
+
+
+def _work_in(settings: FaultSettings, timeline: Timeline) -> None:
+    sfreq, n_samples = timeline.stream.layout.sfreq, timeline.n_samples
     occurrences = []
     for number, fault in enumerate(settings.faults):
-        if fault.at_s is not None and round(fault.at_s * sfreq) >= timeline.n_samples:
+        if fault.at_s is not None and round(fault.at_s * sfreq) >= n_samples:
             raise ConfigurationError(
                 f"Faults: faults.{number} ({fault.fault}) begins at {fault.at_s:g} s, but the recording ends at "
-                f"{recording.duration_s:g} s. Play a longer one, or let it happen earlier."
+                f"{n_samples / sfreq:g} s. Play a longer one, or let it happen earlier."
             )
         rng = np.random.default_rng([settings.seed, number])
-        occurrences += [
-            (start, number, stop, fault, rng) for start, stop in fault._times(timeline.n_samples, sfreq, rng)
-        ]
+        occurrences += [(start, number, stop, fault, rng) for start, stop in fault._times(n_samples, sfreq, rng)]
     for start, _, stop, fault, rng in sorted(occurrences, key=lambda o: o[:2]):
         told = fault._apply(timeline, start, stop, rng)
         if told:
             timeline.note(start, stop, fault.fault, told)
-    return timeline

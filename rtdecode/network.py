@@ -15,6 +15,7 @@ class Inlet(Protocol):
     """A connection to one signal stream; `rtdecode.lsl.SignalInlet` tells what each method promises."""
 
     signal: Signal
+    speed: float
 
     def open(self) -> None:
         """Subscribe."""

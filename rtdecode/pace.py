@@ -7,7 +7,7 @@ late, early or wrong by a constant is as good as any other here.
 from collections import deque
 from statistics import median_low
 
-_STALL_S = 0.5
+STALL_S = 0.5
 _STALL_INTERVALS = 3.0
 _REMEMBERED = 15
 # liblsl hands out one pushed chunk in two pulls or more, a fraction of a millisecond apart.
@@ -22,7 +22,9 @@ class Pace:
     Parameters
     ----------
     sfreq : float
-        Nominal rate in Hz.
+        Rate in Hz at which samples come.
+    stall_s : float
+        The shortest silence that is a stall.
 
     Attributes
     ----------
@@ -30,16 +32,16 @@ class Pace:
         More data than usual came at once, and more may be waiting.
     """
 
-    def __init__(self, sfreq: float) -> None:
-        self._sfreq = sfreq
+    def __init__(self, sfreq: float, stall_s: float = STALL_S) -> None:
+        self._sfreq, self._least_s = sfreq, stall_s
         self._arrived: float | None = None
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self.backlog = False
 
     @property
     def stall_s(self) -> float:
-        """Seconds without a sample that make a stall: 3 usual chunk intervals, at least 0.5 s."""
-        return max(_STALL_S, _STALL_INTERVALS * self._usual_s)
+        """Seconds without a sample that make a stall: 3 usual chunk intervals, and never less than was given."""
+        return max(self._least_s, _STALL_INTERVALS * self._usual_s)
 
     @property
     def _usual_s(self) -> float:

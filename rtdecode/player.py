@@ -1,80 +1,104 @@
-"""A recording as an LSL source, in real time."""
+"""Recordings as LSL sources: all their streams, in time."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode.errors import DeadlineError
 from rtdecode.faults import FaultSettings, schedule
-from rtdecode.lsl import EventOutlet, SignalOutlet, local_clock
-from rtdecode.realtime import sleep_until
-from rtdecode.recording import Recording
-from rtdecode.schedule import Close, Incident, Mark, Open, Push
+from rtdecode.lsl import Outlet, local_clock
+from rtdecode.realtime import quiet_collector, sleep_until
+from rtdecode.recording import Session
+from rtdecode.schedule import Close, Incident, Open, Push, in_turn
 
-# Time for consumers to fetch what was pushed last, before the outlet goes away.
+# Time for consumers to fetch what was pushed last, before the outlets go away.
 _LINGER_S = 1.0
 _LEAD_S = 0.2
+# As many of the newest pushes are remembered: hours.
+_REMEMBERED = 1_000_000
+
+_Seconds = Annotated[float, Field(ge=0)]
 
 
 class PlayerSettings(BaseModel):
-    """How a recording is played.
+    """How a session is played.
 
     Attributes
     ----------
-    name : str
-        Of the signal stream; the marker stream is called `<name>-events`.
+    source_id : str
+        Of the signal; made of its name if empty, as those of all others are.
     chunk : int
-        Samples in a push; 0: irregular, 1 to 64, by `seed`.
+        Samples in a push of the fastest stream; of a slower one as many as come in the same time. 0: irregular,
+        1 to 64, by `seed`.
+    speed : float
+        How many times faster than it was recorded. Nominal rates stay; `desc/rtdecode/speed` tells.
+    loop : int
+        How many times; 0: for ever.
+    start : int
+        The first sample of the signal to play.
+    parts : tuple of (float, float)
+        Parts to play instead of all, one after the other: from when until when, in seconds of the recording.
     wait_s : float
         How long to wait for a consumer before sample 0.
+    for_all : bool
+        Wait until every stream has one, instead of the signal (or, where there is no one signal, any).
     faults : FaultSettings
-        What goes wrong on purpose.
+        What goes wrong with the signal on purpose, in each part anew.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str = "rtdecode-play"
     source_id: str = ""
     chunk: int = Field(default=8, ge=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
+    speed: float = Field(default=1.0, ge=0.1, le=10)
+    loop: int = Field(default=1, ge=0)
+    start: int = Field(default=0, ge=0)
+    parts: tuple[tuple[_Seconds, _Seconds], ...] = ()
     wait_s: float = Field(default=60.0, gt=0)
+    for_all: bool = False
     faults: FaultSettings = FaultSettings()
+
+    def cut(self, session: Session) -> list[Session]:
+        """Return what is to be played of a session; RecordingError where there is nothing."""
+        whole = session.since(self.start) if self.start else session
+        return [whole.crop(*part) for part in self.parts] or [whole]
 
 
 @dataclass(frozen=True)
 class Played:
-    """What was played: number of samples and events, stamp of sample 0, and schedule errors in seconds."""
+    """What was played.
 
-    n_samples: int
-    n_events: int
+    Attributes
+    ----------
+    n_samples : tuple of int
+        Of each stream.
+    first_timestamp : float
+        Stamp of the signal's first sample; without a signal, of the first of any stream.
+    lateness_s : array, (n_pushes,)
+        How long after it was due each push was done, the newest million of them.
+    """
+
+    n_samples: tuple[int, ...]
     first_timestamp: float
     lateness_s: np.ndarray
 
 
-def chunk_sizes(n_samples: int, chunk: int, seed: int) -> list[int]:
-    """Return the sizes of the pushes: all `chunk`, or irregular ones when `chunk` is 0."""
-    if chunk:
-        sizes = [chunk] * (n_samples // chunk)
-    else:
-        drawn = np.random.default_rng(seed).integers(1, 65, size=n_samples)
-        sizes = [int(s) for s in drawn[: int(np.searchsorted(np.cumsum(drawn), n_samples, "right"))]]
-    rest = n_samples - sum(sizes)
-    return [*sizes, rest] if rest else sizes
-
-
 def play(
-    recording: Recording,
+    session: Session,
     settings: PlayerSettings,
     ready: Callable[[], None] | None = None,
     tell: Callable[[Incident, float], None] | None = None,
 ) -> Played:
-    """Play a recording once: signal and events, each chunk pushed when its last sample is due.
+    """Play a session: all its streams, each chunk pushed when its last sample is due; ends early at Ctrl-C.
 
-    Sample i is stamped t0 + (its stamp in the recording - that of sample 0): the time at which an amplifier
-    would have taken it. A chunk is pushed at the stamp of its last sample, so no stamp lies in the future and
+    A sample is stamped t0 + (its stamp in the recording - the first of any stream) / speed: the time at which a
+    device would have taken it. A chunk is pushed when its last sample was there, so no stamp lies in the future and
     what a consumer measures is its own latency. Nothing is pushed before a consumer is there.
     Faults change that as they say; `tell` hears of each when it begins, with the LSL time of its first sample.
 
@@ -84,41 +108,70 @@ def play(
         A fault does not fit the recording.
     DeadlineError
         No consumer came in time.
+    RecordingError
+        There is nothing to play in a part.
     """
-    sizes = chunk_sizes(len(recording.samples), settings.chunk, settings.seed)
-    actions = schedule(recording, sizes, settings.faults).actions()
-    source_id = settings.source_id or f"rtdecode-play-{settings.name}"
-    outlet = SignalOutlet(settings.name, source_id, recording.signal)
-    events_outlet = EventOutlet(f"{settings.name}-events", f"{source_id}-events")
+    parts = [schedule(part, settings.faults, settings.chunk, settings.seed) for part in settings.cut(session)]
+    ids = session.source_ids()
+    if settings.source_id and session.signal is not None:
+        ids[session.signal] = settings.source_id
+    outlets = _Outlets(session, ids, settings.speed)
     if ready:
         ready()
-    deadline = local_clock() + settings.wait_s
-    # In short waits, so that Ctrl-C is heard.
-    while not outlet.wait_for_consumers(0.2):
-        if local_clock() > deadline:
-            raise DeadlineError(
-                f"Nobody listened to stream {settings.name!r} for {settings.wait_s:g} s. Start "
-                "`rtdecode run`, or wait longer with --wait."
-            )
+    outlets.wait_for_consumers(None if settings.for_all else session.signal, settings)
     t0 = local_clock() + _LEAD_S
-    lateness, n_samples, n_events = [], 0, 0
-    for action in actions:
-        due = t0 + action.due_s
-        sleep_until(due, local_clock)
+    lateness: deque[float] = deque(maxlen=_REMEMBERED)
+    try:
+        with quiet_collector():
+            for action in in_turn(parts, settings.loop):
+                due = t0 + action.due_s / settings.speed
+                sleep_until(due, local_clock)
+                if isinstance(action, Incident):
+                    if tell:
+                        tell(action, due)
+                else:
+                    outlets.do(action, t0)
+                    if isinstance(action, Push):
+                        lateness.append(local_clock() - due)
+        time.sleep(_LINGER_S)
+    except KeyboardInterrupt:
+        pass
+    return Played(tuple(outlets.n_samples), t0 + parts[0].first_s / settings.speed, np.array(lateness))
+
+
+class _Outlets:
+    """The outlets of a session, by the number of their stream."""
+
+    def __init__(self, session: Session, source_ids: list[str], speed: float) -> None:
+        self._names = [stream.layout.name for stream in session.streams]
+        self._ids, self._speed = source_ids, speed
+        self._open = {
+            index: Outlet(stream.layout, source_id, speed)
+            for index, (stream, source_id) in enumerate(zip(session.streams, source_ids, strict=True))
+        }
+        self.n_samples = [0] * len(self._names)
+
+    def wait_for_consumers(self, signal: int | None, settings: PlayerSettings) -> None:
+        deadline = local_clock() + settings.wait_s
+        awaited = set(self._open) if signal is None else {signal}
+        enough = len(awaited) if settings.for_all else 1
+        # In short waits, so that Ctrl-C is heard.
+        while sum(self._open[i].wait_for_consumers(0.2 / len(awaited)) for i in awaited) < enough:
+            if local_clock() > deadline:
+                names = ", ".join(repr(self._names[i]) for i in sorted(awaited))
+                raise DeadlineError(
+                    f"Nobody listened to stream {names} for {settings.wait_s:g} s. Start `rtdecode run`, or wait "
+                    "longer with --wait."
+                )
+
+    def do(self, action: Push | Close | Open, t0: float) -> None:
+        index = action.stream
         match action:
             case Push():
-                outlet.push(action.samples, t0 + action.timestamps)
-                lateness.append(local_clock() - due)
-                n_samples += len(action.timestamps)
-            case Mark():
-                events_outlet.push(action.label, t0 + action.timestamp)
-                n_events += 1
+                self._open[index].push(action.values, t0 + action.timestamps / self._speed)
+                self.n_samples[index] += len(action.timestamps)
             case Close():
                 # The last reference to it: this ends the stream.
-                del outlet
+                del self._open[index]
             case Open():
-                outlet = SignalOutlet(settings.name, action.source_id or source_id, action.signal)
-            case Incident() if tell:
-                tell(action, due)
-    time.sleep(_LINGER_S)
-    return Played(n_samples, n_events, t0, np.array(lateness))
+                self._open[index] = Outlet(action.layout, action.source_id or self._ids[index], self._speed)

@@ -240,6 +240,7 @@ class Runner:
                 self.settings.guard,
                 f"Stream {found.name!r}",
                 StreamError,
+                inlet.speed,
             )
             if self._tracer:
                 self._tracer.watch(inlet, decoder, self._reporter.tell)
@@ -265,7 +266,7 @@ class Runner:
         path, number = self.settings.save, len(self.saved) + 1
         path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         self.saved.append(path)
-        return SessionWriter(path, inlet.signal, self.model.contract.outputs)
+        return SessionWriter(path, inlet.signal, self.model.contract.outputs, inlet.speed)
 
     def _close_session(self, saver: SessionWriter) -> None:
         about = {"model": self.model.name, "sha256": self.model.sha256, **self.summary.figures()}
@@ -281,7 +282,9 @@ class Runner:
         connection = Connection(inlet, decoder, self._reporter, self._clock, self.settings.strict, started, saver)
         inlet.open()
         self._keep_to(found)
-        self._reporter.state(State.WARMING, "warming-up", f"{decoder.warm_up_s:.1f} s until the first prediction")
+        played = "" if inlet.speed == 1 else f"; it is a replay at {inlet.speed:g} times its speed"
+        told = f"{decoder.warm_up_s:.1f} s until the first prediction{played}"
+        self._reporter.state(State.WARMING, "warming-up", told)
         if self.settings.duration_s and self._deadline == float("inf"):
             self._deadline = self._clock() + self.settings.duration_s
         try:
@@ -312,6 +315,7 @@ class Runner:
                 "uid": stream.uid, "host": stream.host,
             },
             "signal": inlet.signal.model_dump(),
+            "speed": inlet.speed,
             "settings": self.settings.model_dump(mode="json"),
             "versions": {
                 "rtdecode": __version__, "python": platform.python_version(), "numpy": np.__version__,

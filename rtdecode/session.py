@@ -70,6 +70,9 @@ class SessionWriter:
         Of the samples as they arrive from the stream.
     outputs : Classification or Regression
         What the predictions are.
+    speed : float
+        How many times faster the samples are stamped than their rate says: the recording tells, and is read as it
+        was at speed 1.
 
     Attributes
     ----------
@@ -77,9 +80,9 @@ class SessionWriter:
         Why not everything could be kept, for the user.
     """
 
-    def __init__(self, path: Path, signal: Signal, outputs: Classification | Regression) -> None:
+    def __init__(self, path: Path, signal: Signal, outputs: Classification | Regression, speed: float = 1.0) -> None:
         refuse_unwritable(path)
-        self.path, self._signal, self._outputs = path, signal, outputs
+        self.path, self._signal, self._outputs, self._speed = path, signal, outputs, speed
         self._folder = _partial(path)
         self.problem: str | None = None
         nothing = self._rows(np.empty((0, signal.n_channels), np.float32), np.empty(0), [])
@@ -149,6 +152,6 @@ class SessionWriter:
         if len(samples):
             recording = Recording(self._signal, samples, timestamps, path=str(self.path))
             whole = self._folder / self.path.name
-            recording.save(whole, about=np.array(about), **arrays)
+            recording.save(whole, about=np.array(about), speed=np.array(self._speed), **arrays)
             whole.replace(self.path)
         return len(samples)

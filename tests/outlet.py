@@ -6,8 +6,9 @@ from zlib import crc32
 import numpy as np
 
 from rtdecode.contract import Signal
-from rtdecode.lsl import SignalOutlet, local_clock
+from rtdecode.lsl import Outlet, local_clock
 from rtdecode.realtime import sleep_until
+from rtdecode.recording import Layout
 
 CHUNK = 8
 PERIOD = 512 * CHUNK
@@ -22,7 +23,7 @@ def noise(labels):
 def main(name, source_id, sfreq, labels):
     names, sfreq = tuple(labels.split(",")), float(sfreq)
     signal = Signal(ch_names=names, ch_types=("eeg",) * len(names), units=("uV",) * len(names), sfreq=sfreq)
-    outlet = SignalOutlet(name, source_id, signal)
+    outlet = Outlet(Layout.of_signal(name, signal), source_id)
     samples, start, sent = noise(names), local_clock(), 0
     print("pushing from", start, flush=True)
     while True:

@@ -74,7 +74,7 @@ class Inlet:
     """What one connection receives: `received` holds all of it."""
 
     def __init__(self, world, stream, signal, first_row):
-        self._world, self.stream, self.signal = world, stream, signal
+        self._world, self.stream, self.signal, self.speed = world, stream, signal, world.speed
         self.first_row, self.lost, self.opened = first_row, False, False
         self.received, self._queue = [], []
 
@@ -109,7 +109,7 @@ class World:
 
     def __init__(self):
         self.now, self.present, self.inlet, self.inlets = START, {}, None, []
-        self.corrections = [(0.0, 0.0)]
+        self.corrections, self.speed = [(0.0, 0.0)], 1.0
         self._actions, self._number = [], itertools.count()
         self.record = Record(self.clock)
 
@@ -156,10 +156,13 @@ class Script:
     ----------
     chunk : int
         Samples in a delivery.
+    speed : float
+        How many times faster than its nominal rate it samples, as a replay does; it tells.
     """
 
-    def __init__(self, chunk=8):
+    def __init__(self, chunk=8, speed=1.0):
         self.world, self._chunk = World(), chunk
+        self.world.speed, self._rate = speed, 128 * speed
         self._time, self._uids = START, itertools.count()
         self._next, self._free_at, self._up = 0, START, None
         self._ahead_s = 0.0
@@ -171,7 +174,7 @@ class Script:
         return self._time
 
     def _due(self, sample):
-        return START + (sample + 1) / 128
+        return START + (sample + 1) / self._rate
 
     def back(self, variant="same"):
         """Let the source appear, as it was or changed."""
@@ -207,7 +210,7 @@ class Script:
         self._free_at, end = max(self._free_at, self._time + after), self._time + seconds
         while self._due(self._next + self._chunk - 1) <= end:
             cut = slice(self._next, self._next + self._chunk)
-            stamps = self._ahead_s + START + np.arange(cut.start, cut.stop) / 128
+            stamps = self._ahead_s + START + np.arange(cut.start, cut.stop) / self._rate
             samples = transform(RECORDING.samples[cut])
             self._next = cut.stop
             time = max(self._due(cut.stop - 1), self._free_at)

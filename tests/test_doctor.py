@@ -133,12 +133,15 @@ def test_what_makes_running_impossible_is_in_the_exit_code(arguments, code):
     assert got == code and "STOP" in output and "gone" in output and "Traceback" not in output
 
 
-def test_a_stream_that_loses_samples_is_found_out(tmp_path, names, model_path, eventually):
+@pytest.mark.parametrize("speed", [1, 2])
+def test_a_stream_that_loses_samples_is_found_out(tmp_path, names, model_path, eventually, speed):
     build_recording(700).save(tmp_path / "r.npz")
     (tmp_path / "f.yaml").write_text("faults: [{fault: drop, at_s: 1, n_samples: 40}]\n", encoding="utf-8")
-    with rtdecode("play", tmp_path / "r.npz", "--name", names[0], "--faults", tmp_path / "f.yaml") as player:
+    play = ("play", tmp_path / "r.npz", "--name", names[0], "--faults", tmp_path / "f.yaml", "--speed", speed)
+    with rtdecode(*play) as player:
         eventually(lambda: player.saw("waiting for a consumer"), what="the outlet")
         with rtdecode("doctor", "--stream", names[0], "--seconds", 2, "--model", model_path, "--wait", 1) as doctor:
             assert doctor.wait() == 0, doctor.output
     assert doctor.saw(", 40 missing") and doctor.saw("Samples are lost")
+    assert doctor.saw(f"declared {128 * speed}") and doctor.saw("a replay, 2 times as fast") == (speed == 2)
     assert doctor.saw("fits model.onnx") and doctor.saw("clock: this machine's")

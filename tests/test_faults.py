@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from rtdecode.errors import ConfigurationError
 from rtdecode.faults import EXAMPLE, FaultSettings, read_faults, schedule
 from rtdecode.lsl import OutputReader
-from rtdecode.player import chunk_sizes
-from rtdecode.recording import read_recording
-from rtdecode.schedule import Close, Incident, Mark, Open, Push
+from rtdecode.recording import Session, read_recording
+from rtdecode.schedule import Close, Incident, Open, Push
 from tests.builders import SFREQ, build_recording
 from tests.processes import rtdecode, run_rtdecode
 
@@ -44,12 +43,16 @@ DISTURBANCE = FAULT.filter(
 
 def actions(faults=(), chunk=8, seed=0, recording=RECORDING):
     settings = FaultSettings.model_validate({"seed": seed, "faults": list(faults)})
-    sizes = chunk_sizes(len(recording.samples), chunk, seed)
-    return list(schedule(recording, sizes, settings).actions())
+    return list(schedule(Session.of_recording(recording, "source"), settings, chunk, seed).actions())
 
 
 def of(kind, found):
-    return [action for action in found if isinstance(action, kind)]
+    """Actions of a kind, without the pushes of events."""
+    return [action for action in found if isinstance(action, kind) and getattr(action, "stream", 0) == 0]
+
+
+def marked(found):
+    return [action for action in found if isinstance(action, Push) and action.stream == 1]
 
 
 def pushed(found):
@@ -57,7 +60,7 @@ def pushed(found):
     pushes = of(Push, found)
     stamps = np.concatenate([p.timestamps for p in pushes])
     due = np.repeat([p.due_s for p in pushes], [len(p.timestamps) for p in pushes])
-    return np.concatenate([p.samples[:, 0] for p in pushes]).astype(int), stamps, due
+    return np.concatenate([p.values[:, 0] for p in pushes]).astype(int), stamps, due
 
 
 def test_without_faults_each_chunk_is_due_when_its_last_sample_is():
@@ -66,7 +69,11 @@ def test_without_faults_each_chunk_is_due_when_its_last_sample_is():
     assert indices.tolist() == list(range(N))
     assert stamps.tobytes() == (RECORDING.timestamps - RECORDING.timestamps[0]).tobytes()
     assert all(p.due_s == p.timestamps[-1] for p in of(Push, found))
-    assert [m.label for m in of(Mark, found)] == [e.label for e in RECORDING.events]
+    first = RECORDING.timestamps[0]
+    assert [(m.values[0, 0], m.due_s) for m in marked(found)] == [
+        (e.label, e.timestamp - first) for e in RECORDING.events
+    ]
+    assert all(m.due_s == m.timestamps[0] for m in marked(found))
     assert len(found) == -(-N // 7) + len(RECORDING.events)
 
 
@@ -80,14 +87,14 @@ def test_every_sample_is_pushed_at_most_once_in_order_and_never_before_it_is_tak
         assert np.all(stamps <= due) and np.all(np.diff(stamps) > 0)
     if not any(f["fault"] in ("drop", "restart") for f in faults):
         assert len(indices) == N
-    assert len(of(Mark, found)) == len(RECORDING.events)
+    assert len(marked(found)) == len(RECORDING.events)
 
 
 @given(st.lists(FAULT, max_size=4), st.integers(0, 99))
 def test_the_same_seed_gives_the_same_schedule(faults, seed):
     def told(found):
         rows = [(type(a).__name__, a.due_s) for a in found]
-        return rows, [(p.samples.tobytes(), p.timestamps.tobytes()) for p in of(Push, found)], of(Incident, found)
+        return rows, [(p.values.tobytes(), p.timestamps.tobytes()) for p in of(Push, found)], of(Incident, found)
 
     assert told(actions(faults, 0, seed)) == told(actions(faults, 0, seed))
 
@@ -153,11 +160,11 @@ def test_a_restart_comes_back_with_what_was_asked_for():
     found = actions([fault], chunk=8)
     (close,), (back,) = of(Close, found), of(Open, found)
     assert (close.due_s, back.due_s) == (4.0, 6.0 + 1 / 64 - 1 / SFREQ)
-    assert back.signal.ch_names == ("E0", "E2", "E3") and back.signal.sfreq == 64 and back.source_id == "new"
+    assert back.layout.ch_names == ("E0", "E2", "E3") and back.layout.sfreq == 64 and back.source_id == "new"
     before, after = found.index(close), found.index(back)
     assert not of(Push, found[before:after])
-    assert {p.samples.shape[1] for p in of(Push, found[:before])} == {4}
-    assert {p.samples.shape[1] for p in of(Push, found[after:])} == {3}
+    assert {p.values.shape[1] for p in of(Push, found[:before])} == {4}
+    assert {p.values.shape[1] for p in of(Push, found[after:])} == {3}
     indices, stamps, _ = pushed(found)
     assert indices.tolist() == [*range(512), *range(768, N)]
     assert np.allclose(np.diff(stamps[512:]), 1 / 64)
@@ -167,8 +174,8 @@ def test_shuffled_channels_keep_their_values():
     recording = build_recording(N)
     found = actions([{"fault": "restart", "at_s": 4, "for_s": 2, "shuffled": True}], recording=recording)
     (back,) = of(Open, found)
-    order = [recording.signal.ch_names.index(name) for name in back.signal.ch_names]
-    after = np.concatenate([p.samples for p in of(Push, found[found.index(back) :])])
+    order = [recording.signal.ch_names.index(name) for name in back.layout.ch_names]
+    after = np.concatenate([p.values for p in of(Push, found[found.index(back) :])])
     assert sorted(order) == [0, 1, 2, 3] and np.array_equal(after, recording.samples[768:, order])
 
 
@@ -184,7 +191,7 @@ def test_values_are_spoiled_where_told_and_the_recording_is_left_alone():
     expected[128:131, 2] = np.nan
     expected[256:384, [0, 3]] = kept[256, [0, 3]]
     expected[512:640] *= np.float32(1000)
-    samples = np.concatenate([p.samples for p in of(Push, actions(faults, 33, recording=recording))])
+    samples = np.concatenate([p.values for p in of(Push, actions(faults, 33, recording=recording))])
     assert samples.tobytes() == expected.tobytes()
     assert recording.samples.tobytes() == kept.tobytes()
 

@@ -16,7 +16,8 @@ import pytest
 
 from rtdecode.decoder import load
 from rtdecode.errors import RtdecodeError
-from rtdecode.recording import read_recording
+from rtdecode.recording import read_recording, read_session
+from rtdecode.schedule import Schedule
 from tests.builders import assert_same, build_model, build_recording
 from tests.test_hygiene import build_raw
 from tests.test_recording import EEG, markers
@@ -203,7 +204,8 @@ def brainvision(folder):
 
 
 def xdf(folder):
-    eeg = {**EEG, "stamps": EEG["stamps"][:80], "values": EEG["values"][:80]}
+    offsets = [(50.0 + t, 1e-3 * t) for t in range(5)]
+    eeg = {**EEG, "stamps": EEG["stamps"][:80], "values": EEG["values"][:80], "offsets": offsets}
     return write_xdf(folder / "r.xdf", eeg, markers(["left", "right"], [50.1, 50.2]))
 
 
@@ -222,4 +224,18 @@ def test_a_changed_recording_is_refused_or_read_as_far_as_it_is_there(tmp_path, 
         return "read"
 
     counts = outcomes(path, content, BYTES, n, attempt)
+    assert counts["refused"] > n // 5
+
+
+@pytest.mark.parametrize("n", [FEW, MANY])
+def test_a_changed_session_is_refused_or_played_as_far_as_it_is_there(tmp_path, n):
+    path = xdf(tmp_path)
+
+    def attempt(path, mutate):
+        session = read_session(path)
+        pushed = [push.timestamps for push in Schedule(session).actions()]
+        assert sum(map(len, pushed)) == sum(len(s.timestamps) for s in session.streams)
+        return "read"
+
+    counts = outcomes(path, path.read_bytes(), BYTES, n, attempt)
     assert counts["refused"] > n // 5

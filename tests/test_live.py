@@ -73,6 +73,28 @@ def test_live_is_replay_to_the_last_bit_for_any_pushed_chunks(tmp_path, names, c
     assert [row[0] for _, row in session.markers] == [("left", "right")[p.label] for p in decoded]
 
 
+def test_a_replay_at_another_speed_is_decoded_as_at_its_own(tmp_path, names):
+    model_path = build_model(tmp_path / "m.onnx")
+    build_recording(1200).save(tmp_path / "r.npz")
+    run = ("--save", tmp_path / "saved.npz")
+    session = Session(tmp_path / "r.npz", model_path, names, play=("--speed", 4), run=run)
+    recording = read_recording(tmp_path / "r.npz")
+    replayed = decode_recording(recording, Decoder(read_model(model_path), recording.signal)).predictions
+    start = next(d for _, d in session.status if d["event"] == "start")
+    assert start["speed"] == 4 and start["signal"]["sfreq"] == 128 and "4 times its speed" in session.decoder_output
+    saved = read_recording(tmp_path / "saved.npz")
+    again = decode_recording(saved, Decoder(read_model(model_path), saved.signal)).predictions
+    for (stamp, _), p in zip(session.proba, replayed, strict=False):
+        assert stamp == pytest.approx(session.first_timestamp + p.sample / 128 / 4, abs=1e-6)
+    with np.load(tmp_path / "saved.npz") as arrays:
+        kept = arrays["prediction_proba"]
+    for found in (replayed, again):
+        expected = np.array([[np.nan, np.nan] if p.proba is None else p.proba for p in found], np.float32)
+        assert kept[: len(found)].tobytes() == expected.tobytes()
+    assert sum(p.proba is not None for p in replayed) > 100
+    assert saved.timestamps - saved.timestamps[0] == pytest.approx(recording.timestamps - recording.timestamps[0])
+
+
 def test_the_status_stream_tells_the_run_from_start_to_end(tmp_path, names):
     model_path = build_model(tmp_path / "m.onnx")
     build_recording(500).save(tmp_path / "r.npz")

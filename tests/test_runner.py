@@ -207,6 +207,14 @@ class TestStalls:
         assert sum(d["count"] for d in record.of("skipped")) == skipped
         check_every_hop(model, script)
 
+    @pytest.mark.parametrize("speed", [0.1, 10.0])
+    def test_a_replay_at_another_speed_is_decoded_without_a_stall_or_a_gap(self, model, speed):
+        record = Script(16, speed).play(5.0 + 12.8 / speed).run(model)
+        assert [s for s, _ in record.states] == ["SEARCHING", "HANDSHAKE", "WARMING", "RUNNING", "STOPPING"]
+        assert np.allclose(np.diff([p.timestamp for _, _, p in record.decided]), HOP_S / speed)
+        (end,) = record.of("end")
+        assert end["predictions"] > 50 and set(end["abstained"]) == {"warming-up"} and not end["incidents"]
+
     def test_a_stop_of_the_decoder_is_an_overrun_and_no_stall(self, model):
         record = Script().play(6.0).freeze(3.0).play(1.0).run(model)
         (overrun,) = record.of("overrun")

@@ -150,58 +150,90 @@ def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:
 
 
 def play(
-    recording: Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")],
-    name: Annotated[str, typer.Option(help="Name of the signal stream.")] = "rtdecode-play",
-    source_id: Annotated[str, typer.Option(help="Its source_id.", show_default="rtdecode-play-NAME")] = "",
+    recording: Annotated[Path, typer.Argument(help="XDF; or FIF, EDF, BDF, GDF, BrainVision, EEGLAB, .npz.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the signal stream; those of an XDF file have names.", show_default="rtdecode-play"
+        ),
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Before the name of every stream.")] = "",
+    source_id: Annotated[str, typer.Option(help="Of the signal stream.", show_default="rtdecode-play-NAME")] = "",
     chunk: Annotated[int, typer.Option(help="Samples in a push; 0: irregular, 1 to 64.", min=0)] = 8,
-    seed: Annotated[int, typer.Option(help="Of irregular chunks.")] = 0,
-    start: Annotated[int, typer.Option(help="First sample to play.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of irregular chunks.", min=0)] = 0,
+    speed: Annotated[float, typer.Option(help="How many times faster, 0.1 to 10; the streams tell it.")] = 1.0,
+    loop: Annotated[int, typer.Option(help="How many times; 0: until Ctrl-C.", min=0)] = 1,
+    start: Annotated[int, typer.Option(help="First sample of the signal to play.", min=0)] = 0,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Seconds of the recording to play, START:STOP, each end may be left out; again: the next."),
+    ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a consumer before sample 0.")] = 60.0,
-    stream: Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")] = None,
+    for_all: Annotated[bool, typer.Option("--for-all", help="Wait until every stream has a consumer.")] = False,
+    stream: Annotated[
+        list[str] | None, typer.Option(help="Name of a stream to play; again: another one too.")
+    ] = None,
     faults: Annotated[
         str | None,
         typer.Option(help="YAML file of what goes wrong on purpose; `example`: a bit of everything.", metavar="FILE"),
     ] = None,
+    list_only: Annotated[bool, typer.Option("--list", help="Tell what is in the file, and end.")] = False,
 ) -> None:
-    """Play a recording as an LSL source in real time: its signal, and its events as NAME-events.
+    """Play a recording as LSL sources in real time: all streams of an XDF file; of others signal and NAME-events.
 
     Waits for a consumer before the first sample, pushes each chunk when its last sample is due, and stamps
-    every sample with the time at which an amplifier would have taken it. With --faults, a line tells each fault
+    every sample with the time at which a device would have taken it. With --faults, a line tells each fault
     when it begins: sample of the recording, samples pushed before it since the outlet was opened, LSL time.
     """
     from rtdecode.configuration import validate
     from rtdecode.faults import FaultSettings, read_faults
     from rtdecode.player import PlayerSettings
-    from rtdecode.player import play as play_recording
-    from rtdecode.recording import read_recording
+    from rtdecode.player import play as play_session
+    from rtdecode.recording import read_session
     from rtdecode.schedule import Incident
 
     document = {
-        "name": name, "source_id": source_id, "chunk": chunk, "seed": seed, "wait_s": wait,
+        "source_id": source_id, "chunk": chunk, "seed": seed, "speed": speed, "loop": loop, "start": start,
+        "parts": [_seconds(text) for text in part or ()], "wait_s": wait, "for_all": for_all,
         "faults": read_faults(faults) if faults else FaultSettings(),
     }  # fmt: skip
     settings = validate(PlayerSettings, document, "Options")
-    data = read_recording(recording, stream)
-    data = data.crop(start) if start else data
+    session = read_session(recording, name)
+    session = (session.chosen(stream) if stream else session).renamed(prefix)
+    print(*session.streams, sep="\n", flush=True)
+    if list_only:
+        return
     _end_on_sigterm()
 
     def ready() -> None:
-        print(
-            f"{name}: {data.signal.n_channels} channels, {data.signal.sfreq:g} Hz, {data.duration_s:.1f} s, "
-            f"{len(data.events)} events; waiting for a consumer",
-            flush=True,
-        )
+        print("waiting for a consumer", flush=True)
 
     def tell(incident: Incident, timestamp: float) -> None:
         print(
-            f"fault {incident.fault}: sample {start + incident.sample}, pushed {incident.pushed}, "
+            f"fault {incident.fault}: sample {incident.sample}, pushed {incident.pushed}, "
             f"LSL time {timestamp:.6f}: {incident.text}",
             flush=True,
         )
 
-    played = play_recording(data, settings, ready, tell)
-    late = sorted(played.lateness_s)
+    played = play_session(session, settings, ready, tell)
+    late = sorted(played.lateness_s) or [0.0]
+    counts = ", ".join(f"{n} of {s.layout.name!r}" for n, s in zip(played.n_samples, session.streams, strict=True))
     print(
-        f"played {played.n_samples} samples and {played.n_events} events; sample 0 at {played.first_timestamp!r}; "
-        f"pushes late by {1e3 * late[len(late) // 2]:.2f} ms median, {1e3 * late[-1]:.2f} ms at most"
+        f"played {counts} samples; sample 0 at {played.first_timestamp!r}; "
+        f"pushes late by {1e3 * late[len(late) // 2]:.2f} ms median, {1e3 * late[99 * len(late) // 100]:.2f} ms p99, "
+        f"{1e3 * late[-1]:.2f} ms at most"
     )
+
+
+def _seconds(text: str) -> tuple[float, float]:
+    """Read START:STOP."""
+    from rtdecode.errors import ConfigurationError
+
+    start, colon, stop = text.partition(":")
+    try:
+        bounds = float(start or 0.0), float(stop or 1e9)
+    except ValueError:
+        bounds = 0.0, 0.0
+    if not colon or not bounds[0] < bounds[1]:
+        raise ConfigurationError(f"Options: --part {text} is no part; give two times in seconds, as 30:60.")
+    return bounds

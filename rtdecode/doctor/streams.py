@@ -142,8 +142,11 @@ def _examine_stream(stream: "StreamFound", seconds: float, model: ModelFile | No
                 corrected = now
     finally:
         inlet.close()
-    figures = stream_figures(np.concatenate([np.empty(0), *stamps]), stream.sfreq)
-    yield from judge_stamps(stream.name, figures, stream.sfreq)
+    if inlet.speed != 1:
+        yield Finding(f"{stream.name}, speed", f"a replay, {inlet.speed:g} times as fast as its rate says")
+    sfreq = stream.sfreq * inlet.speed
+    figures = stream_figures(np.concatenate([np.empty(0), *stamps]), sfreq)
+    yield from judge_stamps(stream.name, figures, sfreq)
     yield _judge_clock(stream.name, np.array(corrections))
     if ages:
         p50, worst = np.percentile(ages, [50, 100]) * 1e3

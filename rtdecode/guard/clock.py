@@ -42,10 +42,14 @@ class Clock:
     sfreq : float
         Nominal rate in Hz.
     settings : GuardSettings
-        Thresholds.
+        Thresholds, as they are meant at the nominal rate.
+    speed : float
+        How many times faster the stream is stamped than its nominal rate says, on purpose: in a replay.
 
     Attributes
     ----------
+    period : float
+        Seconds from one stamp to the next, nominally.
     tolerance : float
         How far, in samples, a stamp may now be from the fit.
     deviation : float
@@ -56,8 +60,9 @@ class Clock:
         `clock` or `rate` while time is not to be believed.
     """
 
-    def __init__(self, sfreq: float, settings: GuardSettings) -> None:
-        self._period, self._settings = 1.0 / sfreq, settings
+    def __init__(self, sfreq: float, settings: GuardSettings, speed: float = 1.0) -> None:
+        self._sfreq, self._settings = sfreq, settings
+        self.period = 1.0 / (sfreq * speed)
         self._least = max(settings.gap_tolerance_ms / 1e3 * sfreq, 0.5)
         self._block = max(_FIRST, math.ceil(sfreq / _BLOCKS_PER_S))
         self._n_fit = math.ceil(_FIT_S * sfreq / self._block)
@@ -91,7 +96,7 @@ class Clock:
             return 0
         n = min(len(timestamps), self._block - self._filled)
         counts = np.arange(self._next, self._next + n, dtype=np.float64)
-        errors = (timestamps[:n] - self._anchor) / self._period - counts
+        errors = (timestamps[:n] - self._anchor) / self.period - counts
         rest = errors - (self._offset + self._slope * (counts - self._centre))
         on_line = np.abs(rest) <= self.tolerance
         if not on_line.all():
@@ -116,7 +121,7 @@ class Clock:
     def expected(self) -> float:
         """Return the stamp that the next sample should have; NaN without any stamp so far."""
         error = self._offset + self._slope * (self._next - self._centre)
-        return self._anchor + (self._next + error) * self._period
+        return self._anchor + (self._next + error) * self.period
 
     def judge(self, timestamp: float, may_lose: bool = True) -> Step:
         """Take one stamp that `follow` left.
@@ -130,12 +135,12 @@ class Clock:
         """
         if self._first is not None:
             return self._begin(timestamp, self._first)
-        late = (timestamp - self.expected()) / self._period
-        if may_lose and self.tolerance < late < self._settings.max_step_s / self._period:
+        late = (timestamp - self.expected()) / self.period
+        if may_lose and self.tolerance < late < self._settings.max_step_s * self._sfreq:
             lost = max(1, round(late))
             self.skip(lost)
             self._doubted.clear()
-            error = (timestamp - self._anchor) / self._period - self._next
+            error = (timestamp - self._anchor) / self.period - self._next
             self._take(np.array([float(self._next)]), np.array([error]), np.array([late - lost]))
             return Step("gap", lost, timestamp)
         expected = self.expected()
@@ -144,7 +149,7 @@ class Clock:
             return Step(None, 0, expected, is_bad=True)
         self._doubted.append(late)
         if len(self._doubted) == _AGREEING and max(self._doubted) - min(self._doubted) <= 2 * self.tolerance:
-            self._anchor += float(np.median(self._doubted)) * self._period
+            self._anchor += float(np.median(self._doubted)) * self.period
             self._doubted.clear()
             return Step("clock", 0, timestamp)
         return Step(None, 0, expected, is_bad=True)
@@ -156,9 +161,9 @@ class Clock:
             self._note_bad()
             return Step(None, 0, expected, is_bad=True)
         if math.isnan(self._anchor):
-            self._anchor = timestamp - self._next * self._period
+            self._anchor = timestamp - self._next * self.period
             self._refuse()
-        first.append((timestamp - self._anchor) / self._period - self._next)
+        first.append((timestamp - self._anchor) / self.period - self._next)
         self._next += 1
         if len(first) < _FIRST:
             return Step(None, 0, timestamp)
@@ -188,7 +193,7 @@ class Clock:
         history = self._history[max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
         recent = history[-self._n_fit :]
         self._trust(_SIGMA * _middle(recent[:, 2]), len(recent) * self._block)
-        self._recent_span = float(recent[-1, 0] - recent[0, 0]) * self._period
+        self._recent_span = float(recent[-1, 0] - recent[0, 0]) / self._sfreq
         if self._recent_span < _SLOPE_FROM_S:
             self._centre, self._offset = history[-1, 0], history[-1, 1]
         else:

@@ -62,6 +62,8 @@ class Guard:
         Thresholds.
     health : Health, optional
         Judges the channels; without it only time and finiteness are watched.
+    speed : float
+        How many times faster than at its nominal rate the stream is stamped (`Clock`).
 
     Attributes
     ----------
@@ -73,9 +75,15 @@ class Guard:
         Tells the effective rate and the smallest gap that can be found.
     """
 
-    def __init__(self, sfreq: float, settings: GuardSettings | None = None, health: Health | None = None) -> None:
+    def __init__(
+        self,
+        sfreq: float,
+        settings: GuardSettings | None = None,
+        health: Health | None = None,
+        speed: float = 1.0,
+    ) -> None:
         self.settings = settings or GuardSettings()
-        self.sfreq, self.clock, self.health = sfreq, Clock(sfreq, self.settings), health
+        self.sfreq, self.clock, self.health = sfreq, Clock(sfreq, self.settings, speed), health
         self.incidents: Counter[str] = Counter()
         self._told: deque[Incident] = deque(maxlen=_KEPT)
         self._seen = 0
@@ -193,7 +201,7 @@ class Guard:
 
     def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:
         self._note("imputed", f"{lost} samples lost; the last value stands in for them")
-        stamps = segment.timestamps[0] - np.arange(lost, 0, -1) / self.sfreq
+        stamps = segment.timestamps[0] - np.arange(lost, 0, -1) * self.clock.period
         return Segment(segment.start, segment.start, np.tile(last, (lost, 1)), stamps, imputed=True)
 
     def _watch(self, segment: Segment) -> None:

@@ -3,17 +3,16 @@
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.inlet import SignalInlet
 from rtdecode.lsl.network import LslNetwork
-from rtdecode.lsl.outlets import DecoderOutlets, EventOutlet, MarkerFormat, SignalOutlet, local_clock, versions
+from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat, Outlet, local_clock, versions
 from rtdecode.lsl.reader import OutputReader
 
 __all__ = [
     "DecoderOutlets",
-    "EventOutlet",
     "LslNetwork",
     "MarkerFormat",
+    "Outlet",
     "OutputReader",
     "SignalInlet",
-    "SignalOutlet",
     "StreamChoice",
     "StreamFound",
     "list_streams",

@@ -1,6 +1,7 @@
 """Reading one signal stream, raw: no dejittering, no recovery behind our back."""
 
 import ctypes
+import math
 import socket
 from collections.abc import Sequence
 
@@ -47,6 +48,8 @@ class SignalInlet:
     ----------
     signal : Signal
         What the stream carries.
+    speed : float
+        How many times faster than at its nominal rate it comes and is stamped, as a replay tells.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class SignalInlet:
             ) from None
         self._same_host = stream.host == socket.gethostname()
         self.signal = _describe(info, stream, ch_names, units)
+        self.speed = _speed(info, stream)
 
     def open(self) -> None:
         """Subscribe: from here on every sample is kept for `pull`."""
@@ -178,3 +182,14 @@ def _describe(
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise StreamError(f"Stream {stream}: {why}. Name each channel once at the source.") from None
+
+
+def _speed(info: pylsl.StreamInfo, stream: StreamFound) -> float:
+    told = info.desc().child("rtdecode").child_value("speed")
+    try:
+        speed = float(told or 1.0)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise StreamError(f"Stream {stream} tells that it is played at speed {told!r}; a number above 0 is needed.")
+    return speed

@@ -1,5 +1,6 @@
-"""Writing streams: a signal with its events, and the three streams of a decoder."""
+"""Writing streams: any of a session, and the three streams of a decoder."""
 
+import ctypes
 import json
 import os
 import socket
@@ -9,14 +10,15 @@ import numpy as np
 import pylsl
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Regression, Signal
+from rtdecode.contract import Classification, Regression
 from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError
+from rtdecode.recording import Layout
 
 MarkerFormat = Literal["label", "json", "int32"]
 
-# As the XDF specification spells them.
-_SPOKEN = {"V": "volts", "mV": "millivolts", "uV": "microvolts", "nV": "nanovolts"}
+_from_xml = pylsl.lib.lib.lsl_streaminfo_from_xml
+_from_xml.restype, _from_xml.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
 
 
 def local_clock() -> float:
@@ -30,48 +32,47 @@ def versions() -> dict[str, str]:
     return {"pylsl": pylsl.__version__, "liblsl": f"{library // 100}.{library % 100}"}
 
 
-class SignalOutlet:
-    """A signal stream, described so that any reader knows its channels.
+class Outlet:
+    """A stream of any kind, described as its layout says.
 
     Parameters
     ----------
-    name, source_id : str
-        Its identity on the network.
-    signal : Signal
-        What it carries, as float32.
+    layout : Layout
+        What it tells of itself.
+    source_id : str
+        Its identity.
+    speed : float
+        How many times faster than the layout says samples are pushed and stamped; its description tells.
     """
 
-    def __init__(self, name: str, source_id: str, signal: Signal) -> None:
-        kind = "MEG" if {"mag", "grad"} & set(signal.ch_types) else "EEG"
-        info = pylsl.StreamInfo(name, kind, signal.n_channels, signal.sfreq, pylsl.cf_float32, source_id)
-        channels = info.desc().append_child("channels")
-        for label, ch_type, unit in zip(signal.ch_names, signal.ch_types, signal.units, strict=True):
-            channel = channels.append_child("channel")
-            channel.append_child_value("label", label)
-            channel.append_child_value("unit", _SPOKEN.get(unit, unit))
-            channel.append_child_value("type", ch_type.upper())
+    def __init__(self, layout: Layout, source_id: str, speed: float = 1.0) -> None:
+        info = pylsl.StreamInfo(
+            layout.name, layout.type, layout.n_channels, layout.sfreq, layout.channel_format, source_id
+        )
+        described = _parsed(layout.at_speed(speed * layout.speed).desc)
+        node = described.desc().first_child()
+        while not node.empty():
+            info.desc().append_copy(node)
+            node = node.next_sibling()
         self._outlet = pylsl.StreamOutlet(info)
+        self._text = layout.channel_format == "string"
 
     def wait_for_consumers(self, timeout_s: float) -> bool:
         """Wait until somebody listens; False when nobody did in time."""
         return bool(self._outlet.wait_for_consumers(timeout_s))
 
-    def push(self, samples: NDArray[np.float32], timestamps: NDArray[np.float64]) -> None:
-        """Push samples (n_samples, n_channels), each with its own stamp."""
-        self._outlet.push_chunk(samples, timestamps)
+    def push(self, values: NDArray[Any], timestamps: NDArray[np.float64]) -> None:
+        """Push values (n_samples, n_channels), each sample with its own stamp."""
+        self._outlet.push_chunk(values.tolist() if self._text else values, timestamps.tolist())
 
 
-class EventOutlet:
-    """A marker stream of strings."""
-
-    def __init__(self, name: str, source_id: str) -> None:
-        self._outlet = pylsl.StreamOutlet(
-            pylsl.StreamInfo(name, "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, source_id)
-        )
-
-    def push(self, label: str, timestamp: float) -> None:
-        """Push one marker."""
-        self._outlet.push_sample([label], timestamp)
+def _parsed(desc: str) -> pylsl.StreamInfo:
+    """Let liblsl parse a description: whole, where its other calls know elements but no attributes."""
+    fields = {"name": "-", "channel_count": 1, "nominal_srate": 0, "channel_format": "float32", "version": "1.1",
+              "created_at": 0, "uid": "-", "v4data_port": 0, "v4service_port": 0, "v6data_port": 0,
+              "v6service_port": 0}  # fmt: skip
+    xml = "".join(f"<{key}>{value}</{key}>" for key, value in fields.items())
+    return pylsl.StreamInfo(handle=_from_xml(f"<info>{xml}{desc}</info>".encode()))
 
 
 class DecoderOutlets:

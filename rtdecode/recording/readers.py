@@ -1,25 +1,25 @@
-"""Readers: everything MNE reads, XDF, and .npz arrays."""
+"""Readers: everything MNE reads, and .npz arrays; XDF has a module of its own."""
 
-import logging
 import math
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
+from rtdecode.contract import DEFAULT_UNITS, Signal
 from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.recording.fif_tags import refuse_cut_fif
 from rtdecode.recording.positions import Positions, on_plane
-from rtdecode.recording.recording import Event, Recording
-from rtdecode.recording.xdf_chunks import whole_chunks
+from rtdecode.recording.recording import Event, Recording, at_nominal_rate
+from rtdecode.recording.session import Session
+from rtdecode.recording.xdf import read_xdf, read_xdf_session
 
 _SI = {"uV": 1e6, "fT": 1e15, "fT/cm": 1e13}
 
@@ -55,18 +55,59 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
         The end of a file is cut off (XDF, EDF); what is before it is read.
     """
     path = Path(path)
-    if not path.exists():
-        raise RecordingError(f"Recording {path} does not exist. Check the path (now in {Path.cwd()}).")
-    try:
+    with _told_in_one_sentence(path):
+        if _is_xdf(path):
+            return read_xdf(path, stream)
         if path.suffix == ".npz":
             return _read_npz(path)
-        if path.suffix in (".xdf", ".xdfz") or path.name.endswith(".xdf.gz"):
-            return _read_xdf(path, stream)
         if re.search(r"\.fif(\.gz)?$", path.name):
             refuse_cut_fif(path)
         if re.search(r"[-_]epo\.fif(\.gz)?$", path.name):
             return _read_mne_epochs(path)
         return _read_mne(path)
+
+
+def read_session(path: str | Path, name: str | None = None) -> Session:
+    """Read all streams of a recording.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of an XDF file every stream is read, as it is. Of anything else that `read_recording` reads, the signal and
+        its events become streams.
+    name : str, optional
+        Of the signal's stream, where the file does not name it (`rtdecode-play`); that of its events is
+        `<name>-events`.
+
+    Raises
+    ------
+    ConfigurationError
+        A name is given for an XDF file, which has its own.
+    RecordingError
+        The file is missing or damaged.
+    """
+    path = Path(path)
+    if not _is_xdf(path):
+        return Session.of_recording(read_recording(path), name or "rtdecode-play")
+    if name is not None:
+        raise ConfigurationError(
+            f"The streams of recording {path} keep their names: there is none to give. Put something before them "
+            "with --prefix, or choose among them with --stream."
+        )
+    with _told_in_one_sentence(path):
+        return read_xdf_session(path)
+
+
+def _is_xdf(path: Path) -> bool:
+    return path.suffix in (".xdf", ".xdfz") or path.name.endswith(".xdf.gz")
+
+
+@contextmanager
+def _told_in_one_sentence(path: Path) -> Iterator[None]:
+    if not path.exists():
+        raise RecordingError(f"Recording {path} does not exist. Check the path (now in {Path.cwd()}).")
+    try:
+        yield
     except (RecordingError, ConfigurationError):
         raise
     except ValidationError as error:
@@ -98,13 +139,17 @@ def _read_npz(path: Path) -> Recording:
         samples = np.ascontiguousarray(arrays["samples"], np.float32)
         signal = _npz_signal(arrays, arrays["ch_names"])
         sfreq = signal.sfreq
-        timestamps = arrays["timestamps"] if "timestamps" in arrays else np.arange(len(samples)) / sfreq
+        stamps = arrays["timestamps"] if "timestamps" in arrays else np.arange(len(samples)) / sfreq
+        speed = float(arrays["speed"]) if "speed" in arrays else 1.0
+        if not 0 < speed < math.inf:
+            raise RecordingError(f"Recording {path} tells that it was played at speed {speed:g}.")
+        timestamps = at_nominal_rate(np.asarray(stamps, np.float64), speed)
         events: tuple[Event, ...] = ()
         if "event_timestamps" in arrays and "event_labels" in arrays:
             pairs = zip(arrays["event_timestamps"], arrays["event_labels"], strict=True)
             events = tuple(Event(float(t), str(label)) for t, label in pairs)
         positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
-    return Recording(signal, samples, np.asarray(timestamps, np.float64), events, str(path), positions)
+    return Recording(signal, samples, timestamps, events, str(path), positions)
 
 
 def _refuse_bomb(archive: zipfile.ZipFile, path: Path) -> None:
@@ -271,125 +316,3 @@ def _mne_events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
         found = mne.find_events(raw, shortest_event=1, initial_event=True)
         events += [(int(sample), str(code)) for sample, _, code in found]
     return sorted(events)
-
-
-def _read_xdf(path: Path, stream: str | None) -> Recording:
-    import pyxdf
-
-    with whole_chunks(path) as file, _Errors("pyxdf") as errors:
-        # Raw stamps: neither smoothed over gaps nor moved into another clock.
-        streams, _ = pyxdf.load_xdf(file, synchronize_clocks=False, dejitter_timestamps=False)
-    if errors.told:
-        raise RecordingError(f"Recording {path} is damaged: {errors.told[0].strip().rstrip('.')}.")
-    chosen = _choose(streams, path, stream)
-    info, stamps = chosen["info"], np.asarray(chosen["time_stamps"], np.float64)
-    samples = np.ascontiguousarray(chosen["time_series"], np.float32)
-    if len(samples) == 0:
-        raise RecordingError(f"Recording {path}: stream {_name(chosen)!r} holds no samples.")
-    channels = _xdf_channels(info, samples.shape[1])
-    signal = _xdf_signal(info, channels)
-    positions = on_plane({name: _xdf_place(channel) for name, channel in zip(signal.ch_names, channels, strict=True)})
-    events = []
-    for other in streams:
-        if not _holds_markers(other):
-            continue
-        at = np.asarray(other["time_stamps"], np.float64)
-        # Into the recorder's clock by the markers' own offsets, out of it again by the signal's.
-        at = at + _clock_offset(other, at)
-        at = at - _clock_offset(chosen, at - _clock_offset(chosen, at))
-        events += [Event(float(t), str(v[0])) for t, v in zip(at, other["time_series"], strict=True)]
-    return Recording(signal, samples, stamps, tuple(sorted(events)), str(path), positions)
-
-
-class _Errors(logging.Handler):
-    """What a library logs as errors, and goes on."""
-
-    def __init__(self, logger: str) -> None:
-        super().__init__(logging.ERROR)
-        self.told: list[str] = []
-        self._logger = logging.getLogger(logger)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep what is told."""
-        self.told.append(record.getMessage())
-
-    def __enter__(self) -> Self:
-        self._logger.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-
-
-def _name(stream: dict[str, Any]) -> str:
-    return str(stream["info"]["name"][0])
-
-
-def _choose(streams: list[dict[str, Any]], path: Path, name: str | None) -> dict[str, Any]:
-    def numeric(s: dict[str, Any]) -> bool:
-        info = s["info"]
-        return info["channel_format"][0] != "string" and float(info["nominal_srate"][0]) > 0
-
-    def signal_type(s: dict[str, Any]) -> bool:
-        return numeric(s) and str(s["info"]["type"][0]).upper() in ("EEG", "MEG")
-
-    tests: list[Callable[[dict[str, Any]], bool]] = [signal_type, numeric]
-    if name is not None:
-        tests = [lambda s: numeric(s) and _name(s) == name]
-    for test in tests:
-        found = [s for s in streams if test(s)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            break
-    listed = ", ".join(f"{_name(s)!r} ({s['info']['type'][0]})" for s in streams) or "none"
-    wanted = f"named {name!r}" if name else "of type EEG or MEG"
-    raise RecordingError(
-        f"Recording {path}: exactly one signal stream {wanted} is needed; streams in the file: {listed}."
-    )
-
-
-def _xdf_channels(info: dict[str, Any], n_channels: int) -> list[dict[str, Any]]:
-    """Return what the stream says of each channel; nothing if it does not speak of as many."""
-    try:
-        channels: list[dict[str, Any]] = info["desc"][0]["channels"][0]["channel"]
-    except (KeyError, IndexError, TypeError):
-        channels = []
-    return channels if len(channels) == n_channels else [{}] * n_channels
-
-
-def _xdf_place(channel: dict[str, Any]) -> list[float]:
-    """Return right, front and up, in millimetres (github.com/sccn/xdf/wiki/EEG-Meta-Data)."""
-    try:
-        return [float(channel["location"][0][axis][0]) for axis in "XYZ"]
-    except (KeyError, IndexError, TypeError, ValueError):
-        return [np.nan] * 3
-
-
-def _xdf_signal(info: dict[str, Any], channels: list[dict[str, Any]]) -> Signal:
-    def text(channel: dict[str, Any], key: str, default: str) -> str:
-        value = channel.get(key) or [default]
-        return str(value[0] or default)
-
-    names = tuple(text(c, "label", f"ch{i}") for i, c in enumerate(channels, 1))
-    types = tuple(re.sub(r"\W", "", text(c, "type", str(info["type"][0]))).lower() for c in channels)
-    units = tuple(canonical_unit(text(c, "unit", "none"), t) or "none" for c, t in zip(channels, types, strict=True))
-    return Signal(ch_names=names, ch_types=types, units=units, sfreq=float(info["nominal_srate"][0]))
-
-
-def _holds_markers(stream: dict[str, Any]) -> bool:
-    """Tell whether a stream holds events: irregular, one channel, and not what a decoder made of the signal."""
-    info = stream["info"]
-    described = info["desc"][0] if info.get("desc") else None
-    ours = isinstance(described, dict) and "rtdecode" in described
-    irregular = float(info["nominal_srate"][0]) == 0 and int(info["channel_count"][0]) == 1
-    text = info["channel_format"][0] == "string"
-    return not ours and irregular and (text or str(info["type"][0]).lower() == "markers")
-
-
-def _clock_offset(stream: dict[str, Any], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what must be added to stamps of a stream to bring them into the recorder's clock."""
-    values = np.asarray(stream.get("clock_values", []), np.float64)
-    if len(values) == 0:
-        return np.zeros_like(at)
-    return np.interp(at, np.asarray(stream["clock_times"], np.float64), values)

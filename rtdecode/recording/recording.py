@@ -21,6 +21,14 @@ class Event(NamedTuple):
     label: str
 
 
+def at_nominal_rate(timestamps: NDArray[np.float64], speed: float, first: float | None = None) -> NDArray[np.float64]:
+    """Undo the speed of a replay of which these stamps are: stretch them from `first`, that of the first sample."""
+    if speed == 1 or len(timestamps) == 0:
+        return timestamps
+    origin = timestamps[0] if first is None else first
+    return origin + (timestamps - origin) * speed
+
+
 @dataclass(frozen=True)
 class Recording:
     """A continuous recording.

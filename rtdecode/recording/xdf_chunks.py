@@ -24,8 +24,12 @@ _MOST_CHANNELS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """Bytes of one sample without its stamp; of text at least (one byte to tell the length's size, and it)."""
+    """A stream's description, and the bytes of one sample without its stamp.
 
+    Of text they are the fewest: one to tell the length's size, and it.
+    """
+
+    info: ElementTree.Element
     n_channels: int
     n_bytes: int
     text: bool
@@ -35,10 +39,17 @@ class _Cut(Exception):
     """The file ends in the middle of what was read."""
 
 
-def whole_chunks(path: Path) -> IO[bytes]:
+def whole_chunks(path: Path) -> tuple[IO[bytes], dict[int, ElementTree.Element]]:
     """Open an XDF file at its begin, without what is cut off at its end.
 
     Of a chunk of samples that is cut off, the samples that are whole are kept.
+
+    Returns
+    -------
+    file : file of bytes
+        To be closed by the caller.
+    infos : dict of int to Element
+        How each stream describes itself (`info`), by its number.
 
     Raises
     ------
@@ -53,8 +64,9 @@ def whole_chunks(path: Path) -> IO[bytes]:
     file: IO[bytes] = path.open("rb") if path.suffix == ".xdf" else gzip.GzipFile(path)  # type: ignore[assignment]
     try:
         size = file.seek(0, os.SEEK_END)
-        at, rest, endless = _walk(file, size, path)
-        if endless:
+        at, rest, streams, ended = _walk(file, size, path)
+        infos = {number: stream.info for number, stream in streams.items()}
+        if endless := streams.keys() - ended:
             warnings.warn(
                 f"Recording {path} may be cut off: its recorder did not end stream {', '.join(map(str, endless))}.",
                 RecordingWarning,
@@ -62,7 +74,7 @@ def whole_chunks(path: Path) -> IO[bytes]:
             )
         if at == size:
             file.seek(0)
-            return file
+            return file, infos
         warnings.warn(
             f"Recording {path} is cut off: the chunk at byte {at} of {size} is not whole"
             + (f"; of its samples the first {rest[1]} are used." if rest else " and is not used."),
@@ -75,10 +87,12 @@ def whole_chunks(path: Path) -> IO[bytes]:
         file.close()
         raise
     file.close()
-    return whole
+    return whole, infos
 
 
-def _walk(file: IO[bytes], size: int, path: Path) -> tuple[int, tuple[bytes, int] | None, set[int]]:
+def _walk(
+    file: IO[bytes], size: int, path: Path
+) -> tuple[int, tuple[bytes, int] | None, dict[int, _Stream], set[int]]:
     """Walk a file from chunk to chunk.
 
     Returns
@@ -87,8 +101,10 @@ def _walk(file: IO[bytes], size: int, path: Path) -> tuple[int, tuple[bytes, int
         Where the whole chunks end.
     rest : (bytes, int) or None
         If samples are cut off there, a chunk of those that are whole, and their number.
-    endless : set of int
-        Streams without a footer.
+    streams : dict of int to _Stream
+        All of them.
+    ended : set of int
+        Those with a footer.
     """
     streams: dict[int, _Stream] = {}
     ended: set[int] = set()
@@ -118,9 +134,9 @@ def _walk(file: IO[bytes], size: int, path: Path) -> tuple[int, tuple[bytes, int
             if _BOUNDARY in file.read():
                 raise RecordingError(f"{where}: a chunk does not end where it says.") from None
             file.seek(at)
-            return at, _whole_samples(file, streams, where), streams.keys() - ended
+            return at, _whole_samples(file, streams, where), streams, ended
         at = end
-    return at, None, streams.keys() - ended
+    return at, None, streams, ended
 
 
 def _take(file: IO[bytes], n: int) -> bytes:
@@ -175,7 +191,7 @@ def _read_header(xml: bytes, where: str) -> _Stream:
             f"{where}: a stream of {n_channels} channels of {kind or 'no format'} at {sfreq:g} Hz; needed are 1 to "
             f"{_MOST_CHANNELS} channels of {', '.join(_BYTES)} at 0 Hz or more."
         )
-    return _Stream(n_channels, n_channels * _BYTES[kind], kind == "string")
+    return _Stream(info, n_channels, n_channels * _BYTES[kind], kind == "string")
 
 
 def _whole_samples(file: IO[bytes], streams: dict[int, _Stream], where: str) -> tuple[bytes, int] | None:

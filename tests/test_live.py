@@ -17,7 +17,7 @@ from tests.builders import VALUES, build_contract, build_model, build_recording,
 from tests.processes import rtdecode, run_rtdecode
 
 SHIFT_S = 100_000
-SHIFTED = ("unshare", "-r", "-T", "--monotonic", str(SHIFT_S), "--boottime", str(SHIFT_S), "-f", "--")
+SHIFTED = ("unshare", "-r", "-T", "--monotonic", str(SHIFT_S), "--boottime", str(SHIFT_S), "-f", "--kill-child", "--")
 
 
 def can_shift_clocks():

@@ -11,7 +11,7 @@ from rtdecode.lsl import DecoderOutlets, local_clock
 from rtdecode.realtime import sleep_until
 
 HOP_S = 0.01
-ABSTAINS_EVERY = 10
+ABSTAINS_EVERY = 7
 OUTPUTS = {
     "classification": Classification(class_names=("left", "right")),
     "regression": Regression(names=("x", "y"), units=("none", "none")),

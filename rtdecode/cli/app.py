@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rtdecode.cli import files, live, training
+from rtdecode.cli import consumers, files, live, training
 
 app = typer.Typer(
     name="rtdecode",
@@ -51,6 +51,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "streams": live.streams,
         "run": live.run,
         "play": live.play,
+        "listen": consumers.listen,
         "demo": training.demo,
     },
 }

@@ -38,6 +38,8 @@ def main(*arguments):
         sleep_until(start + number * HOP_S, local_clock)
         for sink, kind in sinks:
             sink.publish(say(kind, number), start + number * HOP_S)
+            if number % ABSTAINS_EVERY == 0:
+                sink.status({"version": 1, "event": "abstain", "reason": "filling", "sample": number}, local_clock())
 
 
 if __name__ == "__main__":

@@ -186,13 +186,14 @@ def test_a_program_that_forgets_to_close_ends(spoken):
         ("classification-int32", r"0 \(left\)|1 \(right\)"),
         ("classification-json", "label (left, index 0|right, index 1), proba .*"),
         ("classification-label-proba", r"left 0\.\d+  right 0\.\d+  -> (left|right)|abstained"),
+        ("classification-label-status", r"event abstain, reason filling, sample \d+"),
         ("regression-label-values", r"x 0\.\d+  y 0\.\d+|abstained"),
     ],
 )
 def test_listen_prints_time_age_and_values(spoken, stream, pattern):
-    code, output = run_rtdecode("listen", f"{spoken}-{stream}", "--seconds", 0.3)
+    code, output = run_rtdecode("listen", f"{spoken}-{stream}", "--seconds", 0.5)
     rows = [re.fullmatch(r"(\d+\.\d{6})  age +(\d+\.\d) ms  (.+)", line) for line in output.splitlines()]
-    assert code == 0 and len(rows) > 10 and all(re.fullmatch(pattern, row[3]) for row in rows)
+    assert code == 0 and len(rows) > 3 and all(re.fullmatch(pattern, row[3]) for row in rows)
     stamps = [float(row[1]) for row in rows]
     assert stamps == sorted(stamps) and abs(local_clock() - stamps[-1]) < 60
 

@@ -72,7 +72,7 @@ def _as_line(row: "OutputRow") -> str:
 def _in_short(row: "OutputRow") -> str:
     first, names = _plain(row.values[0]), row.reader.output_names
     if isinstance(first, dict):
-        return ", ".join(f"{key} {value}" for key, value in first.items())[:_SHORT]
+        return ", ".join(f"{key} {value}" for key, value in first.items() if key != "version")[:_SHORT]
     if isinstance(first, int):
         return f"{first} ({names[first]})"
     if isinstance(first, str):

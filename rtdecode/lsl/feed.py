@@ -64,15 +64,14 @@ class OutputFeed:
     def __init__(self, names: tuple[str, ...], take: Callable[[OutputRow], None]) -> None:
         if any("'" in name for name in names):
             raise ConfigurationError(f"Stream name {names[0]!r} cannot be looked for: it holds a quotation mark.")
-        self.names, self.connected = names, False
+        self.connected = False
         self._take = take
         wanted = " or ".join(f"name='{name}'" for name in names)
         self._resolver = pylsl.ContinuousResolver(pred=wanted, forget_after=_FORGET_S)
         self._reader: OutputReader | None = None
-        self._correction_s = 0.0
         self._error: StreamError | None = None
-        # A stream that ended is listed for some time after: not to be tried again meanwhile.
-        self._gone, self._gone_until = "", 0.0
+        # Streams that ended, and until when: still listed for a while, and liblsl floods its log when one is tried.
+        self._gone: dict[str, float] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listening to {names[0]}", daemon=True)
         self._thread.start()
@@ -107,13 +106,13 @@ class OutputFeed:
 
     def _look(self) -> None:
         now = time.monotonic()
-        fitting = [s for s in self._resolver.results() if s.uid() != self._gone or now > self._gone_until]
+        self._gone = {uid: until for uid, until in self._gone.items() if until > now}
+        fitting = [s for s in self._resolver.results() if s.uid() not in self._gone]
         if not fitting:
             self._over.wait(_LOOK_EVERY_S)
             return
         try:
-            reader = OutputReader(fitting[0].name(), handle=fitting[0], timeout_s=_ANSWER_S)
-            self._correction_s = reader.correction()
+            reader = OutputReader(fitting[0].name(), handle=fitting[0], timeout_s=_ANSWER_S, corrected=True)
         except StreamError as error:
             self._error = None if isinstance(error, StreamLostError) else error
             self._avoid(fitting[0].uid())
@@ -123,22 +122,15 @@ class OutputFeed:
     def _read(self, reader: OutputReader) -> None:
         values, stamps, received = reader.pull(_PULL_S)
         for row, stamp in zip(values, stamps.tolist(), strict=True):
-            self._take(OutputRow(stamp + self._correction_s, received, row, reader))
+            self._take(OutputRow(stamp, received, row, reader))
         listed = [s.uid() for s in self._resolver.results()]
-        self.connected = not reader.lost and (bool(values) or reader.uid in listed)
+        answers = bool(values) or reader.uid in listed
+        self.connected = answers and not reader.lost
         # Another outlet of the name, while ours does not answer: started anew after its host vanished.
-        if reader.lost or (listed and reader.uid not in listed):
-            self._drop(reader)
-            return
-        try:
-            self._correction_s = reader.correction()
-        except StreamLostError:
-            self._drop(reader)
-
-    def _drop(self, reader: OutputReader) -> None:
-        self._reader, self.connected = None, False
-        reader.close()
-        self._avoid(reader.uid)
+        if reader.lost or (listed and not answers):
+            self._reader = None
+            reader.close()
+            self._avoid(reader.uid)
 
     def _avoid(self, uid: str) -> None:
-        self._gone, self._gone_until = uid, time.monotonic() + 2 * _FORGET_S
+        self._gone[uid] = time.monotonic() + 2 * _FORGET_S

@@ -25,6 +25,8 @@ class OutputReader:
         The stream, where it has been found already.
     timeout_s : float
         For each answer of the outlet.
+    corrected : bool
+        Give stamps in this host's clock instead of the outlet's; connecting takes 0.6 s longer.
 
     Attributes
     ----------
@@ -52,7 +54,12 @@ class OutputReader:
     """
 
     def __init__(
-        self, name: str, wait_s: float = 30.0, handle: pylsl.StreamInfo | None = None, timeout_s: float = 5.0
+        self,
+        name: str,
+        wait_s: float = 30.0,
+        handle: pylsl.StreamInfo | None = None,
+        timeout_s: float = 5.0,
+        corrected: bool = False,
     ) -> None:
         if handle is None:
             # One answer is enough: rtdecode refuses to create a second stream of the name of one of its own.
@@ -62,9 +69,12 @@ class OutputReader:
             handle = found[0]
         self.uid, self.lost = handle.uid(), False
         self._host, self._timeout_s = handle.hostname(), timeout_s
+        self._corrected, self._correction_s = corrected, 0.0
         self._inlet = pylsl.StreamInlet(handle, recover=False)
         try:
             info = self._inlet.info(timeout_s)
+            # Before the stream is opened, so that nothing queues up meanwhile.
+            self._correct()
             self._inlet.open_stream(timeout_s)
         except (pylsl.util.TimeoutError, pylsl.util.LostError):
             raise StreamLostError(f"Stream {name!r} was announced, but its outlet does not answer.") from None
@@ -85,27 +95,18 @@ class OutputReader:
             row, stamp = self._inlet.pull_sample(timeout_s)
             while row is not None:
                 values.append(row)
-                stamps.append(stamp)
+                stamps.append(stamp + self._correction_s)
                 if len(values) == _MOST_ROWS:
                     break
                 row, stamp = self._inlet.pull_sample(0.0)
-        except pylsl.util.LostError:
+            self._correct()
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
             self.lost = True
         return values, np.array(stamps), pylsl.local_clock()
 
-    def correction(self) -> float:
-        """Return seconds to add to a stamp to bring it into this host's clock; 0.6 s the first time.
-
-        Raises
-        ------
-        StreamLostError
-            The outlet's clock does not answer.
-        """
-        try:
-            return clock_correction(self._inlet, self._host, self._timeout_s)[0]
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            self.lost = True
-            raise StreamLostError("A decoder's output is lost: its clock does not answer.") from None
+    def _correct(self) -> None:
+        if self._corrected:
+            self._correction_s, _ = clock_correction(self._inlet, self._host, self._timeout_s)
 
     def close(self) -> None:
         """Let go of the stream."""

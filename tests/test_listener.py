@@ -183,11 +183,11 @@ def test_a_program_that_forgets_to_close_ends(spoken):
 @pytest.mark.parametrize(
     ("stream", "pattern"),
     [
-        ("classification-int32", r"0 \(left\)|1 \(right\)"),
+        pytest.param("classification-int32", r"0 \(left\)|1 \(right\)", marks=pytest.mark.slow),
         ("classification-json", "label (left, index 0|right, index 1), proba .*"),
         ("classification-label-proba", r"left 0\.\d+  right 0\.\d+  -> (left|right)|abstained"),
         ("classification-label-status", r"event abstain, reason filling, sample \d+"),
-        ("regression-label-values", r"x 0\.\d+  y 0\.\d+|abstained"),
+        pytest.param("regression-label-values", r"x 0\.\d+  y 0\.\d+|abstained", marks=pytest.mark.slow),
     ],
 )
 def test_listen_prints_time_age_and_values(spoken, stream, pattern):

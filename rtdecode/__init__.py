@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         RtdecodeError,
         StreamError,
     )
+    from rtdecode.listener import Listener, Output
     from rtdecode.recording import Event, Recording, read_recording
     from rtdecode.replay import Replay, decode_recording
 
@@ -37,6 +38,8 @@ _HOME = {
     "RecordingError": "errors",
     "RtdecodeError": "errors",
     "StreamError": "errors",
+    "Listener": "listener",
+    "Output": "listener",
     "Event": "recording",
     "Recording": "recording",
     "read_recording": "recording",
@@ -50,7 +53,9 @@ __all__ = [
     "DeadlineError",
     "Decoder",
     "Event",
+    "Listener",
     "ModelError",
+    "Output",
     "Prediction",
     "Recording",
     "RecordingError",

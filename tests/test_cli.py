@@ -21,6 +21,7 @@ COMMANDS = [
     "streams",
     "run",
     "play",
+    "listen",
     "demo",
     "doctor",
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rtdecode.cli import files, live, timing, training
+from rtdecode.cli import consumers, files, live, timing, training
 
 app = typer.Typer(
     name="rtdecode",
@@ -52,6 +52,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "streams": live.streams,
         "run": live.run,
         "play": live.play,
+        "listen": consumers.listen,
         "demo": training.demo,
     },
 }

@@ -1,6 +1,7 @@
 """The Lab Streaming Layer: finding streams, reading one, writing ours. The only module that loads pylsl."""
 
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
+from rtdecode.lsl.feed import OutputFeed, OutputRow
 from rtdecode.lsl.inlet import SignalInlet
 from rtdecode.lsl.network import LslNetwork
 from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat, Outlet, local_clock, versions
@@ -11,7 +12,9 @@ __all__ = [
     "LslNetwork",
     "MarkerFormat",
     "Outlet",
+    "OutputFeed",
     "OutputReader",
+    "OutputRow",
     "SignalInlet",
     "StreamChoice",
     "StreamFound",

@@ -1,8 +1,6 @@
 """Reading one signal stream, raw: no dejittering, no recovery behind our back."""
 
-import ctypes
 import math
-import socket
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,19 +10,10 @@ from pydantic import ValidationError
 
 from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
 from rtdecode.errors import StreamError, StreamLostError
+from rtdecode.lsl.clock import clock_correction
 from rtdecode.lsl.discovery import StreamFound
 
-_SAME_HOST_CORRECTION_S = 5e-3
 _BUFFER_S = 360
-
-_time_correction = pylsl.lib.lib.lsl_time_correction_ex
-_time_correction.restype = ctypes.c_double
-_time_correction.argtypes = [
-    ctypes.c_void_p,
-    *[ctypes.POINTER(ctypes.c_double)] * 2,
-    ctypes.c_double,
-    ctypes.c_void_p,
-]
 
 
 class SignalInlet:
@@ -77,7 +66,6 @@ class SignalInlet:
             raise StreamLostError(
                 f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
             ) from None
-        self._same_host = stream.host == socket.gethostname()
         self.signal = _describe(info, stream, ch_names, units)
         self.speed = _speed(info, stream)
 
@@ -114,23 +102,11 @@ class SignalInlet:
         return samples.astype(np.float32, copy=False), timestamps
 
     def correction(self) -> tuple[float, float]:
-        """Return seconds to add to a raw stamp to bring it into this host's clock, and their uncertainty.
-
-        Exactly 0 when the source runs on this host with this host's clock: there the measured value is
-        only the noise of the measurement.
-        """
-        uncertainty, remote, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
-        # pylsl's own method gives the correction without its uncertainty.
-        measured = _time_correction(
-            self._inlet.obj, ctypes.byref(remote), ctypes.byref(uncertainty), self._timeout_s, ctypes.byref(code)
-        )
+        """Return seconds to add to a raw stamp to bring it into this host's clock, and their uncertainty."""
         try:
-            pylsl.util.handle_error(code)
+            return clock_correction(self._inlet, self.stream.host, self._timeout_s)
         except (pylsl.util.TimeoutError, pylsl.util.LostError):
             raise StreamLostError(f"Stream {self.stream.name!r} is lost: its clock does not answer.") from None
-        if self._same_host and abs(measured) < _SAME_HOST_CORRECTION_S:
-            return 0.0, 0.0
-        return measured, uncertainty.value
 
     def close(self) -> None:
         """Let go of the stream, of liblsl's threads and of their sockets."""

@@ -100,7 +100,7 @@ class DecoderOutlets:
     def __init__(
         self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat = "label"
     ) -> None:
-        self._names, self._format = outputs.names, marker_format
+        self._outputs, self._names, self._format = outputs, outputs.names, marker_format
         self._classifies = isinstance(outputs, Classification)
         if not self._classifies and marker_format == "int32":
             raise ConfigurationError("A regression has no class to publish as int32; choose label or json.")
@@ -117,12 +117,17 @@ class DecoderOutlets:
         """Return the names of the three streams."""
         return name, f"{name}-{outputs.column}", f"{name}-status"
 
-    @staticmethod
-    def _outlet(name: str, kind: str, labels: list[str], channel_format: int) -> pylsl.StreamOutlet:
+    def _outlet(self, name: str, kind: str, labels: list[str], channel_format: int) -> pylsl.StreamOutlet:
         source_id = f"rtdecode-{name}-{socket.gethostname()}-{os.getpid()}"
         info = pylsl.StreamInfo(name, kind, len(labels), pylsl.IRREGULAR_RATE, channel_format, source_id)
         desc = info.desc()
-        desc.append_child("rtdecode").append_child_value("role", "output")
+        # For `OutputReader`, and for who later reads numbers in a recording.
+        described = desc.append_child("rtdecode")
+        for key, value in (("role", "output"), ("kind", self._outputs.kind), ("marker_format", self._format)):
+            described.append_child_value(key, value)
+        named = described.append_child("outputs")
+        for output_name in self._names:
+            named.append_child_value("name", output_name)
         channels = desc.append_child("channels")
         for label in labels:
             channels.append_child("channel").append_child_value("label", label)

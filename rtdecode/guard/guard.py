@@ -164,7 +164,7 @@ class Guard:
             step = self.clock.judge(float(timestamps[0]), by_stamps)
             stamps = np.array([step.timestamp])
         if step.is_bad:
-            self._note("bad-stamp", f"stamp {timestamps[0]!r} is replaced by the fit", tell=not self._bad_stamp)
+            self.note("bad-stamp", f"stamp {timestamps[0]!r} is replaced by the fit", tell=not self._bad_stamp)
         self._bad_stamp = step.is_bad
         return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps
 
@@ -179,20 +179,20 @@ class Guard:
             held = 0
         elif reason is None and fault is None and self._last is not None and held < self.settings.max_gap:
             rows, held = np.where(np.isfinite(rows), rows, self._last), held + 1
-            self._note("imputed", "values that are not finite are replaced by the last ones", tell=held == 1)
+            self.note("imputed", "values that are not finite are replaced by the last ones", tell=held == 1)
         else:
             reason = reason or "non-finite"
         if fault:
-            self._note(fault, self._told_as(fault, step.lost))
+            self.note(fault, self._told_as(fault, step.lost))
         if reason and reason != self._reason:
             fault = reason
-            self._note(reason, self._told_as(reason, 0))
+            self.note(reason, self._told_as(reason, 0))
         self._reason, self._held, self._last = reason, held, rows[-1] if reason is None else None
         imputed = not finite and reason is None
         segments.append(segment._replace(samples=rows, fault=fault, reason=reason, imputed=imputed))
 
     def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:
-        self._note("imputed", f"{lost} samples lost; the last value stands in for them")
+        self.note("imputed", f"{lost} samples lost; the last value stands in for them")
         stamps = segment.timestamps[0] - np.arange(lost, 0, -1) / self.sfreq
         return Segment(segment.start, segment.start, np.tile(last, (lost, 1)), stamps, imputed=True)
 
@@ -201,7 +201,7 @@ class Guard:
         clock, health = self.clock, self.health
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
         if drifts and not self._rate_told:
-            self._note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")
+            self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")
         self._rate_told = drifts
         if health is None:
             return
@@ -209,7 +209,7 @@ class Guard:
             health.break_off()
         if segment.reason != "non-finite" and health.add(segment.samples):
             if health.refusal is None and health.message and health.message != self._channels_told:
-                self._note("bad-channels", health.message)
+                self.note("bad-channels", health.message)
             self._channels_told = health.message
 
     def _told_as(self, reason: str, lost: int) -> str:
@@ -222,7 +222,8 @@ class Guard:
             "non-finite": f"more than {self.settings.max_gap} samples in a row are not finite",
         }[reason]
 
-    def _note(self, reason: str, message: str, tell: bool = True) -> None:
+    def note(self, reason: str, message: str, tell: bool = True) -> None:
+        """Count an incident, and tell it."""
         self.incidents[reason] += 1
         if tell:
             self._told.append(Incident(self._seen, reason, message))

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
+from rtdecode.contract import DEFAULT_UNITS, Event, Signal, canonical_unit
 from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.recording.fif_tags import refuse_cut_fif
 from rtdecode.recording.positions import Positions, on_plane
-from rtdecode.recording.recording import Event, Recording
+from rtdecode.recording.recording import Recording
 from rtdecode.recording.xdf_chunks import whole_chunks
 
 _SI = {"uV": 1e6, "fT": 1e15, "fT/cm": 1e13}

@@ -244,9 +244,9 @@ class Decoder:
         timestamps : array of float64, (n_samples,)
             Raw stamps in seconds, one per sample.
         events : sequence of Event
-            Markers that arrived meanwhile, in any order, stamped in the clock of the samples; before their sample, with
-            it, or up to `max_event_lag_s` after their window was complete. A decoder with a sliding window has no use
-            for them.
+            Markers that arrived meanwhile, in any order, stamped in the clock of the samples: before their sample,
+            with it, or up to `max_event_lag_s` after their window was complete. A decoder with a sliding window has
+            no use for them.
 
         Returns
         -------

@@ -249,11 +249,10 @@ class EventQueue:
         stretch, chain = self._stretch_of(entry), self._chain
         sample = int(self._samples[entry % self._kept])
         first = entry - stretch.first + self._window.first
-        output = chain.n_outputs(max(first, 0))
-        stop = output + self._contract.window.n_times
+        begin = chain.n_outputs(max(first, 0))
+        stop = begin + self._window.before + self._contract.window.n_times
         if stretch.reason or first < 0 or stop < stretch.warm_up:
             return Due(event, event.timestamp, sample, stretch.reason or "warming-up")
-        begin = output - self._window.before
         oldest = stretch.first + (chain.newest_input(begin - 1) + 1 if begin else 0)
         newest = stretch.first + chain.newest_input(stop - 1)
         return _Waiting(stretch.outputs + stop, event, stretch, oldest, newest, max(newest, entry), sample)

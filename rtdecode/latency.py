@@ -6,11 +6,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.contract import Event
 from rtdecode.decoder import Decoder
 
 
 def hop_times(decoder: Decoder, n_hops: int = 200) -> NDArray[np.float64]:
     """Time `push` of one hop at a time, on noise as large as the training data, after the warm-up.
+
+    With windows at events, one ends with each of these hops.
 
     Parameters
     ----------
@@ -33,8 +36,19 @@ def hop_times(decoder: Decoder, n_hops: int = 200) -> NDArray[np.float64]:
     stamps = np.arange(len(samples)) / contract.signal.sfreq
     decoder.push(samples[: ends[0]], stamps[: ends[0]])
     times = []
-    for begin, end in pairwise(ends):
+    for hop, (begin, end) in enumerate(pairwise(ends), first + 1):
+        events = _event_of(decoder, hop)
         start = time.perf_counter()
-        decoder.push(samples[begin:end], stamps[begin:end])
+        decoder.push(samples[begin:end], stamps[begin:end], events)
         times.append(time.perf_counter() - start)
     return np.array(times)
+
+
+def _event_of(decoder: Decoder, hop: int) -> list[Event]:
+    """Return the event whose window ends with a hop; none if windows slide."""
+    contract = decoder.contract
+    if contract.events is None or contract.trials is None:
+        return []
+    begin = (hop + 1) * contract.window.hop - contract.window.n_times - contract.events.before
+    sample = decoder.chain.newest_input(begin) - contract.events.first
+    return [Event(sample / contract.signal.sfreq, next(iter(contract.trials.classes.values()))[0])]

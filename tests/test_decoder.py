@@ -71,7 +71,7 @@ def test_any_chunking_of_a_broken_stream_gives_the_same_bits(model, sizes, fault
 
 
 def test_chunked_equals_one_shot(model, recording):
-    expected = dict(one_shot(Decoder(model), recording.samples))
+    expected = dict(one_shot(Decoder(model), recording))
     decoded = {p.sample: p.proba for p in decode(model, recording, [1, 7, 200]) if p.proba is not None}
     assert decoded.keys() == expected.keys() and len(decoded) > 50
     assert all(decoded[at].tobytes() == expected[at].tobytes() for at in decoded)

@@ -17,8 +17,8 @@ from tests.builders import SFREQ, build_contract, build_model, build_recording, 
 N = 1500
 LAG_S = 0.5
 # A tenth of a second before the event to 0.4 s after it, against what was before; decimated by 2.
-AT_EVENTS = EventWindow(first=-13, baseline=(-6, 3), max_event_lag_s=LAG_S, labels=("row-*",))
-LAST = -13 + 2 * 32
+AT_EVENTS = EventWindow(first=-13, before=6, baseline=(1, 9), max_event_lag_s=LAG_S, labels=("row-*",))
+LAST = -13 + 2 * 38
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def reference(model, recording, event):
     features = decoder.chain.process(decoder.adapted(recording.samples)).astype(np.float32)
     sample = int(np.argmin(np.abs(recording.timestamps - event.timestamp)))
     first = math.ceil((sample - 13) / 2)
-    window, baseline = features[first : first + 32].T, features[first - 6 : first + 3].T
+    window, baseline = features[first + 6 : first + 38].T, features[first + 1 : first + 9].T
     level = np.ascontiguousarray(baseline, np.float64).mean(axis=1, keepdims=True)
-    newest = 2 * (first + 31)
+    newest = 2 * (first + 37)
     return newest, Engine(model).run((window - level).astype(np.float32))
 
 
@@ -185,7 +185,7 @@ def test_events_without_data_are_told_why(model, timestamp, reason):
     assert p.reason == reason
 
 
-@pytest.mark.parametrize(("sample", "reason"), [(640, None), (680, "gap"), (700, "warming-up")])
+@pytest.mark.parametrize(("sample", "reason"), [(630, None), (680, "gap"), (700, "warming-up")])
 def test_events_about_a_gap(model, sample, reason):
     recording = build_recording(N)
     recording.timestamps[700:] += 1.0
@@ -221,7 +221,7 @@ def test_of_two_equally_near_samples_the_earlier_is_meant(model):
     (p,), (q,) = (decode(model, recording, [e]) for e in (middle, middle._replace(timestamp=middle.timestamp + 1e-4)))
     # With half the rate the window of sample 401 begins one output later.
     assert (p.sample, q.sample) == (reference(model, recording, at(400))[0],) * 2
-    assert reference(model, recording, at(400))[0] == 2 * (math.ceil(387 / 2) + 31)
+    assert reference(model, recording, at(400))[0] == 2 * (math.ceil(387 / 2) + 37)
 
 
 def test_more_than_can_be_kept_is_refused(tmp_path):

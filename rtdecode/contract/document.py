@@ -273,7 +273,7 @@ class Contract(_Part):
             return self
         if not self.trials or self.states or (self.targets and self.targets.channels):
             raise ValueError("windows at events need trials, no states, and no target channels")
-        if self.events.baseline and self.events.baseline[1] > self.window.n_times:
+        if self.events.baseline and self.events.baseline[1] > self.events.before + self.window.n_times:
             raise ValueError("the baseline goes beyond the end of the window")
         return self
 

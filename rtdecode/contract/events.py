@@ -22,13 +22,15 @@ class EventWindow(BaseModel):
     Attributes
     ----------
     first : int
-        Samples of the signal, at its own rate, from the event's sample to the window (before it: below 0). The
-        window begins with the first output that rests on that sample or a later one.
+        Samples of the signal, at its own rate, from the event's sample to what is looked at (before it: below 0).
+        That begins with the first output that rests on this sample or a later one.
+    before : int
+        Outputs from there to the window.
     labels : tuple of str
         Labels that are events besides those of the trials' classes, with `*`, `?` and `[...]` as in file names.
     baseline : tuple of (int, int) or None
-        Outputs [start, stop), counted from the window's first one, whose mean is subtracted, channel by channel;
-        at most up to the window's end.
+        Outputs [start, stop), counted from the first that is looked at, whose mean is subtracted from the window,
+        channel by channel; at most up to the window's end.
     max_event_lag_s : float
         How long after its window was complete an event may come.
     """
@@ -36,29 +38,25 @@ class EventWindow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     first: Annotated[int, Field(ge=-10_000_000, le=10_000_000)]
+    before: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     labels: tuple[str, ...] = ()
-    baseline: tuple[int, int] | None = None
+    baseline: tuple[Annotated[int, Field(ge=0)], int] | None = None
     max_event_lag_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.baseline and not -10_000_000 <= self.baseline[0] < self.baseline[1] <= 10_000_000:
+        if self.baseline and self.baseline[0] >= self.baseline[1]:
             raise ValueError("baseline needs a start before its stop")
         return self
 
-    @property
-    def before(self) -> int:
-        """Outputs before the window that its baseline needs."""
-        return max(0, -self.baseline[0]) if self.baseline else 0
-
     def corrected(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the window (n_channels, n_times) of outputs (n_channels, before + n_times), less its baseline.
+        """Return the window (n_channels, n_times) in outputs (n_channels, before + n_times), less its baseline.
 
         Determinism: sums are taken in float64 in the same order wherever the outputs lie in memory.
         """
         window = outputs[:, self.before :]
         if self.baseline is None:
             return window
-        start, stop = (self.before + at for at in self.baseline)
-        level = np.array(outputs[:, start:stop], np.float64, order="C").mean(axis=1, keepdims=True)
-        return (window - level).astype(np.float32)
+        level = np.array(outputs[:, slice(*self.baseline)], np.float64, order="C").mean(axis=1, keepdims=True)
+        corrected: NDArray[np.float32] = (window - level).astype(np.float32)
+        return corrected

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.contract import Event
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import DeadlineError, StreamLostError
-from rtdecode.network import Inlet
+from rtdecode.network import Inlet, Markers
 from rtdecode.pace import Correction, Pace
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
@@ -19,6 +20,8 @@ _DRAIN_S = 4e-3
 _CARE_EVERY_S = 1.0
 _REPEAT_EVERY_S = 1.0
 _JUMP_S = 1e-3
+# Events have no hop to be late for.
+_EVENT_LATE_S = 0.1
 
 
 class Connection:
@@ -40,6 +43,8 @@ class Connection:
         Called once, with the first raw stamp and the correction.
     saver : SessionWriter, optional
         Keeps what the decoder sees.
+    markers : Markers, optional
+        Where events come from, for a decoder with windows at events.
 
     Attributes
     ----------
@@ -58,13 +63,16 @@ class Connection:
         strict: bool,
         started: Callable[[float, float], None],
         saver: SessionWriter | None = None,
+        markers: Markers | None = None,
     ) -> None:
         self._inlet, self._decoder, self._reporter = inlet, decoder, reporter
         self._clock, self._strict, self._started, self._saver = clock, strict, started, saver
         self.correction = Correction(inlet.correction()[0])
+        self._markers = markers
+        self._marker_correction: Correction | None = None
         self.lost: Prediction | None = None
         self._sfreq = inlet.signal.sfreq
-        self._hop_s = decoder.contract.window.hop / decoder.chain.output.sfreq
+        self._hop_s = _EVENT_LATE_S if markers else decoder.hop_s
         self._pace = Pace(self._sfreq)
         self._seen, self._last = 0, float("nan")
         self._held: tuple[Prediction, float] | None = None
@@ -88,12 +96,25 @@ class Connection:
         except StreamLostError:
             self._release()
             if self._seen:
+                self._finish("stream-lost")
                 self.lost = self._decoder.reset("stream-lost", self._last)
                 self._publish(self.lost, self._clock())
-                self._save(np.empty((0, self._inlet.signal.n_channels), np.float32), np.empty(0), [self.lost])
+                self._save(*self._nothing, [self.lost])
             raise
         finally:
             self._release()
+            self._finish("end")
+
+    def _finish(self, reason: str) -> None:
+        """Abstain for every event that still waits."""
+        abstentions = self._decoder.finish(reason)
+        for abstention in abstentions:
+            self._publish(abstention, self._clock())
+        self._save(*self._nothing, abstentions)
+
+    @property
+    def _nothing(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        return np.empty((0, self._inlet.signal.n_channels), np.float32), np.empty(0)
 
     def _turn(self) -> None:
         asked = self._clock()
@@ -109,6 +130,9 @@ class Connection:
                 self._pace.excuse(arrived)
             elif arrived >= self._silent_at(arrived):
                 self._stall(arrived)
+            # An event may come after its data.
+            if events := self._events():
+                self._decode(*self._nothing, events, arrived)
         if arrived - self._cared_at >= _CARE_EVERY_S:
             self._cared_at = arrived
             self._mind_offset()
@@ -129,22 +153,44 @@ class Connection:
         self._pace.arrive(len(timestamps), arrived)
         if not self._seen:
             self._started(float(timestamps[0]), self.correction.seconds)
-        predictions = self._decoder.push(samples, timestamps)
-        for incident in self._decoder.guard.drain():
-            self._reporter.incident(incident)
+        self._decode(samples, timestamps, self._events(), arrived)
         self._seen += len(timestamps)
         self._last = float(timestamps[-1])
         self._reporter.summary.n_samples += len(timestamps)
+
+    def _events(self) -> list[Event]:
+        """Return the events that came, stamped in the source's clock; tell when their stream was lost or found."""
+        if self._markers is None:
+            return []
+        for news, message in self._markers.news():
+            self._reporter.news(news, message)
+        events = []
+        for marker in self._markers.pull():
+            if self._marker_correction is None:
+                self._marker_correction = Correction(marker.correction_s)
+            self._marker_correction.offer(marker.correction_s, marker.uncertainty_s)
+            ahead_s = self._marker_correction.seconds - self.correction.seconds
+            events.append(Event(marker.timestamp + ahead_s, marker.label))
+        return events
+
+    def _decode(
+        self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], events: list[Event], arrived: float
+    ) -> None:
+        predictions = self._decoder.push(samples, timestamps, events)
+        for incident in self._decoder.guard.drain():
+            self._reporter.incident(incident)
         self._save(samples, timestamps, predictions)
+        # What an event gives is not out of date because another one came.
+        backlog = self._pace.backlog and self._markers is None
         if self._held and predictions:
             self._publish(*self._held, out_of_date=True)
             self._held = None
-        if self._pace.backlog and predictions:
+        if backlog and predictions:
             # Whether the newest of them is the newest of all, the next pull tells.
             for prediction in predictions[:-1]:
                 self._publish(prediction, arrived, out_of_date=True)
             self._held = predictions[-1], arrived
-        elif not self._pace.backlog:
+        elif not backlog:
             self._release()
             for prediction in predictions:
                 self._publish(prediction, arrived)

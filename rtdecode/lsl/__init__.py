@@ -2,6 +2,7 @@
 
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.inlet import SignalInlet
+from rtdecode.lsl.markers import Marker
 from rtdecode.lsl.network import LslNetwork
 from rtdecode.lsl.outlets import DecoderOutlets, EventOutlet, MarkerFormat, SignalOutlet, local_clock, versions
 from rtdecode.lsl.reader import OutputReader
@@ -10,6 +11,7 @@ __all__ = [
     "DecoderOutlets",
     "EventOutlet",
     "LslNetwork",
+    "Marker",
     "MarkerFormat",
     "OutputReader",
     "SignalInlet",

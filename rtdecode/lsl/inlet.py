@@ -1,4 +1,4 @@
-"""Reading one signal stream, raw: no dejittering, no recovery behind our back."""
+"""Reading one stream, raw: no dejittering, no recovery behind our back."""
 
 import ctypes
 import socket
@@ -26,11 +26,68 @@ _time_correction.argtypes = [
 ]
 
 
-class SignalInlet:
-    """A connection to one signal stream.
+class StreamInlet:
+    """A connection to one stream.
 
     `recover=False`: liblsl would reconnect to an outlet of the same name with other channels and another rate
-    and tell nobody. Reconnecting is the runner's, with a full handshake.
+    and tell nobody. Reconnecting is ours, with a full handshake.
+
+    Parameters
+    ----------
+    stream : StreamFound
+        What to connect to.
+    timeout_s : float
+        For each answer of the outlet.
+    """
+
+    def __init__(self, stream: StreamFound, timeout_s: float) -> None:
+        self.stream = stream
+        self._timeout_s = timeout_s
+        self._inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
+        try:
+            self._info = self._inlet.info(timeout_s)
+            # The first reading takes 0.6 s; taken before the stream is opened, so that nothing queues up.
+            self._inlet.time_correction(timeout_s)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(
+                f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
+            ) from None
+        self._same_host = stream.host == socket.gethostname()
+
+    def open(self) -> None:
+        """Subscribe: from here on every sample is kept for `pull`."""
+        try:
+            self._inlet.open_stream(self._timeout_s)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(f"Stream {self.stream} cannot be opened; its outlet went away.") from None
+
+    def correction(self) -> tuple[float, float]:
+        """Return seconds to add to a raw stamp to bring it into this host's clock, and their uncertainty.
+
+        Exactly 0 when the source runs on this host with this host's clock: there the measured value is
+        only the noise of the measurement.
+        """
+        uncertainty, remote, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
+        # pylsl's own method gives the correction without its uncertainty.
+        measured = _time_correction(
+            self._inlet.obj, ctypes.byref(remote), ctypes.byref(uncertainty), self._timeout_s, ctypes.byref(code)
+        )
+        try:
+            pylsl.util.handle_error(code)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(f"Stream {self.stream.name!r} is lost: its clock does not answer.") from None
+        if self._same_host and abs(measured) < _SAME_HOST_CORRECTION_S:
+            return 0.0, 0.0
+        return measured, uncertainty.value
+
+    def close(self) -> None:
+        """Let go of the stream, of liblsl's threads and of their sockets."""
+        self._inlet.close_stream()
+        del self._inlet
+
+
+class SignalInlet(StreamInlet):
+    """A connection to one signal stream.
 
     Parameters
     ----------
@@ -63,26 +120,8 @@ class SignalInlet:
     ) -> None:
         if stream.channel_format == "string" or stream.sfreq <= 0:
             raise StreamError(f"Stream {stream} is not a signal: a numeric format and a regular rate are needed.")
-        self.stream = stream
-        self._timeout_s = timeout_s
-        self._inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
-        try:
-            info = self._inlet.info(timeout_s)
-            # The first reading takes 0.6 s; taken before the stream is opened, so that nothing queues up.
-            self._inlet.time_correction(timeout_s)
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(
-                f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
-            ) from None
-        self._same_host = stream.host == socket.gethostname()
-        self.signal = _describe(info, stream, ch_names, units)
-
-    def open(self) -> None:
-        """Subscribe: from here on every sample is kept for `pull`."""
-        try:
-            self._inlet.open_stream(self._timeout_s)
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(f"Stream {self.stream} cannot be opened; its outlet went away.") from None
+        super().__init__(stream, timeout_s)
+        self.signal = _describe(self._info, stream, ch_names, units)
 
     def pull(
         self, timeout_s: float = 0.2, max_samples: int = 4096
@@ -108,30 +147,6 @@ class SignalInlet:
         except pylsl.util.LostError:
             raise StreamLostError(f"Stream {self.stream.name!r} is lost: its outlet went away.") from None
         return samples.astype(np.float32, copy=False), timestamps
-
-    def correction(self) -> tuple[float, float]:
-        """Return seconds to add to a raw stamp to bring it into this host's clock, and their uncertainty.
-
-        Exactly 0 when the source runs on this host with this host's clock: there the measured value is
-        only the noise of the measurement.
-        """
-        uncertainty, remote, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
-        # pylsl's own method gives the correction without its uncertainty.
-        measured = _time_correction(
-            self._inlet.obj, ctypes.byref(remote), ctypes.byref(uncertainty), self._timeout_s, ctypes.byref(code)
-        )
-        try:
-            pylsl.util.handle_error(code)
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(f"Stream {self.stream.name!r} is lost: its clock does not answer.") from None
-        if self._same_host and abs(measured) < _SAME_HOST_CORRECTION_S:
-            return 0.0, 0.0
-        return measured, uncertainty.value
-
-    def close(self) -> None:
-        """Let go of the stream, of liblsl's threads and of their sockets."""
-        self._inlet.close_stream()
-        del self._inlet
 
 
 def _describe(

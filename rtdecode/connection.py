@@ -20,6 +20,8 @@ _DRAIN_S = 4e-3
 _CARE_EVERY_S = 1.0
 _REPEAT_EVERY_S = 1.0
 _JUMP_S = 1e-3
+# The stamp of an event further ahead than this is none of its own time.
+_AHEAD_S = 1.0
 # Events have no hop to be late for.
 _EVENT_LATE_S = 0.1
 
@@ -70,6 +72,7 @@ class Connection:
         self.correction = Correction(inlet.correction()[0])
         self._markers = markers
         self._marker_correction: Correction | None = None
+        self._ahead = False
         self.lost: Prediction | None = None
         self._sfreq = inlet.signal.sfreq
         self._hop_s = _EVENT_LATE_S if markers else decoder.hop_s
@@ -171,7 +174,14 @@ class Connection:
             self._marker_correction.offer(marker.correction_s, marker.uncertainty_s)
             ahead_s = self._marker_correction.seconds - self.correction.seconds
             events.append(Event(marker.timestamp + ahead_s, marker.label))
+            self._mind_ahead(marker.timestamp + self._marker_correction.seconds - self._clock())
         return events
+
+    def _mind_ahead(self, ahead_s: float) -> None:
+        before, self._ahead = self._ahead, ahead_s > _AHEAD_S
+        if self._ahead and not before:
+            why = f"an event is stamped {ahead_s:.3g} s ahead of now, and waits for its sample: is its clock LSL's?"
+            self._reporter.news("event-ahead", why)
 
     def _decode(
         self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], events: list[Event], arrived: float

@@ -114,7 +114,7 @@ class Reporter:
         self._watcher.state(state, message)
 
     def news(self, event: str, message: str) -> None:
-        """Tell that the stream of events was found or lost; the signal's state does not change with it."""
+        """Tell what happened to the stream of events; the signal's state does not change with it."""
         self.tell(event, self._clock(), message=message)
         self._watcher.state(event.upper().replace("-", " "), message)
 

@@ -128,6 +128,13 @@ def test_the_loss_of_the_events_stops_nothing(model):
     assert [line for _, line, _ in record.lines if line.startswith("EVENTS")] == ["EVENTS LOST", "EVENTS FOUND"]
 
 
+def test_events_stamped_in_a_clock_of_their_own_are_told(model):
+    script = Script(8).play(8.0).event(START + 1e9, "left", START + 5.0).event(START + 2e9, "left", START + 5.1)
+    record = script.run(model, **EVENTS)
+    assert len(record.of("event-ahead")) == 1
+    assert [p.reason for p in rows_of(record).values()] == ["end", "end"]
+
+
 def test_without_a_stream_of_events_nothing_begins(model):
     script = Script(8).play(8.0)
     script.world.events_there = False

@@ -360,8 +360,9 @@ class Decoder:
         if not np.isfinite(outputs).all():
             return self._abstain(timestamp, sample, "non-finite-output", event)
         if self._classifies:
-            return Prediction(timestamp, sample, outputs, int(outputs.argmax()), None, None, imputed, event)
-        return Prediction(timestamp, sample, None, -1, None, outputs, imputed, event)
+            label = int(outputs.argmax())
+            return Prediction(timestamp, sample, outputs, label, None, imputed=imputed, event=event)
+        return Prediction(timestamp, sample, None, -1, None, outputs, imputed=imputed, event=event)
 
     def _n_imputed(self, oldest: int) -> int:
         """Count the imputed inputs on which the outputs from `oldest` on rest, and on no output before."""

@@ -168,17 +168,18 @@ class Reporter:
     def _tell_change(self, prediction: Prediction, timestamp: float) -> None:
         """Tell every fault, every event without a result, and when abstaining begins or has another reason."""
         reason, sample, event = prediction.reason, prediction.sample, prediction.event
-        if event is not None and reason is not None:
+        if event is None:
+            changed, self._abstaining = reason != self._abstaining, reason
+            if reason in ("gap", "clock") or (changed and reason in ("non-finite", "stream-lost")):
+                self.tell("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
+            if changed and reason is not None:
+                self.tell("abstain", timestamp, reason=reason, sample=sample)
+        elif reason is not None:
             stamp = event.timestamp if np.isfinite(event.timestamp) else None
             about = {"reason": reason, "sample": sample, "label": event.label, "event_timestamp": stamp}
             self.tell("abstain", timestamp, **about)
             if reason in _OF_AN_EVENT:
                 return
-        changed, self._abstaining = reason != self._abstaining, reason
-        if reason in ("gap", "clock") or (changed and reason in ("non-finite", "stream-lost")):
-            self.tell("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
-        if changed and reason is not None and event is None:
-            self.tell("abstain", timestamp, reason=reason, sample=sample)
         if reason is None:
             self.state(State.RUNNING, "decoding", f"decoding from sample {sample} on", sample, timestamp)
         elif reason == "warming-up":

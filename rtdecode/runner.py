@@ -334,10 +334,8 @@ class Runner:
             "first_sample": 0,
             "first_timestamp": timestamp if finite else None,
             "correction_s": correction_s,
-            "stream": {
-                "name": stream.name, "type": stream.type, "source_id": stream.source_id,
-                "uid": stream.uid, "host": stream.host,
-            },
+            "stream": stream.identity,
+            "events": self._markers.stream.identity if self._markers and self._markers.stream else None,
             "signal": inlet.signal.model_dump(),
             "settings": self.settings.model_dump(mode="json"),
             "versions": {

@@ -21,9 +21,12 @@ from tests.builders import SFREQ, build_contract, build_model, build_recording
 from tests.processes import run_rtdecode
 from tests.scripted import START, Script
 from tests.test_live import Session
+from tests.test_runner import FOLLOWS, check_states
 
 AT_EVENTS = EventWindow(first=0, max_event_lag_s=1.0)
 WINDOW_S = 0.5
+# The first event after a break may be the first to tell of it.
+AT_EVENTS_FOLLOWS = {**FOLLOWS, "RUNNING": {"HOLD", "WARMING", "LOST", "STOPPING"}}
 EVENTS = {"events": StreamChoice(name="markers")}
 
 
@@ -76,6 +79,7 @@ def test_whatever_happens_every_event_gets_one_prediction_or_one_reason(model, c
     markers = [m for m in markers if max(m[0] + m[1], START) < script.time - 2]
     record = played(script, markers).run(model, **EVENTS)
     rows = rows_of(record)
+    check_states(record, AT_EVENTS_FOLLOWS)
     told = Counter(d["reason"] for d in record.of("abstain") if "label" in d)
     assert told == Counter(p.reason for p in rows.values() if p.reason)
     n_twice = record.of("end")[0]["incidents"].get("duplicate-event", 0)

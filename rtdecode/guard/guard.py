@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -108,8 +108,8 @@ class Guard:
         samples: NDArray[np.floating],
         timestamps: NDArray[np.float64],
         counts: NDArray[np.float64] | None = None,
-    ) -> list[Segment]:
-        """Cut a chunk into segments, in order.
+    ) -> Iterator[Segment]:
+        """Cut a chunk into segments, in order; what the guard knows is what it knows after the one it gave last.
 
         Parameters
         ----------
@@ -120,7 +120,6 @@ class Guard:
         counts : array of float64, (n_samples,), optional
             The device's own counter.
         """
-        segments: list[Segment] = []
         finite = np.isfinite(samples).all(axis=1)
         missing = None if counts is None else self._missing(counts)
         # Where a piece must begin: at, and after, what is not finite; after what the counter misses.
@@ -135,11 +134,11 @@ class Guard:
             lost = 0.0 if missing is None else float(missing[at])
             step, stamps = self._time(timestamps[at:stop], lost, missing is None)
             done = at + len(stamps)
-            self._sort(segments, Segment(at, done, samples[at:done], stamps), step, bool(finite[at]))
+            segments = self._sort(Segment(at, done, samples[at:done], stamps), step, bool(finite[at]))
             self._seen += len(stamps)
             self._watch(segments[-1])
+            yield from segments
             at = done
-        return segments
 
     def _missing(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many samples the counter says are missing before each; -1 where it does not tell."""
@@ -168,12 +167,13 @@ class Guard:
         self._bad_stamp = step.is_bad
         return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps
 
-    def _sort(self, segments: list[Segment], segment: Segment, step: Step, finite: bool) -> None:
+    def _sort(self, segment: Segment, step: Step, finite: bool) -> list[Segment]:
         """Decide what becomes of a piece of which no sample, or the only one, may be faulty."""
+        stood_in = []
         fault, held, rows = step.fault, self._held, segment.samples
         reason = self.clock.refusal or (self.health.refusal if self.health else None)
         if fault == "gap" and self._last is not None and 0 < step.lost <= self.settings.max_gap - held:
-            segments.append(self._stand_in(self._last, segment, step.lost))
+            stood_in.append(self._stand_in(self._last, segment, step.lost))
             fault, held = None, held + step.lost
         if finite:
             held = 0
@@ -189,7 +189,7 @@ class Guard:
             self.note(reason, self._told_as(reason, 0))
         self._reason, self._held, self._last = reason, held, rows[-1] if reason is None else None
         imputed = not finite and reason is None
-        segments.append(segment._replace(samples=rows, fault=fault, reason=reason, imputed=imputed))
+        return [*stood_in, segment._replace(samples=rows, fault=fault, reason=reason, imputed=imputed)]
 
     def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:
         self.note("imputed", f"{lost} samples lost; the last value stands in for them")

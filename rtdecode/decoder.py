@@ -137,13 +137,7 @@ class Decoder:
                 f"at most {_MAX_PENDING} values are kept. Retrain with a shorter hop."
             )
         self._queue = EventQueue(contract, self.chain) if contract.events else None
-        kept = self._queue.n_outputs if self._queue else window.n_times
-        if kept * n_channels > _MAX_PENDING:
-            raise ModelError(
-                f"Model {model.name!r} keeps {kept} samples of {n_channels} channels; at most {_MAX_PENDING} values "
-                "are kept. Retrain with a shorter window, or a shorter max_event_lag_s."
-            )
-        self._ring = Ring(n_channels, kept + most - 1)
+        self._ring = Ring(n_channels, (self._queue.n_outputs if self._queue else window.n_times) + most - 1)
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
         self._seen, self._filled = 0, 0

@@ -14,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Contract, Event, EventWindow
+from rtdecode.contract import Contract, Event
+from rtdecode.errors import ModelError
 from rtdecode.preprocessing import Chain
 
 _REMEMBERED = 10_000
+_MAX_KEPT = 1 << 27
 
 
 class Due(NamedTuple):
@@ -88,6 +90,11 @@ class EventQueue:
     ----------
     n_outputs : int
         Newest outputs that must be kept for windows still to come.
+
+    Raises
+    ------
+    ModelError
+        More would have to be kept than a decoder may.
     """
 
     def __init__(self, contract: Contract, chain: Chain) -> None:
@@ -101,6 +108,12 @@ class EventQueue:
         self.n_outputs = reach + most + hop
         # From the earlier of event and window to the later one, and the block that is worked off.
         self._kept = self._lag + abs(self._window.first) + chain.newest_input(reach + hop + 2) + 2
+        n_channels = chain.output.n_channels
+        if max(self._kept, self.n_outputs * n_channels) > _MAX_KEPT:
+            raise ModelError(
+                f"Windows at events need {self.n_outputs} samples of {n_channels} channels to be kept; at most "
+                f"{_MAX_KEPT} values are. Retrain with a shorter window, or a shorter max_event_lag_s."
+            )
         self._stamps, self._samples = np.empty(self._kept), np.empty(self._kept, np.int64)
         self._imputed = np.empty(self._kept, bool)
         self._n, self._checked = 0, 0
@@ -110,11 +123,6 @@ class EventQueue:
         self._pending: list[Event] = []
         self._waiting: list[_Waiting] = []
         self._accepted: OrderedDict[tuple[str, int], float] = OrderedDict()
-
-    @property
-    def window(self) -> EventWindow:
-        """Where it stands."""
-        return self._window
 
     def cut(self, fault: str, written: int, warm_up: int) -> None:
         """End a stretch. The next entry begins one, after `written` outputs in all; it warms up for `warm_up`."""

@@ -14,7 +14,7 @@ from rtdecode.engine import Engine, read_model
 from rtdecode.errors import ModelError
 from tests.builders import SFREQ, build_contract, build_model, build_recording, build_signal
 
-N = 1500
+N = 900
 LAG_S = 0.5
 # A tenth of a second before the event to 0.4 s after it, against what was before; decimated by 2.
 AT_EVENTS = EventWindow(first=-13, before=6, baseline=(1, 9), max_event_lag_s=LAG_S, labels=("row-*",))
@@ -73,12 +73,12 @@ events = st.lists(samples, max_size=12, unique=True).map(lambda found: [at(i, f"
 chunk_sizes = st.lists(st.integers(0, 90), max_size=20)
 # From long before the event to as late as is allowed.
 delays = st.lists(st.integers(-N, LAST + round(LAG_S * SFREQ)), min_size=12, max_size=12)
-faults = st.dictionaries(st.integers(1, 1400), st.sampled_from(["nan", "gap", "back", "lost"]), max_size=4)
+faults = st.dictionaries(st.integers(1, 850), st.sampled_from(["nan", "gap", "back", "lost"]), max_size=4)
 
 
 def test_an_event_gives_what_its_window_gives_in_one_shot(model):
     recording, decided = build_recording(N), 0
-    some = [at(i, "left") for i in range(300, 1400, 37)]
+    some = [at(i, "left") for i in range(300, 800, 37)]
     for p in decode(model, recording, some):
         newest, expected = reference(model, recording, p.event)
         assert p.proba.tobytes() == expected.tobytes()
@@ -175,7 +175,7 @@ def test_what_comes_twice_is_told_and_decoded_once(model, shift):
         (999.9, "before-start"),
         (1000.0, "warming-up"),
         (1002.0, None),
-        (1011.7, "end"),
+        (1006.9, "end"),
         (1020.0, "end"),
         (math.nan, "bad-stamp"),
     ],

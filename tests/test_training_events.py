@@ -129,3 +129,16 @@ def test_an_event_is_timed_with_its_window(model):
 def test_configurations_that_do_not_hold_are_refused(changes, told):
     with pytest.raises(ValidationError, match=told):
         configuration(**changes)
+
+
+def test_a_regression_by_classes_is_trained_and_replayed_at_events(data, held_out, tmp_path):
+    values = {"names": ["x"], "values": {"left": [-1.0], "right": [1.0]}}
+    settings = configuration(targets=values, baseline=None)
+    dataset = load_dataset(settings, find_sources(settings, data)["all"])
+    result = run_fold(dataset, make_folds(dataset)[0])
+    make_checkpoint(dataset, result.fitted, {0}, []).save(tmp_path / "m.pt")
+    decoder = Decoder(export(read_checkpoint(tmp_path / "m.pt"), tmp_path / "m.onnx"), held_out.signal)
+    replayed = decode_recording(held_out, decoder)
+    given = np.array([trial.windows for trial in replayed.trials])
+    assert np.allclose(given, result.network, atol=1e-5) and len(given) == 24
+    assert [f.name for f in replayed.figures()] == ["R2 of x", "Spearman of x"]

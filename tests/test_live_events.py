@@ -67,7 +67,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(chunk=st.sampled_from([1, 8, 32]), steps=steps, markers=markers)
 def test_whatever_happens_every_event_gets_one_prediction_or_one_reason(model, chunk, steps, markers):
     script = Script(chunk).play(4.0)
@@ -86,7 +86,7 @@ def test_whatever_happens_every_event_gets_one_prediction_or_one_reason(model, c
     assert len(rows) + n_twice == len(markers)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(chunk=st.sampled_from([1, 8, 32]), delays=st.lists(delays, min_size=10, max_size=10))
 def test_late_and_early_events_give_what_the_replay_gives(model, chunk, delays):
     script = Script(chunk).play(10.0)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from offline.dataset import Dataset, event_window
 from offline.inputs import inputs_of
 from offline.models import Network, make_network
 from rtdecode.contract import (
@@ -127,11 +128,13 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
     recordings = [dataset.recordings[i] for i in sorted(trained_on)]
     sources = sorted({dataset.source_of[i] for i in trained_on})
     chain = Chain(fitted.steps, dataset.signal)
+    events = event_window(configuration, chain, dataset.signal.sfreq)
     contract = Contract(
         name=configuration.name,
         signal=dataset.signal,
         preprocessing=tuple(step.model_dump() for step in fitted.steps),
         window=Window(n_times=fitted.n_times, hop=fitted.hop),
+        events=events,
         outputs=dataset.outputs,
         states=tuple(
             State(name=name, initial=initial.numpy().astype(np.float64))
@@ -150,7 +153,8 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
             scores=tuple(scores),
         ),
     )
-    needed = chain.warm_up + chain.newest_input(fitted.n_times + _PROBE_HOPS * fitted.hop)
+    reach = fitted.n_times + (events.before if events else 0)
+    needed = chain.warm_up + chain.newest_input(reach + _PROBE_HOPS * fitted.hop)
     longest = max(recordings, key=lambda r: len(r.samples))
     probe = replace(longest.crop(0, needed), positions=dataset.positions)
     return Checkpoint(contract, fitted.network, probe, dataset.subjects)

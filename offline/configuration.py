@@ -78,6 +78,30 @@ class WindowTimes(_Part):
     hop_s: Annotated[float, Field(gt=0, le=3600)]
 
 
+class EventTimes(_Part):
+    """Windows at events, in the place of sliding ones: each is the trial's span, before and after its event.
+
+    Attributes
+    ----------
+    baseline_s : (float, float) or None
+        Seconds after the event between which a channel's mean is taken that is subtracted from the window.
+    labels : tuple of str
+        Labels that are events live besides those of the trials' classes, with `*` and `?`.
+    max_event_lag_s : float
+        How long after its window was complete an event may come.
+    """
+
+    baseline_s: tuple[float, float] | None = None
+    labels: tuple[str, ...] = ()
+    max_event_lag_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.baseline_s and self.baseline_s[0] >= self.baseline_s[1]:
+            raise ValueError("baseline_s needs a start before its end")
+        return self
+
+
 class TargetSettings(Targets):
     """Continuous values instead of classes.
 
@@ -175,7 +199,8 @@ class TrainingConfiguration(_Part):
     channels: Channels
     trials: Trials | None = None
     targets: TargetSettings | None = None
-    window: WindowTimes
+    window: WindowTimes | None = None
+    events: EventTimes | None = None
     preprocessing: tuple[Recipe, ...]
     model: Model
     training: Training = Training()
@@ -194,10 +219,22 @@ class TrainingConfiguration(_Part):
             raise ValueError("trials.classes: at least two classes are needed")
         if self.targets is not None and self.targets.values and set(self.targets.values) != set(self.class_names):
             raise ValueError("targets.values needs an entry for each of trials.classes")
-        if self.window.length_s > self.span_s + 1e-9:
+        if (self.window is None) == (self.events is None):
+            raise ValueError("either window (sliding) or events (a window at each) is needed")
+        if self.window and self.window.length_s > self.span_s + 1e-9:
             raise ValueError(
                 f"window.length_s, {self.window.length_s:g} s, is longer than the trials' span of {self.span_s:g} s"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _at_events(self) -> Self:
+        if self.events is None:
+            return self
+        if self.trials is None or self.model.recurrent is not None:
+            raise ValueError("events are of trials; target channels and recurrent models need a sliding window")
+        if self.events.baseline_s and self.events.baseline_s[1] > self.trials.tmax_s:
+            raise ValueError("events.baseline_s goes beyond trials.tmax_s, the end of the window")
         return self
 
     @model_validator(mode="after")
@@ -227,16 +264,25 @@ class TrainingConfiguration(_Part):
         return tuple(self.trials.classes) if self.trials else ()
 
     @property
+    def looked_at(self) -> Trials | None:
+        """The trials' span, and the baseline before it."""
+        if self.trials is None or self.events is None or self.events.baseline_s is None:
+            return self.trials
+        return self.trials.model_copy(update={"tmin_s": min(self.trials.tmin_s, self.events.baseline_s[0])})
+
+    @property
     def span_s(self) -> float:
         """Seconds of a trial, or of a segment for targets that are channels."""
-        if self.trials is not None:
-            return self.trials.tmax_s - self.trials.tmin_s
+        if self.looked_at is not None:
+            return self.looked_at.tmax_s - self.looked_at.tmin_s
         assert self.targets is not None
         return self.targets.segment_s
 
     @property
     def stride_s(self) -> float:
-        """Seconds from one training window of a trial to the next."""
+        """Seconds from one training window of a trial to the next; at an event there is one."""
+        if self.window is None:
+            return self.span_s
         return self.window.stride_s if self.model.recurrent is None else self.window.hop_s
 
     def outputs(self, units: tuple[str, ...]) -> Classification | Regression:

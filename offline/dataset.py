@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.configuration import Channels, TrainingConfiguration
-from rtdecode.contract import Classification, Regression, Signal
+from rtdecode.contract import Classification, EventWindow, Regression, Signal
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
@@ -194,30 +194,64 @@ class Windows:
 
 
 class Cutter:
-    """Cuts windows out of trials; keeps each preprocessed recording for the next call with the same steps."""
+    """Cuts windows out of trials; keeps each preprocessed recording for the next call with the same steps.
+
+    Attributes
+    ----------
+    longest : int
+        Samples of the longest window that fits into every trial.
+    """
 
     def __init__(self, dataset: Dataset, steps: Sequence[Step]) -> None:
         self._dataset, self._steps = dataset, tuple(steps)
         self._chain = Chain(steps, dataset.signal)
+        self._at_events = event_window(dataset.configuration, self._chain, dataset.signal.sfreq)
+        self._before = self._at_events.before if self._at_events else 0
+        self.longest = self._chain.outputs_within(dataset.trial_length)[0] - self._before
         self._features: dict[int, Samples] = {}
 
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
         """Cut windows of `n_times` every `stride` outputs of each trial, each whole in its trial."""
         x, y, numbers, subjects = [], [], [], []
+        reach = self._before + n_times
         for number, trial in enumerate(trials):
             if trial.recording not in self._features:
                 self._features |= self._dataset.preprocess(self._steps, trial.recording)
             features = self._features[trial.recording]
             first, stop = _outputs(trial, self._chain)
             subject = self._dataset.subject(trial)
-            for start in range(first, stop - n_times + 1, stride):
-                x.append(features[start : start + n_times].T.astype(np.float32))
-                y.append(self._dataset.truth(trial, self._chain.newest_input(start + n_times - 1)))
+            for start in range(first, stop - reach + 1, stride):
+                window = features[start : start + reach].T.astype(np.float32)
+                x.append(self._at_events.corrected(window) if self._at_events else window)
+                y.append(self._dataset.truth(trial, self._chain.newest_input(start + reach - 1)))
                 numbers.append(number)
                 subjects.append(subject)
         classes = self._dataset.configuration.targets is None
         truth = np.array(y, np.int64) if classes else np.array(y, np.float32)
         return Windows(np.stack(x), truth, np.array(numbers, np.int64), np.array(subjects, np.int64))
+
+
+def event_window(configuration: TrainingConfiguration, chain: Chain, sfreq: float) -> EventWindow | None:
+    """Return where the window stands relative to an event, in samples; None if it slides."""
+    events, trials, looked_at = configuration.events, configuration.trials, configuration.looked_at
+    if events is None or trials is None or looked_at is None:
+        return None
+
+    def output(seconds: float) -> int:
+        return round((seconds - looked_at.tmin_s) * chain.output.sfreq)
+
+    first, baseline = round(looked_at.tmin_s * sfreq), None
+    if events.baseline_s:
+        fewest, _ = chain.outputs_within(round(looked_at.tmax_s * sfreq) - first)
+        stop = min(output(events.baseline_s[1]), fewest)
+        baseline = min(output(events.baseline_s[0]), stop - 1), stop
+    return EventWindow(
+        first=first,
+        before=output(trials.tmin_s),
+        labels=events.labels,
+        baseline=baseline,
+        max_event_lag_s=events.max_event_lag_s,
+    )
 
 
 def data_folder(given: str | None) -> Path:
@@ -330,8 +364,8 @@ def load_dataset(
 
 def _stretches(recording: Recording, configuration: TrainingConfiguration) -> list[tuple[int, int, int]]:
     """Return (class index, first, stop sample) of every trial, or of every segment for target channels."""
-    if configuration.trials is not None:
-        return [found[1:] for found in spans(recording, configuration.trials, configuration.class_names)]
+    if configuration.looked_at is not None:
+        return [found[1:] for found in spans(recording, configuration.looked_at, configuration.class_names)]
     targets, sfreq = configuration.targets, recording.signal.sfreq
     assert targets is not None
     length = round(targets.segment_s * sfreq)
@@ -340,7 +374,8 @@ def _stretches(recording: Recording, configuration: TrainingConfiguration) -> li
 
 
 def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Recording], trials: list[Trial]) -> None:
-    if configuration.trials is None:
+    looked_at = configuration.looked_at
+    if configuration.trials is None or looked_at is None:
         if not trials:
             raise RecordingError(
                 f"No recording holds an unbroken segment of {configuration.span_s:g} s (targets.segment_s)."
@@ -354,7 +389,7 @@ def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Rec
         if n:
             raise RecordingError(
                 f"{n} events of class {', '.join(missing)} are there, but none has unbroken data from "
-                f"{configuration.trials.tmin_s:g} to {configuration.trials.tmax_s:g} s after it (trials.tmin_s, "
+                f"{looked_at.tmin_s:g} to {looked_at.tmax_s:g} s after it (trials.tmin_s, "
                 f"tmax_s; {whole[0].path} lasts {whole[0].duration_s:.0f} s)."
             )
         there = sorted(set(labels))

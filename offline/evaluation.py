@@ -129,8 +129,8 @@ def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> _Floats:
     recipes = list(takewhile(lambda recipe: not recipe.fitted, dataset.configuration.preprocessing))
     steps = build_steps(recipes, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
     chain = Chain(steps, dataset.signal)
-    output, (n_times, _) = chain.output, chain.outputs_within(dataset.trial_length)
-    cutter = Cutter(dataset, steps)
+    output, cutter = chain.output, Cutter(dataset, steps)
+    n_times = cutter.longest
     fitting, tested = (cutter.cut(chosen, n_times, n_times) for chosen in (train, test))
     network = CSPLDA(output.n_channels, n_times, len(dataset.configuration.class_names))
     fit_closed_form(network, fitting.x, fitting.y, class_weights(dataset.configuration, fitting.y))

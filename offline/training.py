@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
 
 Progress = Callable[[str], None]
+_BLOCK_S = 0.01
 # As in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -151,7 +153,14 @@ def fit_network(
             y = [by_trial(values, part) for values, part in zip(y, (fitting, watched), strict=True)]
         n_epochs = _fit(network, x, y, class_weights(configuration, fitting.y), configuration, progress)
     network.eval()
-    return Fitted(network, steps, n_times, n_samples(configuration.window.hop_s, output.sfreq), n_epochs)
+    return Fitted(network, steps, n_times, _hop(configuration, Chain(steps, dataset.signal)), n_epochs)
+
+
+def _hop(configuration: TrainingConfiguration, chain: Chain) -> int:
+    """Return the samples of a hop; at events, of a block: the longest within 10 ms, at least one."""
+    if configuration.window:
+        return n_samples(configuration.window.hop_s, chain.output.sfreq)
+    return max(math.floor(_BLOCK_S * chain.output.sfreq), chain.outputs_within(1)[1])
 
 
 def class_weights(configuration: TrainingConfiguration, y: NDArray[Any]) -> NDArray[np.float64] | None:
@@ -184,11 +193,13 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     steps = build_steps(configuration.preprocessing, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
     chain = Chain(steps, dataset.signal)
     output = chain.output
-    n_times = n_samples(configuration.window.length_s, output.sfreq)
-    shortest, _ = chain.outputs_within(dataset.trial_length)
-    if n_times > shortest:
+    longest_window = Cutter(dataset, steps).longest
+    window = configuration.window
+    n_times = n_samples(window.length_s, output.sfreq) if window else longest_window
+    if not 1 <= n_times <= longest_window:
+        what = "window.length_s is" if window else "one sample at least is needed, that is"
         raise ConfigurationError(
-            f"window.length_s is {n_times} samples at {output.sfreq:g} Hz, but a trial may hold {shortest} only. "
+            f"{what} {max(n_times, 1)} samples at {output.sfreq:g} Hz, but a trial may hold {longest_window} only. "
             "Shorten the window, or lengthen trials.tmin_s to trials.tmax_s."
         )
     longest = max(len(recording.samples) for recording in dataset.recordings)

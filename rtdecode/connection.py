@@ -1,14 +1,15 @@
 """One connection to the source: what arrives is decoded and published, until the source goes away."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.contract import Event
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import DeadlineError, StreamLostError
-from rtdecode.network import Inlet
+from rtdecode.network import Inlet, Markers
 from rtdecode.pace import STALL_S, Correction, Pace
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
@@ -20,6 +21,10 @@ _DRAIN_S = 4e-3
 _CARE_EVERY_S = 1.0
 _REPEAT_EVERY_S = 1.0
 _JUMP_S = 1e-3
+# The stamp of an event further ahead than this is none of its own time.
+_AHEAD_S = 1.0
+# Events have no hop to be late for.
+_EVENT_LATE_S = 0.1
 
 
 class Connection:
@@ -41,6 +46,8 @@ class Connection:
         Called once, with the first raw stamp and the correction.
     saver : SessionWriter, optional
         Keeps what the decoder sees.
+    markers : Markers, optional
+        Where events come from, for a decoder with windows at events.
 
     Attributes
     ----------
@@ -59,13 +66,17 @@ class Connection:
         strict: bool,
         started: Callable[[float, float], None],
         saver: SessionWriter | None = None,
+        markers: Markers | None = None,
     ) -> None:
         self._inlet, self._decoder, self._reporter = inlet, decoder, reporter
         self._clock, self._strict, self._started, self._saver = clock, strict, started, saver
         self.correction = Correction(inlet.correction()[0])
+        self._markers = markers
+        self._marker_correction: Correction | None = None
+        self._ahead = False
         self.lost: Prediction | None = None
         self._sfreq = inlet.signal.sfreq * inlet.speed
-        self._hop_s = decoder.hop_s
+        self._hop_s = _EVENT_LATE_S if markers else decoder.hop_s
         # In a slow replay chunks are far apart before any has told how far.
         self._pace = Pace(self._sfreq, STALL_S / min(inlet.speed, 1.0))
         self._seen, self._last = 0, float("nan")
@@ -90,12 +101,25 @@ class Connection:
         except StreamLostError:
             self._release()
             if self._seen:
+                self._finish("stream-lost")
                 self.lost = self._decoder.reset("stream-lost", self._last)
                 self._publish(self.lost, self._clock())
-                self._save(np.empty((0, self._inlet.signal.n_channels), np.float32), np.empty(0), [self.lost])
+                self._save(*self._nothing, [self.lost])
             raise
         finally:
             self._release()
+            self._finish("end")
+
+    def _finish(self, reason: str) -> None:
+        """Abstain for every event that still waits."""
+        abstentions = self._decoder.finish(reason)
+        for abstention in abstentions:
+            self._publish(abstention, self._clock())
+        self._save(*self._nothing, abstentions)
+
+    @property
+    def _nothing(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        return np.empty((0, self._inlet.signal.n_channels), np.float32), np.empty(0)
 
     def _turn(self) -> None:
         asked = self._clock()
@@ -111,6 +135,9 @@ class Connection:
                 self._pace.excuse(arrived)
             elif arrived >= self._silent_at(arrived):
                 self._stall(arrived)
+            # An event may come after its data.
+            if events := self._events():
+                self._decode(*self._nothing, events, arrived)
         if arrived - self._cared_at >= _CARE_EVERY_S:
             self._cared_at = arrived
             self._mind_offset()
@@ -131,22 +158,51 @@ class Connection:
         self._pace.arrive(len(timestamps), arrived)
         if not self._seen:
             self._started(float(timestamps[0]), self.correction.seconds)
-        predictions = self._decoder.push(samples, timestamps)
-        for incident in self._decoder.guard.drain():
-            self._reporter.incident(incident)
+        self._decode(samples, timestamps, self._events(), arrived)
         self._seen += len(timestamps)
         self._last = float(timestamps[-1])
         self._reporter.summary.n_samples += len(timestamps)
-        self._save(samples, timestamps, predictions)
+
+    def _events(self) -> list[Event]:
+        """Return the events that came, stamped in the source's clock; tell when their stream was lost or found."""
+        if self._markers is None:
+            return []
+        for news, message in self._markers.news():
+            self._reporter.news(news, message)
+        events = []
+        for marker in self._markers.pull():
+            if self._marker_correction is None:
+                self._marker_correction = Correction(marker.correction_s)
+            self._marker_correction.offer(marker.correction_s, marker.uncertainty_s)
+            ahead_s = self._marker_correction.seconds - self.correction.seconds
+            events.append(Event(marker.timestamp + ahead_s, marker.label))
+            self._mind_ahead(marker.timestamp + self._marker_correction.seconds - self._clock())
+        return events
+
+    def _mind_ahead(self, ahead_s: float) -> None:
+        before, self._ahead = self._ahead, ahead_s > _AHEAD_S
+        if self._ahead and not before:
+            why = f"an event is stamped {ahead_s:.3g} s ahead of now, and waits for its sample: is its clock LSL's?"
+            self._reporter.news("event-ahead", why)
+
+    def _decode(
+        self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], events: list[Event], arrived: float
+    ) -> None:
+        predictions = self._decoder.push(samples, timestamps, events)
+        for incident in self._decoder.guard.drain():
+            self._reporter.incident(incident)
+        self._save(samples, timestamps, predictions, events)
+        # What an event gives is not out of date because another one came.
+        backlog = self._pace.backlog and self._markers is None
         if self._held and predictions:
             self._publish(*self._held, out_of_date=True)
             self._held = None
-        if self._pace.backlog and predictions:
+        if backlog and predictions:
             # Whether the newest of them is the newest of all, the next pull tells.
             for prediction in predictions[:-1]:
                 self._publish(prediction, arrived, out_of_date=True)
             self._held = predictions[-1], arrived
-        elif not self._pace.backlog:
+        elif not backlog:
             self._release()
             for prediction in predictions:
                 self._publish(prediction, arrived)
@@ -181,10 +237,14 @@ class Connection:
         self._reporter.publish(prediction, self.correction.seconds, arrived, out_of_date)
 
     def _save(
-        self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], predictions: list[Prediction]
+        self,
+        samples: NDArray[np.float32],
+        timestamps: NDArray[np.float64],
+        predictions: list[Prediction],
+        events: Sequence[Event] = (),
     ) -> None:
         if self._saver:
-            self._saver.add(samples, timestamps, predictions)
+            self._saver.add(samples, timestamps, predictions, events)
 
     def _mind_offset(self) -> None:
         before, (seconds, uncertainty_s) = self.correction.seconds, self._inlet.correction()

@@ -1,4 +1,4 @@
-"""The decoder: samples in, predictions out. The one method every other part calls is `Decoder.push`.
+"""The decoder: samples and events in, predictions out. The one method every other part calls is `Decoder.push`.
 
 Blocks. What arrives is cut anew into blocks of one hop, counted from the last reset, so that every kernel
 sees the same shapes whatever the chunks were. With the rate changed by L/M, output k exists when input
@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtdecode.contract import Signal
+from rtdecode.contract import Event, Signal
 from rtdecode.engine import Engine, ModelFile, check_graph, read_model
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
+from rtdecode.event_queue import Due, EventQueue
 from rtdecode.guard import Guard, GuardSettings, Health, Segment
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.ring import Ring
@@ -30,26 +31,29 @@ _MAX_PENDING = 1 << 27
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one hop gave: probabilities, or values, or an abstention with its reason.
+    """What one hop or one event gave: probabilities, or values, or an abstention with its reason.
 
     Attributes
     ----------
     timestamp : float
         Raw stamp of the newest sample it rests on, in the source's clock; a wrong one is replaced by the fit
-        through the others (see `Guard`).
+        through the others (see `Guard`). An abstention for an event has the event's own.
     sample : int
-        Index of that sample, counted from the first one this decoder was given.
+        Index of that sample, counted from the first one this decoder was given; of an abstention for an event, of
+        the sample to which the event belongs (-1: none).
     proba : array of float32, (n_classes,), or None
         Class probabilities; None when the decoder abstained, or is a regression.
     label : int
         Index of the most probable class; -1 without `proba`.
     reason : str or None
         Why it abstained: `warming-up`, `gap`, `clock`, `rate`, `non-finite`, `amplitude`, `channels`, or what
-        `reset` was given; None when it did not.
+        `reset` or `finish` was given; for an event also `late`, `before-start`, `bad-stamp`. None when it did not.
     values : array of float32, (n_targets,), or None
         What a regression gave; None when it abstained.
     imputed : int
         Samples in its window for which the last value stands in.
+    event : Event or None
+        At which its window stands; None if windows slide.
     """
 
     timestamp: float
@@ -59,6 +63,7 @@ class Prediction:
     reason: str | None
     values: NDArray[np.float32] | None = None
     imputed: int = 0
+    event: Event | None = None
 
     @property
     def outputs(self) -> NDArray[np.float32] | None:
@@ -72,7 +77,9 @@ class Prediction:
     def _bits(self) -> tuple[Any, ...]:
         # As bytes: a stamp that is no number equals itself.
         outputs = None if self.outputs is None else self.outputs.tobytes()
-        return np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, outputs, self.imputed
+        stamps = [self.timestamp, math.nan if self.event is None else self.event.timestamp]
+        label = self.event and self.event.label
+        return np.array(stamps).tobytes(), self.sample, self.label, self.reason, outputs, self.imputed, label
 
 
 class Decoder:
@@ -127,17 +134,18 @@ class Decoder:
                 f"Model {model.name!r} has a hop of {window.hop} samples, but one sample of the stream brings {most} "
                 f"({contract.signal.sfreq:g} Hz become {self.chain.output.sfreq:g} Hz). Retrain with a longer hop."
             )
-        self._ring = Ring(n_channels, window.n_times + most - 1)
         longest = max(self.end_of(0), self.chain.newest_input(window.hop))
         if longest * contract.signal.n_channels > _MAX_PENDING:
             raise ModelError(
                 f"Model {model.name!r} has a hop of {longest} samples of {contract.signal.n_channels} channels; "
                 f"at most {_MAX_PENDING} values are kept. Retrain with a shorter hop."
             )
+        self._queue = EventQueue(contract, self.chain, speed) if contract.events else None
+        self._ring = Ring(n_channels, (self._queue.n_outputs if self._queue else window.n_times) + most - 1)
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
         self._seen, self._filled = 0, 0
-        self._anew()
+        self._anew("start")
 
     def _find_counter(self, name: str | None, source_name: str) -> int | None:
         if name is not None and name not in self.source.ch_names:
@@ -164,7 +172,12 @@ class Decoder:
 
     @property
     def slowness(self) -> str:
-        """Say so if the graph alone takes more of a hop than may safely be; else nothing."""
+        """Say so if the graph alone takes more of a hop than may safely be; else nothing.
+
+        How often events come is not known.
+        """
+        if self._queue:
+            return ""
         share = self.engine.run_s / self.hop_s
         if share <= _SAFE_SHARE:
             return ""
@@ -184,32 +197,43 @@ class Decoder:
         self._adapt(samples, out)
         return out
 
-    def _anew(self) -> None:
+    def _anew(self, reason: str) -> None:
         if self._filled:
             # What had not filled a hop is still learned from: statistics outlast the reset.
             self.chain.process(self._pending[: self._filled])
         self.chain.reset()
         self.engine.reset()
-        self._ring.clear()
+        if self._queue is None:
+            self._ring.clear()
         self._hops, self._filled, self._size = 0, 0, self.end_of(0)
         self._unsound, self._missed = 0, 0
         self._fed, self._imputed = 0, deque[int]()
         window, states = self.contract.window, self.contract.states
         # Shorter after a reset than after a start where statistics have been learned, and channels judged.
         unjudged = self.guard.unjudged
+        reach = window.n_times + (self.contract.events.before if self.contract.events else 0)
         self.warm_up = max(
-            self.chain.n_outputs(self.chain.warm_up) + max(window.n_times, *(state.warm_up for state in states), 0),
+            self.chain.n_outputs(self.chain.warm_up) + max(reach, *(state.warm_up for state in states), 0),
             self.chain.n_outputs(unjudged) + 1 if unjudged else 0,
         )
+        if self._queue:
+            self._queue.cut(reason, self._ring.written, self.warm_up)
 
     def reset(self, reason: str, timestamp: float = math.nan) -> Prediction:
-        """Void what rests on past samples: the next one starts a new stream. Return the abstention."""
+        """Void what rests on past samples: the next one starts a new stream. Return the abstention.
+
+        Events whose window it breaks get theirs with the next `push`.
+        """
         self.guard.restart()
-        self._anew()
+        self._anew(reason)
         return self._abstain(timestamp, self._seen - 1, reason)
 
-    def push(self, samples: ArrayLike, timestamps: ArrayLike, events: Sequence[Any] = ()) -> list[Prediction]:
-        """Give the decoder the next samples; get a prediction or an abstention for every hop completed.
+    def finish(self, reason: str = "end") -> list[Prediction]:
+        """Say that nothing more comes: abstain for every event whose window is not complete."""
+        return [self._predict(due) for due in self._queue.finish(reason)] if self._queue else []
+
+    def push(self, samples: ArrayLike, timestamps: ArrayLike, events: Sequence[Event] = ()) -> list[Prediction]:
+        """Give the decoder the next samples; get a prediction or an abstention for every hop, or event, completed.
 
         Parameters
         ----------
@@ -217,18 +241,22 @@ class Decoder:
             In the source's layout and units; left as it is.
         timestamps : array of float64, (n_samples,)
             Raw stamps in seconds, one per sample.
-        events : sequence
-            Markers that arrived with them. A decoder with a sliding window has no use for them.
+        events : sequence of Event
+            Markers that arrived meanwhile, in any order, stamped in the clock of the samples: before their sample,
+            with it, or up to `max_event_lag_s` after their window was complete. A decoder with a sliding window has
+            no use for them.
 
         Returns
         -------
         list of Prediction
-            In the order of their samples; often empty.
+            In the order of their samples; often empty. With windows at events, exactly one for each event that
+            `Contract.is_event` and was not there before.
 
         Notes
         -----
         Causality: a prediction rests on samples up to its own `sample` only.
-        Determinism: bit-identical for any chunking, on one machine with one set of libraries.
+        Determinism: bit-identical for any chunking, and for any order and delay of events within the lag, on one
+        machine with one set of libraries.
         """
         samples, timestamps = np.asarray(samples), np.asarray(timestamps, np.float64)
         if samples.ndim != 2 or samples.shape[1] != self._adapt.n_source or timestamps.shape != (len(samples),):
@@ -236,24 +264,47 @@ class Decoder:
                 f"samples {samples.shape} with timestamps {timestamps.shape}: "
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
             )
-        predictions: list[Prediction] = []
+        predictions = self._take(events)
         counts = None if self._counter is None else samples[:, self._counter].astype(np.float64)
         for segment in self.guard.check(self.adapted(samples), timestamps, counts):
             if segment.fault:
-                self._anew()
-                predictions.append(self._abstain(segment.timestamps[0], self._seen, segment.fault))
+                self._anew(segment.fault)
+                if self._queue is None:
+                    predictions.append(self._abstain(segment.timestamps[0], self._seen, segment.fault))
+                predictions += self._at_events()
             if segment.reason:
-                self._pass_over(segment, predictions)
+                self._pass_over(segment, segment.reason, predictions)
             else:
                 self._feed(segment, predictions)
         return predictions
 
+    def _take(self, events: Sequence[Event]) -> list[Prediction]:
+        """Take note of events; return what those give that are refused, or whose window is there already."""
+        if self._queue is None:
+            return []
+        refused = []
+        for event in events:
+            if not self.contract.is_event(event.label):
+                continue
+            if self._queue.is_new(event):
+                refused += self._queue.offer(event)
+            else:
+                self.guard.note("duplicate-event", f"event {event.label!r} came twice; it is decoded once")
+        return [self._predict(due) for due in refused] + self._at_events()
+
+    def _at_events(self) -> list[Prediction]:
+        return [self._predict(due) for due in self._queue.due(self._ring.written)] if self._queue else []
+
     def _feed(self, segment: Segment, predictions: list[Prediction]) -> None:
         at, n = 0, len(segment.samples)
-        if segment.imputed:
+        if segment.imputed and self._queue is None:
             self._imputed.extend(range(self._fed, self._fed + n))
         while at < n:
             take = min(self._size - self._filled, n - at)
+            if self._queue:
+                real = segment.start < segment.stop
+                indices = self._seen + np.arange(take) if real else np.full(take, self._seen - 1)
+                self._queue.add(segment.timestamps[at : at + take], indices, segment.imputed)
             self._pending[self._filled : self._filled + take] = segment.samples[at : at + take]
             self._filled += take
             self._fed += take
@@ -261,34 +312,55 @@ class Decoder:
                 self._seen += take
             at += take
             if self._filled == self._size:
-                predictions.append(self._decode(float(segment.timestamps[at - 1])))
+                predictions += self._decode(float(segment.timestamps[at - 1]))
 
-    def _pass_over(self, segment: Segment, predictions: list[Prediction]) -> None:
-        """Count samples that must not be decoded, and abstain for every hop of them."""
+    def _pass_over(self, segment: Segment, reason: str, predictions: list[Prediction]) -> None:
+        """Count samples that must not be decoded, and abstain for every hop of them, or every event among them."""
         for timestamp in segment.timestamps:
             self._seen += 1
             self._unsound += 1
-            if self._unsound == self.chain.newest_input((self._missed + 1) * self.contract.window.hop):
+            if self._queue:
+                # Before any stamp that is a number there is no time.
+                if np.isfinite(timestamp):
+                    self._queue.add(np.array([timestamp]), np.array([self._seen - 1]), False, reason)
+                    predictions += self._at_events()
+            elif self._unsound == self.chain.newest_input((self._missed + 1) * self.contract.window.hop):
                 self._missed += 1
-                predictions.append(self._abstain(float(timestamp), self._seen - 1, segment.reason or ""))
+                predictions.append(self._abstain(float(timestamp), self._seen - 1, reason))
 
-    def _decode(self, timestamp: float) -> Prediction:
+    def _decode(self, timestamp: float) -> list[Prediction]:
         self._ring.write(self.chain.process(self._pending[: self._filled]))
         self._hops += 1
         self._filled, self._size = 0, self.end_of(self._hops) - self.end_of(self._hops - 1)
-        sample, window = self._seen - 1, self.contract.window
+        return self._at_events() if self._queue else [self._slide(timestamp, self._seen - 1)]
+
+    def _slide(self, timestamp: float, sample: int) -> Prediction:
+        window = self.contract.window
         n_outputs = self._hops * window.hop
         if n_outputs < window.n_times:
             return self._abstain(timestamp, sample, "warming-up")
         outputs = self.engine.run(self._ring.window(window.n_times, self._ring.written - n_outputs))
         if n_outputs < self.warm_up:
             return self._abstain(timestamp, sample, "warming-up")
+        return self._told(timestamp, sample, outputs, self._n_imputed(n_outputs - window.n_times))
+
+    def _predict(self, due: Due) -> Prediction:
+        if due.reason is not None:
+            return self._abstain(due.timestamp, due.sample, due.reason, due.event)
+        events, n_times = self.contract.events, self.contract.window.n_times
+        assert events is not None
+        window = events.corrected(self._ring.window(events.before + n_times, self._ring.written - due.stop))
+        return self._told(due.timestamp, due.sample, self.engine.run(window), due.imputed, due.event)
+
+    def _told(
+        self, timestamp: float, sample: int, outputs: NDArray[np.float32], imputed: int, event: Event | None = None
+    ) -> Prediction:
         if not np.isfinite(outputs).all():
-            return self._abstain(timestamp, sample, "non-finite-output")
-        imputed = self._n_imputed(n_outputs - window.n_times)
+            return self._abstain(timestamp, sample, "non-finite-output", event)
         if self._classifies:
-            return Prediction(timestamp, sample, outputs, int(outputs.argmax()), None, imputed=imputed)
-        return Prediction(timestamp, sample, None, -1, None, outputs, imputed)
+            label = int(outputs.argmax())
+            return Prediction(timestamp, sample, outputs, label, None, imputed=imputed, event=event)
+        return Prediction(timestamp, sample, None, -1, None, outputs, imputed=imputed, event=event)
 
     def _n_imputed(self, oldest: int) -> int:
         """Count the imputed inputs on which the outputs from `oldest` on rest, and on no output before."""
@@ -298,8 +370,8 @@ class Decoder:
         return len(self._imputed)
 
     @staticmethod
-    def _abstain(timestamp: float, sample: int, reason: str) -> Prediction:
-        return Prediction(float(timestamp), sample, None, -1, reason)
+    def _abstain(timestamp: float, sample: int, reason: str, event: Event | None = None) -> Prediction:
+        return Prediction(float(timestamp), sample, None, -1, reason, event=event)
 
 
 def load(path: str | Path, source: Signal | None = None, guard: GuardSettings | None = None) -> Decoder:

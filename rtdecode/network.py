@@ -1,4 +1,4 @@
-"""What the loop needs of the outside: streams to find, one to read, three to write. LSL is one; a script another."""
+"""What the loop needs of the outside: streams to find, one or two to read, three to write. LSL, or a script."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.decoder import Prediction
-from rtdecode.lsl import MarkerFormat, StreamFound
+from rtdecode.lsl import Marker, MarkerFormat, StreamChoice, StreamFound
 
 
 class Inlet(Protocol):
@@ -25,6 +25,25 @@ class Inlet(Protocol):
 
     def correction(self) -> tuple[float, float]:
         """Return seconds to add to a stamp, and how uncertain they are."""
+
+    def close(self) -> None:
+        """Let go of the stream."""
+
+
+class Markers(Protocol):
+    """A stream of markers, read beside the loop; `rtdecode.lsl.markers.MarkerReader` tells what methods promise."""
+
+    stream: StreamFound | None
+    problem: str
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the stream is read for the first time; False if it is not."""
+
+    def pull(self) -> list[Marker]:
+        """Return what came since the last call; never waits."""
+
+    def news(self) -> list[tuple[str, str]]:
+        """Return what happened since the last call: `events-found` or `events-lost`, with a message each."""
 
     def close(self) -> None:
         """Let go of the stream."""
@@ -51,6 +70,9 @@ class Network(Protocol):
 
     def connect(self, stream: StreamFound, ch_names: Sequence[str] | None, units: str | None) -> Inlet:
         """Ask a stream to describe itself; StreamError if it cannot be read."""
+
+    def markers(self, choice: StreamChoice, exclude: tuple[str, ...]) -> Markers:
+        """Begin to look for a stream of markers and to read it."""
 
     def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> Sink:
         """Make the three streams of a decoder."""

@@ -1,11 +1,12 @@
 """Proof that decoding in chunks is decoding in one shot."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.contract import Event
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import ModelError
 from rtdecode.recording import Recording
@@ -38,6 +39,8 @@ def prove_chunking(
 ) -> ChunkingProof:
     """Compare chunked decoding with decoding in one shot, bit for bit.
 
+    With windows at events these are the recording's own, or, without any, one for every block.
+
     The one-shot reference preprocesses the whole recording at once and cuts every window out of it; the
     chunked runs push single samples, whole hops, and random chunks. A recording with gaps, and a decoder with
     states, have no such reference; there, chunks are compared with one push of everything.
@@ -46,19 +49,16 @@ def prove_chunking(
     sound = np.isfinite(recording.samples).all() and not np.any(
         np.abs(np.diff(recording.timestamps) - 1 / recording.signal.sfreq) > 0.5 / recording.signal.sfreq
     )
-    whole = make().push(recording.samples, recording.timestamps)
+    recording = replace(recording, events=events_for(recording, make()))
+    whole = make().push(recording.samples, recording.timestamps, recording.events)
     differing = []
     has_reference = bool(sound) and not make().contract.states
     if has_reference:
-        reference = dict(one_shot(make(), recording.samples))
-        decoded = {p.sample: p for p in whole if p.outputs is not None}
-        wrong = [
-            s for s in reference.keys() | decoded.keys()
-            if s not in reference or s not in decoded
-            or reference[s].tobytes() != decoded[s].outputs.tobytes()  # type: ignore[union-attr]
-        ]  # fmt: skip
+        reference = {(sample, outputs.tobytes()) for sample, outputs in one_shot(make(), recording)}
+        decoded = {(p.sample, p.outputs.tobytes()) for p in whole if p.outputs is not None}
+        wrong = {sample for sample, _ in reference ^ decoded}
         if wrong:
-            differing.append(f"one shot: {len(wrong)} of {len(reference)} hops, first at sample {min(wrong)}")
+            differing.append(f"one shot: {len(wrong)} of {len(reference)} windows, first at sample {min(wrong)}")
     hop = make().contract.window.hop
     for number in range(n_chunkings):
         longest = (1, hop, 7, 32, 4 * hop)[number % 5]
@@ -76,23 +76,37 @@ def _push_in_chunks(
     recording: Recording, decoder: Decoder, longest: int, rng: np.random.Generator | None
 ) -> list[Prediction]:
     predictions: list[Prediction] = []
-    at = 0
+    at, coming = 0, list(recording.events)
     while at < len(recording.samples):
         size = longest if rng is None else int(rng.integers(0, longest + 1))
         cut = slice(at, at + size)
-        predictions += decoder.push(recording.samples[cut], recording.timestamps[cut])
+        stamps = recording.timestamps[cut]
+        n_come = sum(event.timestamp <= stamps[-1] for event in coming) if len(stamps) else 0
+        predictions += decoder.push(recording.samples[cut], stamps, coming[:n_come])
+        del coming[:n_come]
         at += size
     return predictions
 
 
-def one_shot(decoder: Decoder, samples: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def events_for(recording: Recording, decoder: Decoder) -> tuple[Event, ...]:
+    """Return the events of a recording at which a window stands; if it has none, one for every block."""
+    contract = decoder.contract
+    if contract.events is None or contract.trials is None:
+        return ()
+    label = next(iter(contract.trials.classes.values()))[0]
+    every = recording.timestamps[:: decoder.chain.newest_input(contract.window.hop)]
+    recorded = tuple(event for event in recording.events if contract.is_event(event.label))
+    return recorded or tuple(Event(float(timestamp), label) for timestamp in every)
+
+
+def one_shot(decoder: Decoder, recording: Recording) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Decode one unbroken recording the plain way: preprocess it whole, then cut every window out of it.
 
     Parameters
     ----------
     decoder : Decoder
         One that nothing was pushed to yet; lends its adapter, steps and engine.
-    samples : array, (n_samples, n_channels)
+    recording : Recording
         In the source's layout, all finite.
 
     Yields
@@ -104,8 +118,15 @@ def one_shot(decoder: Decoder, samples: NDArray[np.float32]) -> Iterator[tuple[i
     """
     if decoder.contract.states:
         raise ModelError("A decoder with states has no single window to cut; it is compared chunk by chunk.")
-    features = decoder.chain.process(decoder.adapted(samples)).astype(np.float32)
-    window = decoder.contract.window
-    for end in range(window.hop, len(features) + 1, window.hop):
-        if end >= decoder.warm_up:
-            yield decoder.chain.newest_input(end - 1), decoder.engine.run(features[end - window.n_times : end].T)
+    features = decoder.chain.process(decoder.adapted(recording.samples)).astype(np.float32).T
+    n_times, hop, events = decoder.contract.window.n_times, decoder.contract.window.hop, decoder.contract.events
+    ends: Iterable[int] = range(hop, features.shape[1] + 1, hop)
+    reach = n_times + (events.before if events else 0)
+    if events:
+        firsts = [recording.sample_at(event.timestamp) + events.first for event in recording.events]
+        ends = [decoder.chain.n_outputs(first) + reach for first in firsts if first >= 0]
+    for end in ends:
+        if decoder.warm_up <= end <= features.shape[1]:
+            window = features[:, end - reach : end]
+            newest = decoder.chain.newest_input(end - 1)
+            yield newest, decoder.engine.run(events.corrected(window) if events else window)

@@ -1,14 +1,14 @@
 """Decoding a recording as fast as it goes, with the decoder of the live run, and scoring it."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Contract, Regression
+from rtdecode.contract import Classification, Contract, Regression, Trials
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import refuse_output
 from rtdecode.recording import Recording
@@ -57,7 +57,7 @@ class Replay:
     contract : Contract
         Of the decoder.
     predictions : list of Prediction
-        One per hop.
+        One per hop, or event.
     trials : list of TrialDecision
         One per event of a known class with at least one decoded window.
     segments : tuple of arrays, (n_segments, n_windows, n_targets), or None
@@ -73,7 +73,9 @@ class Replay:
         """Return what the recording's own truth says of the predictions; none without it."""
         outputs = self.contract.outputs
         if isinstance(outputs, Classification):
-            return [f for f in (self.trial_accuracy(), self.trial_auc(), self.window_accuracy()) if f]
+            # At events a trial is one window.
+            windows = None if self.contract.events else self.window_accuracy()
+            return [f for f in (self.trial_accuracy(), self.trial_auc(), windows) if f]
         pairs = self.segments or self._trial_values()
         return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
 
@@ -117,29 +119,38 @@ class Replay:
         else:
             with path.open("w", encoding="utf-8", newline="") as text:
                 rows = csv.writer(text)
-                rows.writerow(
-                    ["timestamp", "sample", "label", "reason", *(f"{outputs.column}_{n}" for n in outputs.names)]
-                )
+                columns = ["event", "event_timestamp"] if self.contract.events else []
+                named = (f"{outputs.column}_{n}" for n in outputs.names)
+                rows.writerow(["timestamp", "sample", "label", "reason", *named, *columns])
                 for p in self.predictions:
                     shown = [""] * len(outputs.names) if p.outputs is None else [repr(float(v)) for v in p.outputs]
                     label = outputs.names[p.label] if p.label >= 0 else ""
-                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", *shown])
+                    event = [p.event.label, repr(p.event.timestamp)] if p.event else []
+                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", *shown, *event])
 
 
 def prediction_arrays(
     predictions: list[Prediction], outputs: Classification | Regression
 ) -> dict[str, NDArray[np.generic]]:
-    """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons."""
+    """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons.
+
+    With windows at events also the events' labels and stamps; empty and NaN where a row belongs to none.
+    """
     rows = np.full((len(predictions), len(outputs.names)), np.nan, np.float32)
     for row, p in zip(rows, predictions, strict=True):
         if p.outputs is not None:
             row[:] = p.outputs
+    events = {
+        "prediction_events": np.array([p.event.label if p.event else "" for p in predictions], np.str_),
+        "prediction_event_timestamps": np.array([p.event.timestamp if p.event else np.nan for p in predictions]),
+    }
     return {
         "prediction_timestamps": np.array([p.timestamp for p in predictions], np.float64),
         "prediction_samples": np.array([p.sample for p in predictions], np.int64),
         f"prediction_{outputs.column}": rows,
         "prediction_labels": np.array([p.label for p in predictions], np.int64),
         "prediction_reasons": np.array([p.reason or "" for p in predictions], dtype=np.str_),
+        **(events if any(p.event for p in predictions) else {}),
     }
 
 
@@ -158,9 +169,12 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
     predictions: list[Prediction] = []
     for start in range(0, len(recording.samples), _CHUNK):
         cut = slice(start, start + _CHUNK)
-        predictions += decoder.push(recording.samples[cut], recording.timestamps[cut])
+        predictions += decoder.push(
+            recording.samples[cut], recording.timestamps[cut], () if start else recording.events
+        )
         if progress:
             progress(min(start + _CHUNK, len(recording.samples)))
+    predictions += decoder.finish()
     trials = score(recording, decoder, predictions)
     return Replay(decoder.contract, predictions, trials, _segments(recording, decoder.contract, predictions))
 
@@ -168,24 +182,34 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
 def score(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> list[TrialDecision]:
     """Put predictions beside the recording's events, by the trials of the decoder file.
 
-    A window counts for a trial when it lies in the trial's span whole, by samples.
+    A window counts for a trial when it lies in the trial's span whole, by samples; one at an event is the trial.
     """
-    trials = decoder.contract.trials
+    trials, outputs = decoder.contract.trials, decoder.contract.outputs
     if trials is None:
         return []
+    class_names = outputs.names if isinstance(outputs, Classification) else tuple(trials.classes)
+    if decoder.contract.events:
+        return list(_score_events(trials, class_names, predictions))
     decoded = [p for p in predictions if p.outputs is not None]
     newest = np.array([p.sample for p in decoded], np.int64)
     # A window holds the last n_times outputs; the oldest rests on an input this long before its end, at most.
     length = decoder.chain.newest_input(decoder.contract.window.n_times - 1)
     decisions = []
-    outputs = decoder.contract.outputs
-    class_names = outputs.names if isinstance(outputs, Classification) else tuple(trials.classes)
     for timestamp, truth, start, stop in spans(recording, trials, class_names):
         inside = np.flatnonzero((newest - length >= start) & (newest < stop))
         if len(inside):
             windows = np.array([decoded[i].outputs for i in inside], np.float32)
             decisions.append(TrialDecision(timestamp, truth, windows))
     return decisions
+
+
+def _score_events(
+    trials: Trials, class_names: tuple[str, ...], predictions: list[Prediction]
+) -> Iterator[TrialDecision]:
+    for p in predictions:
+        name = trials.class_of(p.event.label) if p.event else None
+        if p.event and name is not None and p.outputs is not None:
+            yield TrialDecision(p.event.timestamp, class_names.index(name), p.outputs[None])
 
 
 def _segments(

@@ -14,6 +14,8 @@ from rtdecode.network import Sink
 from rtdecode.summary import Summary
 
 STATUS_VERSION = 1
+# Facts of a single event; nothing is wrong with the signal.
+_OF_AN_EVENT = ("late", "before-start", "bad-stamp", "end")
 
 
 class State(StrEnum):
@@ -111,6 +113,11 @@ class Reporter:
         self.tell("state", self._clock() if timestamp is None else timestamp, **told)
         self._watcher.state(state, message)
 
+    def news(self, event: str, message: str) -> None:
+        """Tell what happened to the stream of events; the signal's state does not change with it."""
+        self.tell(event, self._clock(), message=message)
+        self._watcher.state(event.upper().replace("-", " "), message)
+
     def publish(self, prediction: Prediction, correction_s: float, arrived: float, out_of_date: bool = False) -> None:
         """Publish what a hop gave; what is out of date becomes an abstention, `skipped`.
 
@@ -159,13 +166,20 @@ class Reporter:
         return self._max_age_s is not None and self._clock() - timestamp > self._max_age_s
 
     def _tell_change(self, prediction: Prediction, timestamp: float) -> None:
-        """Tell every fault, and when abstaining begins, ends, or goes on for another reason; not every hop."""
-        reason, sample = prediction.reason, prediction.sample
-        changed, self._abstaining = reason != self._abstaining, reason
-        if reason == "gap" or (changed and reason in ("clock", "non-finite", "stream-lost")):
-            self.tell("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
-        if changed and reason is not None:
-            self.tell("abstain", timestamp, reason=reason, sample=sample)
+        """Tell every fault, every event without a result, and when abstaining begins or has another reason."""
+        reason, sample, event = prediction.reason, prediction.sample, prediction.event
+        if event is None:
+            changed, self._abstaining = reason != self._abstaining, reason
+            if reason == "gap" or (changed and reason in ("clock", "non-finite", "stream-lost")):
+                self.tell("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
+            if changed and reason is not None:
+                self.tell("abstain", timestamp, reason=reason, sample=sample)
+        elif reason is not None:
+            stamp = event.timestamp if np.isfinite(event.timestamp) else None
+            about = {"reason": reason, "sample": sample, "label": event.label, "event_timestamp": stamp}
+            self.tell("abstain", timestamp, **about)
+            if reason in _OF_AN_EVENT:
+                return
         if reason is None:
             self.state(State.RUNNING, "decoding", f"decoding from sample {sample} on", sample, timestamp)
         elif reason == "warming-up":

@@ -12,7 +12,7 @@ from rtdecode import __version__
 from rtdecode.connection import Connection
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.engine import ModelFile, runtime_version
-from rtdecode.errors import StreamError, StreamLostError
+from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.guard import GuardSettings
 from rtdecode.log import LogFile
 from rtdecode.lsl import (
@@ -24,7 +24,7 @@ from rtdecode.lsl import (
     local_clock,
     versions,
 )
-from rtdecode.network import Inlet, Network
+from rtdecode.network import Inlet, Markers, Network
 from rtdecode.realtime import quiet_collector
 from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable
@@ -32,6 +32,8 @@ from rtdecode.summary import Summary
 from rtdecode.tracer import Tracer
 
 _ROUND_S = 1.0
+# Short enough for Ctrl-C to be heard.
+_PULL_S = 0.2
 
 
 class RunSettings(BaseModel):
@@ -41,6 +43,8 @@ class RunSettings(BaseModel):
     ----------
     stream : StreamChoice
         Which stream to decode.
+    events : StreamChoice or None
+        Which stream brings the events, for a decoder with windows at events.
     ch_names, units
         For a stream that does not describe its channels.
     name : str or None
@@ -71,6 +75,7 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stream: StreamChoice = StreamChoice()
+    events: StreamChoice | None = None
     ch_names: tuple[str, ...] | None = None
     units: str | None = None
     name: str | None = None
@@ -127,6 +132,7 @@ class Runner:
         self._refused: set[str] = set()
         self._lost: tuple[Prediction, float] | None = None
         self._deadline = float("inf")
+        self._markers: Markers | None = None
         self.saved: list[Path] = []
 
     def run(self) -> Summary:
@@ -134,6 +140,7 @@ class Runner:
         # Proves the file itself, and where to save, before anything is opened.
         slowness = Decoder(self.model).slowness
         settings, outputs = self.settings, self.model.contract.outputs
+        self._refuse_wrong_use_of_events()
         if settings.save:
             refuse_unwritable(settings.save)
         known = self._refuse_taken_names()
@@ -153,10 +160,23 @@ class Runner:
         except KeyboardInterrupt:
             self._reporter.state(State.STOPPING, "interrupted", "interrupted")
         finally:
+            if self._markers:
+                self._markers.close()
             self._reporter.tell("end", self._clock(), **self.summary.figures())
             if log and (problem := log.close()):
                 self._watcher.state("NOT LOGGED", problem)
         return self.summary
+
+    def _refuse_wrong_use_of_events(self) -> None:
+        at_events, given = self.model.contract.events is not None, self.settings.events is not None
+        if at_events and not given:
+            raise ConfigurationError(
+                f"Model {self.model.name!r} predicts at events. Say which stream brings them with --events NAME."
+            )
+        if given and not at_events:
+            raise ConfigurationError(
+                f"Model {self.model.name!r} predicts at every hop and has no use for events. Leave --events out."
+            )
 
     def _refuse_taken_names(self) -> list[StreamFound]:
         names = self._output_names()
@@ -244,6 +264,7 @@ class Runner:
             )
             if self._tracer:
                 self._tracer.watch(inlet, decoder, self._reporter.tell)
+            self._wait_for_events()
             if self.settings.save:
                 saver = self._open_session(inlet)
             self._decode(found, inlet, decoder, saver)
@@ -251,6 +272,19 @@ class Runner:
             inlet.close()
             if saver:
                 self._close_session(saver)
+
+    def _wait_for_events(self) -> None:
+        """Have the stream of events read before the first sample is taken; later it may come and go."""
+        if self.settings.events is None or self._markers:
+            return
+        self._markers = markers = self._network.markers(self.settings.events, self._output_names())
+        until = self._clock() + self.settings.wait_s
+        while not markers.wait(_PULL_S):
+            if self._clock() >= until:
+                raise StreamError(
+                    f"No stream of events found in {self.settings.wait_s:g} s; wanted: {self.settings.events}. "
+                    f"{markers.problem}"
+                )
 
     def _refuse_another_format(self, found: StreamFound) -> None:
         first = self._first
@@ -279,7 +313,9 @@ class Runner:
         def started(timestamp: float, correction_s: float) -> None:
             self._tell_start(found, inlet, timestamp, correction_s)
 
-        connection = Connection(inlet, decoder, self._reporter, self._clock, self.settings.strict, started, saver)
+        connection = Connection(
+            inlet, decoder, self._reporter, self._clock, self.settings.strict, started, saver, self._markers
+        )
         inlet.open()
         self._keep_to(found)
         played = "" if inlet.speed == 1 else f"; it is a replay at {inlet.speed:g} times its speed"
@@ -310,10 +346,8 @@ class Runner:
             "first_sample": 0,
             "first_timestamp": timestamp if finite else None,
             "correction_s": correction_s,
-            "stream": {
-                "name": stream.name, "type": stream.type, "source_id": stream.source_id,
-                "uid": stream.uid, "host": stream.host,
-            },
+            "stream": stream.identity,
+            "events": self._markers.stream.identity if self._markers and self._markers.stream else None,
             "signal": inlet.signal.model_dump(),
             "speed": inlet.speed,
             "settings": self.settings.model_dump(mode="json"),

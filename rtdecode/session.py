@@ -4,14 +4,15 @@ import json
 import queue
 import shutil
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Regression, Signal
+from rtdecode.contract import Classification, Event, Regression, Signal
 from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError, refuse_output
 from rtdecode.recording import Recording
@@ -28,6 +29,13 @@ def refuse_unwritable(path: Path) -> None:
 
 def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
+
+
+class _Chunk(NamedTuple):
+    samples: NDArray[np.float32]
+    timestamps: NDArray[np.float64]
+    predictions: list[Prediction]
+    events: Sequence[Event] = ()
 
 
 class _Column:
@@ -58,9 +66,9 @@ class SessionWriter:
     """Appends to `FILE.partial/` from a thread of its own, and makes an .npz recording of it at the end.
 
     If the program dies, or the disk is full, the folder holds everything up to then: `signal.json`,
-    `samples.f32` (n_samples, n_channels), `timestamps.f64` and the arrays of `prediction_arrays`, all little-endian,
-    row after row, texts as lines. The .npz is a recording that `rtdecode replay` reads, with the predictions beside
-    it. What is kept in memory does not grow.
+    `samples.f32` (n_samples, n_channels), `timestamps.f64`, `event_timestamps.f64` and `event_labels.txt` (as they
+    came), and the arrays of `prediction_arrays`, all little-endian, row after row, texts as lines. The .npz is a
+    recording that `rtdecode replay` reads, with the predictions beside it. What is kept in memory does not grow.
 
     Parameters
     ----------
@@ -85,30 +93,37 @@ class SessionWriter:
         self.path, self._signal, self._outputs, self._speed = path, signal, outputs, speed
         self._folder = _partial(path)
         self.problem: str | None = None
-        nothing = self._rows(np.empty((0, signal.n_channels), np.float32), np.empty(0), [])
+        nothing = self._rows(_Chunk(np.empty((0, signal.n_channels), np.float32), np.empty(0), []))
         try:
             self._folder.mkdir()
             (self._folder / "signal.json").write_text(signal.model_dump_json(), encoding="utf-8")
             self._columns = {name: _Column(self._folder, name, like) for name, like in nothing.items()}
         except OSError as error:
             raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None
-        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any], list[Prediction]] | str]
-        self._queue = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Chunk | str] = queue.SimpleQueue()
         self._n_samples = 0
         self._thread = threading.Thread(target=self._work, name="rtdecode-save", daemon=True)
         self._thread.start()
 
     def add(
-        self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], predictions: list[Prediction]
+        self,
+        samples: NDArray[np.float32],
+        timestamps: NDArray[np.float64],
+        predictions: list[Prediction],
+        events: Sequence[Event] = (),
     ) -> None:
-        """Keep a chunk and what it gave; returns at once."""
+        """Keep a chunk, the events that came with it, and what it gave; returns at once."""
         if self.problem is None:
-            self._queue.put((samples, timestamps, predictions))
+            self._queue.put(_Chunk(samples, timestamps, predictions, events))
 
-    def _rows(
-        self, samples: NDArray[Any], timestamps: NDArray[Any], predictions: list[Prediction]
-    ) -> dict[str, NDArray[Any]]:
-        return {"samples": samples, "timestamps": timestamps, **prediction_arrays(predictions, self._outputs)}
+    def _rows(self, chunk: "_Chunk") -> dict[str, NDArray[Any]]:
+        return {
+            "samples": chunk.samples,
+            "timestamps": chunk.timestamps,
+            "event_timestamps": np.array([e.timestamp for e in chunk.events], np.float64),
+            "event_labels": np.array([e.label for e in chunk.events], np.str_),
+            **prediction_arrays(chunk.predictions, self._outputs),
+        }
 
     def _work(self) -> None:
         try:
@@ -123,7 +138,7 @@ class SessionWriter:
             for column in self._columns.values():
                 files.enter_context(column.file)
             while not isinstance(item := self._queue.get(), str):
-                for name, rows in self._rows(*item).items():
+                for name, rows in self._rows(item).items():
                     self._columns[name].append(rows)
                 if self._queue.empty():
                     for column in self._columns.values():
@@ -149,8 +164,10 @@ class SessionWriter:
     def _finish(self, about: str) -> int:
         arrays = {name: column.read() for name, column in self._columns.items()}
         samples, timestamps = arrays.pop("samples"), arrays.pop("timestamps")
+        told = zip(arrays.pop("event_timestamps").tolist(), arrays.pop("event_labels").tolist(), strict=True)
         if len(samples):
-            recording = Recording(self._signal, samples, timestamps, path=str(self.path))
+            events = tuple(sorted(Event(*event) for event in told))
+            recording = Recording(self._signal, samples, timestamps, events, path=str(self.path))
             whole = self._folder / self.path.name
             recording.save(whole, about=np.array(about), speed=np.array(self._speed), **arrays)
             whole.replace(self.path)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtdecode.decoder import Decoder
 from rtdecode.errors import StreamLostError
-from rtdecode.lsl import StreamFound
+from rtdecode.lsl import Marker, StreamFound
 from rtdecode.runner import Runner, RunSettings
 from tests.builders import build_recording, build_signal
 
@@ -104,12 +104,43 @@ class Inlet:
         self._world.inlet = None
 
 
+class Markers:
+    """The stream of events (`rtdecode.network.Markers`): what the script puts into it is there at once."""
+
+    stream, problem = None, "there is none"
+
+    def __init__(self, world):
+        self._world, self._come, self._told = world, [], []
+
+    def wait(self, timeout_s):
+        self._world.sleep(timeout_s, lambda: self._world.events_there)
+        return self._world.events_there
+
+    def put(self, marker):
+        self._come.append(marker)
+
+    def tell(self, event):
+        self._told.append((event, f"{event} by the script"))
+
+    def pull(self):
+        come, self._come = self._come, []
+        return come
+
+    def news(self):
+        told, self._told = self._told, []
+        return told
+
+    def close(self):
+        self._world.markers_closed = True
+
+
 class World:
     """The network (`rtdecode.network.Network`) and the clock; `at` puts an action on the script."""
 
     def __init__(self):
         self.now, self.present, self.inlet, self.inlets = START, {}, None, []
         self.corrections, self.speed = [(0.0, 0.0)], 1.0
+        self.events, self.events_there, self.markers_closed = Markers(self), True, False
         self._actions, self._number = [], itertools.count()
         self.record = Record(self.clock)
 
@@ -143,6 +174,9 @@ class World:
 
     def outlets(self, name, outputs, marker_format):
         return self.record
+
+    def markers(self, choice, exclude):
+        return self.events
 
     def freeze(self, seconds):
         """Stop the decoder: the clock goes on, what is due waits."""
@@ -237,6 +271,12 @@ class Script:
         """Let the source's clock be ahead of ours by so much from here on, as the network measures at once."""
         self.stamp(ahead_s)
         self.world.at(self._time, lambda: setattr(self.world, "corrections", [(-ahead_s, 1e-5)]))
+        return self
+
+    def event(self, timestamp, label, come, correction_s=0.0):
+        """Let an event with this stamp come at a time of its own."""
+        marker = Marker(timestamp, label, correction_s, 1e-5)
+        self.world.at(come, lambda: self.world.events.put(marker))
         return self
 
     def duplicate(self, seconds, name=STREAM.name):

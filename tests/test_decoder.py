@@ -70,8 +70,16 @@ def test_any_chunking_of_a_broken_stream_gives_the_same_bits(model, sizes, fault
         assert a.proba is None or a.proba.tobytes() == b.proba.tobytes()
 
 
+def test_a_fault_before_the_channels_were_judged_gives_the_same_for_any_chunking(tmp_path):
+    contract = build_contract(steps=[], n_times=4, hop=4)
+    model = read_model(build_model(tmp_path / "m.onnx", contract))
+    recording = broken({30: "gap"}, 400)
+    single, whole = decode(model, recording, [1] * 400), decode(model, recording)
+    assert [(p.sample, p.reason) for p in single] == [(p.sample, p.reason) for p in whole]
+
+
 def test_chunked_equals_one_shot(model, recording):
-    expected = dict(one_shot(Decoder(model), recording.samples))
+    expected = dict(one_shot(Decoder(model), recording))
     decoded = {p.sample: p.proba for p in decode(model, recording, [1, 7, 200]) if p.proba is not None}
     assert decoded.keys() == expected.keys() and len(decoded) > 50
     assert all(decoded[at].tobytes() == expected[at].tobytes() for at in decoded)

@@ -119,6 +119,9 @@ def test_a_graph_without_description_is_refused(tmp_path):
         ({"window": {"n_times": 31, "hop": 4}}, "the graph takes"),
         ({"outputs": {"kind": "classification", "class_names": ["left", "right", "c"]}}, "the graph gives"),
         ({"targets": {"channels": ["force"]}}, "targets are for a regression"),
+        ({"events": {"first": 0, "baseline": [5, 5]}}, "a start before its stop"),
+        ({"events": {"first": 0, "baseline": [0, 33]}}, "beyond the end of the window"),
+        ({"events": {"first": 0}, "trials": None}, "windows at events need trials"),
     ],
 )
 def test_a_description_that_does_not_hold_is_refused(tmp_path, changes, told):

@@ -60,7 +60,7 @@ def test_s6_a_gap_among_the_first_16_voids_them_all(at, lost):
 
 def test_a_lost_sample_is_stood_in_for_by_the_last_one_and_has_its_own_stamp():
     samples, stamps = without(100, 40, 2)
-    segments = Guard(SFREQ).check(samples, stamps)
+    segments = list(Guard(SFREQ).check(samples, stamps))
     (segment,) = [s for s in segments if s.imputed]
     assert np.array_equal(segment.samples, samples[[39, 39]])
     assert np.allclose(segment.timestamps, 5.0 + np.array([40, 41]) / SFREQ)
@@ -154,7 +154,7 @@ def test_s8_s9_single_wrong_stamps_are_replaced(value):
         wrong[at] = wrong[at - 1] if value == "repeat" else value
     if value in (0.0, -3.0, "repeat"):
         wrong[0] = true[0]
-    segments = Guard(SFREQ).check(samples, wrong)
+    segments = list(Guard(SFREQ).check(samples, wrong))
     assert all(s.fault in (None, "clock") and s.start < 1 for s in segments if s.fault)
     used = np.concatenate([s.timestamps for s in segments])
     assert np.allclose(used[1:], true[1:], atol=1e-6)
@@ -187,7 +187,7 @@ def test_s11_more_are_a_fault_and_no_decoded_sample_is_not_finite():
     samples, stamps = clean(30)
     samples[10:15, 1] = np.nan
     assert watch(samples, stamps)[1] == [(10, 1), (11, 1), (12, "non-finite", "non-finite")]
-    segments = Guard(SFREQ).check(samples, stamps)
+    segments = list(Guard(SFREQ).check(samples, stamps))
     assert all(np.isfinite(s.samples).all() for s in segments if s.reason is None)
 
 

@@ -127,7 +127,7 @@ def watched(trained_on, signal, samples, stamps):
     settings = GuardSettings()
     health = Health(signal, Amplitude(low=usual, high=usual, std=usual, spread=usual), settings)
     guard = Guard(signal.sfreq, settings, health)
-    return guard, guard.check(samples, stamps)
+    return guard, list(guard.check(samples, stamps))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the reference data are not beside the project")

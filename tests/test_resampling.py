@@ -189,7 +189,7 @@ def test_any_chunking_gives_the_same_bits(model, sizes, faults):
 
 
 def test_chunked_equals_one_shot(model, recording):
-    expected = dict(one_shot(Decoder(model), recording.samples))
+    expected = dict(one_shot(Decoder(model), recording))
     decoded = {p.sample: p.proba for p in push_in_chunks(Decoder(model), recording, [1, 7, 200]) if p.label >= 0}
     assert decoded.keys() == expected.keys() and len(decoded) > 80
     assert all(decoded[at].tobytes() == expected[at].tobytes() for at in decoded)

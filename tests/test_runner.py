@@ -56,11 +56,11 @@ def check_every_hop(model, script):
                 assert p.outputs is fresh.outputs or p.outputs.tobytes() == fresh.outputs.tobytes()
 
 
-def check_states(record):
+def check_states(record, follows=FOLLOWS):
     """States follow each other as they may, each told with where it came from, and counted at the end."""
     told = record.of("state")
     for before, after in itertools.pairwise([None, *(d["state"] for d in told)]):
-        assert after in FOLLOWS[before], (before, after)
+        assert after in follows[before], (before, after)
     assert [d["from"] for d in told] == [None, *(d["state"] for d in told[:-1])]
     counts = Counter((d["state"], d["reason"]) for d in told)
     (end,) = record.of("end")

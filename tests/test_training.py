@@ -382,7 +382,7 @@ def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data,
     result = run_fold(dataset, make_folds(dataset)[0])
     checkpoint = make_checkpoint(dataset, result.fitted, {0, 1}, [])
     model, recording = export(checkpoint, tmp_path / "m.onnx"), dataset.recordings[2]
-    offline = dict(one_shot(Decoder(model, recording.signal), recording.samples))
+    offline = dict(one_shot(Decoder(model, recording.signal), recording))
     online = [
         p for p in decode_recording(recording, Decoder(model, recording.signal)).predictions if p.reason is None
     ]

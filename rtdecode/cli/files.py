@@ -67,9 +67,13 @@ def _identity(decoder: "Decoder") -> "Table":
         table.add_row("gives", ", ".join(f"{name} ({unit})" for name, unit in units))
     else:
         table.add_row("gives", " | ".join(contract.outputs.names))
-    form = "with states" if contract.states else "windowed: the graph sees the whole window at every hop"
+    when = "event" if contract.events else "hop"
+    form = "with states" if contract.states else f"windowed: the graph sees the whole window at every {when}"
     table.add_row("form", form)
-    if contract.trials:
+    if contract.events and contract.trials:
+        labels = [label for labels in contract.trials.classes.values() for label in labels]
+        table.add_row("events", " ".join([*labels, *contract.events.labels]))
+    elif contract.trials:
         table.add_row("trained on", f"{contract.trials.tmin_s:g} to {contract.trials.tmax_s:g} s after events")
     return table
 
@@ -91,21 +95,31 @@ def _budget(decoder: "Decoder") -> "Table":
 
     from rtdecode.latency import hop_times
 
-    window, sfreq = decoder.contract.window, decoder.chain.output.sfreq
+    window, sfreq, events = decoder.contract.window, decoder.chain.output.sfreq, decoder.contract.events
     compute = hop_times(decoder)
     table = _table("Latency budget")
     ms = 1e3 / sfreq
-    table.add_row("hop", f"{window.hop} samples, {window.hop * ms:.1f} ms: how often it predicts")
-    table.add_row(
-        "window", f"{window.n_times} samples, {window.n_times * ms:.0f} ms: what a prediction looks back on"
-    )
+    length = f"{window.n_times} samples, {window.n_times * ms:.0f} ms"
+    if events:
+        begin = 1e3 * events.first / decoder.contract.signal.sfreq
+        at = begin + events.before * ms
+        table.add_row("window", f"{length}: from {at:+.0f} to {at + window.n_times * ms:+.0f} ms after an event")
+        if events.baseline:
+            start, stop = (begin + ms * output for output in events.baseline)
+            table.add_row("baseline", f"from {start:+.0f} to {stop:+.0f} ms: its mean is subtracted")
+        table.add_row("late events", f"decoded up to {events.max_event_lag_s:g} s after their window was complete")
+        table.add_row("block", f"{window.hop} samples, {window.hop * ms:.1f} ms: how long a complete window may wait")
+    else:
+        table.add_row("hop", f"{window.hop} samples, {window.hop * ms:.1f} ms: how often it predicts")
+        table.add_row("window", f"{length}: what a prediction looks back on")
     table.add_row(
         "group delay",
         f"{1e3 * decoder.chain.group_delay_s:.1f} ms: how late the filters let the signal through",
     )
     learned = "; less after a gap: running statistics are kept" if decoder.chain.minimum else ""
     p50, p99 = np.percentile(compute, [50, 99]) * 1e3
-    table.add_row("compute", f"{p50:.3f} ms median, {p99:.3f} ms p99 per hop, {len(compute)} hops measured here")
+    when = "event" if events else "hop"
+    table.add_row("compute", f"{p50:.3f} ms median, {p99:.3f} ms p99 per {when}, {len(compute)} measured here")
     if decoder.slowness:
         table.add_row("TOO SLOW", f"{decoder.slowness}.")
     table.add_row("warm-up", f"{decoder.warm_up_s:.2f} s after a start or a gap" + learned)

@@ -69,6 +69,9 @@ def doctor(
 def run(
     model: Annotated[Path, typer.Option("--model", "-m", help="The decoder file (.onnx).")],
     stream: Annotated[str | None, typer.Option(help="Name of the stream to decode.")] = None,
+    events: Annotated[
+        str | None, typer.Option(help="Name of the stream of events, for a decoder that predicts at events.")
+    ] = None,
     type: Annotated[str | None, typer.Option(help="Its type; EEG or MEG when not given.")] = None,
     source_id: Annotated[str | None, typer.Option(help="Its source_id.")] = None,
     host: Annotated[str | None, typer.Option(help="The host it comes from.")] = None,
@@ -108,7 +111,9 @@ def run(
 
     document: dict[str, Any] = read_yaml(config) if config else {}
     given = {"name": stream, "type": type, "source_id": source_id, "host": host}
-    parts: dict[str, dict[str, Any]] = {"stream": given, "guard": {"gap_tolerance_ms": gap_tolerance_ms}}
+    parts: dict[str, dict[str, Any]] = {
+        "stream": given, "events": {"name": events}, "guard": {"gap_tolerance_ms": gap_tolerance_ms}
+    }  # fmt: skip
     for key, part in parts.items():
         chosen = {k: v for k, v in part.items() if v is not None}
         if chosen and isinstance(document.setdefault(key, {}), dict):

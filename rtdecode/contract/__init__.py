@@ -17,6 +17,7 @@ from rtdecode.contract.document import (
     read_metadata,
     write_metadata,
 )
+from rtdecode.contract.events import Event, EventWindow
 from rtdecode.contract.signal import DEFAULT_UNITS, Adapter, Signal, canonical_unit
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Amplitude",
     "Classification",
     "Contract",
+    "Event",
+    "EventWindow",
     "Names",
     "Parity",
     "Provenance",

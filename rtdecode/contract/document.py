@@ -5,20 +5,26 @@ It stands in the ONNX metadata under the key `rtdecode`; its arrays stand beside
 
 import json
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rtdecode.contract.arrays import PREFIX, FloatArray, pack, unpack
+from rtdecode.contract.events import EventWindow
 from rtdecode.contract.signal import Signal
 from rtdecode.errors import ModelError
 
 KEY = "rtdecode"
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 # From each older version to the next one; a version once written is read for ever.
 # 1.1 added regression, steps and the spread of amplitudes; nothing that a 1.0 document holds has changed.
-_MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {"1.0": ("1.1", lambda d: d)}
+# 1.2 added windows at events.
+_MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "1.0": ("1.1", lambda d: d),
+    "1.1": ("1.2", lambda d: d),
+}
 
 
 class _Part(BaseModel):
@@ -26,7 +32,10 @@ class _Part(BaseModel):
 
 
 class Window(_Part):
-    """Sliding window, in samples at the model's rate (after any change of rate)."""
+    """Length of the window and hop, in samples at the model's rate (after any change of rate).
+
+    With windows at events the hop is the block in which samples are worked off.
+    """
 
     n_times: Annotated[int, Field(ge=1, le=10_000_000)]
     hop: Annotated[int, Field(ge=1, le=10_000_000)]
@@ -210,6 +219,8 @@ class Contract(_Part):
         The causal steps in order, each with all its numbers; `rtdecode.preprocessing` reads them.
     window : Window
         Length of the window and the hop between two predictions.
+    events : EventWindow or None
+        Where the window stands relative to an event; None: there is one at every hop.
     outputs : Classification or Regression
         The classes or the targets, in the order of the graph's outputs.
     trials : Trials or None
@@ -229,6 +240,7 @@ class Contract(_Part):
     signal: Signal
     preprocessing: tuple[dict[str, Any], ...]
     window: Window
+    events: EventWindow | None = None
     outputs: Annotated[Classification | Regression, Field(discriminator="kind")]
     trials: Trials | None = None
     targets: Targets | None = None
@@ -254,6 +266,22 @@ class Contract(_Part):
             if set(self.targets.values) != trials or any(len(v) != n for v in self.targets.values.values()):
                 raise ValueError(f"targets.values needs {n} values for each class of the trials")
         return self
+
+    @model_validator(mode="after")
+    def _at_events(self) -> Self:
+        if self.events is None:
+            return self
+        if not self.trials or self.states or (self.targets and self.targets.channels):
+            raise ValueError("windows at events need trials, no states, and no target channels")
+        if self.events.baseline and self.events.baseline[1] > self.events.before + self.window.n_times:
+            raise ValueError("the baseline goes beyond the end of the window")
+        return self
+
+    def is_event(self, label: str) -> bool:
+        """Tell whether a window stands at events of this label."""
+        if self.events is None or self.trials is None:
+            return False
+        return self.trials.class_of(label) is not None or any(fnmatchcase(label, p) for p in self.events.labels)
 
 
 def write_metadata(contract: Contract) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -116,8 +116,8 @@ class Guard:
         samples: NDArray[np.floating],
         timestamps: NDArray[np.float64],
         counts: NDArray[np.float64] | None = None,
-    ) -> list[Segment]:
-        """Cut a chunk into segments, in order.
+    ) -> Iterator[Segment]:
+        """Cut a chunk into segments, in order; what the guard knows is what it knows after the one it gave last.
 
         Parameters
         ----------
@@ -128,7 +128,6 @@ class Guard:
         counts : array of float64, (n_samples,), optional
             The device's own counter.
         """
-        segments: list[Segment] = []
         finite = np.isfinite(samples).all(axis=1)
         missing = None if counts is None else self._missing(counts)
         # Where a piece must begin: at, and after, what is not finite; after what the counter misses.
@@ -143,11 +142,11 @@ class Guard:
             lost = 0.0 if missing is None else float(missing[at])
             step, stamps = self._time(timestamps[at:stop], lost, missing is None)
             done = at + len(stamps)
-            self._sort(segments, Segment(at, done, samples[at:done], stamps), step, bool(finite[at]))
+            segments = self._sort(Segment(at, done, samples[at:done], stamps), step, bool(finite[at]))
             self._seen += len(stamps)
             self._watch(segments[-1])
+            yield from segments
             at = done
-        return segments
 
     def _missing(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many samples the counter says are missing before each; -1 where it does not tell."""
@@ -172,35 +171,36 @@ class Guard:
             step = self.clock.judge(float(timestamps[0]), by_stamps)
             stamps = np.array([step.timestamp])
         if step.is_bad:
-            self._note("bad-stamp", f"stamp {timestamps[0]} is replaced by the fit", tell=not self._bad_stamp)
+            self.note("bad-stamp", f"stamp {timestamps[0]} is replaced by the fit", tell=not self._bad_stamp)
         self._bad_stamp = step.is_bad
         return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps
 
-    def _sort(self, segments: list[Segment], segment: Segment, step: Step, finite: bool) -> None:
+    def _sort(self, segment: Segment, step: Step, finite: bool) -> list[Segment]:
         """Decide what becomes of a piece of which no sample, or the only one, may be faulty."""
+        stood_in = []
         fault, held, rows = step.fault, self._held, segment.samples
         reason = self.clock.refusal or (self.health.refusal if self.health else None)
         if fault == "gap" and self._last is not None and 0 < step.lost <= self.settings.max_gap - held:
-            segments.append(self._stand_in(self._last, segment, step.lost))
+            stood_in.append(self._stand_in(self._last, segment, step.lost))
             fault, held = None, held + step.lost
         if finite:
             held = 0
         elif reason is None and fault is None and self._last is not None and held < self.settings.max_gap:
             rows, held = np.where(np.isfinite(rows), rows, self._last), held + 1
-            self._note("imputed", "values that are not finite are replaced by the last ones", tell=held == 1)
+            self.note("imputed", "values that are not finite are replaced by the last ones", tell=held == 1)
         else:
             reason = reason or "non-finite"
         if fault:
-            self._note(fault, self._told_as(fault, step.lost))
+            self.note(fault, self._told_as(fault, step.lost))
         if reason and reason != self._reason:
             fault = reason
-            self._note(reason, self._told_as(reason, 0))
+            self.note(reason, self._told_as(reason, 0))
         self._reason, self._held, self._last = reason, held, rows[-1] if reason is None else None
         imputed = not finite and reason is None
-        segments.append(segment._replace(samples=rows, fault=fault, reason=reason, imputed=imputed))
+        return [*stood_in, segment._replace(samples=rows, fault=fault, reason=reason, imputed=imputed)]
 
     def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:
-        self._note("imputed", f"{lost} samples lost; the last value stands in for them")
+        self.note("imputed", f"{lost} samples lost; the last value stands in for them")
         stamps = segment.timestamps[0] - np.arange(lost, 0, -1) * self.clock.period
         return Segment(segment.start, segment.start, np.tile(last, (lost, 1)), stamps, imputed=True)
 
@@ -209,7 +209,7 @@ class Guard:
         clock, health = self.clock, self.health
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
         if drifts and not self._rate_told:
-            self._note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")
+            self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")
         self._rate_told = drifts
         if health is None:
             return
@@ -217,7 +217,7 @@ class Guard:
             health.break_off()
         if segment.reason != "non-finite" and health.add(segment.samples):
             if health.refusal is None and health.message and health.message != self._channels_told:
-                self._note("bad-channels", health.message)
+                self.note("bad-channels", health.message)
             self._channels_told = health.message
 
     def _told_as(self, reason: str, lost: int) -> str:
@@ -230,7 +230,8 @@ class Guard:
             "non-finite": f"more than {self.settings.max_gap} samples in a row are not finite",
         }[reason]
 
-    def _note(self, reason: str, message: str, tell: bool = True) -> None:
+    def note(self, reason: str, message: str, tell: bool = True) -> None:
+        """Count an incident, and tell it."""
         self.incidents[reason] += 1
         if tell:
             self._told.append(Incident(self._seen, reason, message))

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Contract
+from rtdecode.contract import Contract, Event
 from rtdecode.decoder import Decoder
 
 
@@ -25,6 +25,8 @@ def hop_ends(decoder: Decoder, n_hops: int) -> list[int]:
 def hop_times(decoder: Decoder, n_hops: int = 200) -> NDArray[np.float64]:
     """Time `push` of one hop at a time, on noise as large as the training data, after the warm-up.
 
+    With windows at events, one ends with each of these hops.
+
     Parameters
     ----------
     decoder : Decoder
@@ -42,8 +44,20 @@ def hop_times(decoder: Decoder, n_hops: int = 200) -> NDArray[np.float64]:
     stamps = np.arange(len(samples)) / decoder.contract.signal.sfreq
     decoder.push(samples[: ends[0]], stamps[: ends[0]])
     times = []
-    for begin, end in pairwise(ends):
+    first = decoder.warm_up // decoder.contract.window.hop + 1
+    for hop, (begin, end) in enumerate(pairwise(ends), first):
+        events = _event_of(decoder, hop)
         start = time.perf_counter()
-        decoder.push(samples[begin:end], stamps[begin:end])
+        decoder.push(samples[begin:end], stamps[begin:end], events)
         times.append(time.perf_counter() - start)
     return np.array(times)
+
+
+def _event_of(decoder: Decoder, hop: int) -> list[Event]:
+    """Return the event whose window ends with a hop; none if windows slide."""
+    contract = decoder.contract
+    if contract.events is None or contract.trials is None:
+        return []
+    begin = (hop + 1) * contract.window.hop - contract.window.n_times - contract.events.before
+    sample = decoder.chain.newest_input(begin) - contract.events.first
+    return [Event(sample / contract.signal.sfreq, next(iter(contract.trials.classes.values()))[0])]

@@ -3,6 +3,7 @@
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.feed import OutputFeed, OutputRow
 from rtdecode.lsl.inlet import SignalInlet
+from rtdecode.lsl.markers import Marker
 from rtdecode.lsl.network import LslNetwork
 from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat, Outlet, local_clock, versions
 from rtdecode.lsl.reader import OutputReader
@@ -10,6 +11,7 @@ from rtdecode.lsl.reader import OutputReader
 __all__ = [
     "DecoderOutlets",
     "LslNetwork",
+    "Marker",
     "MarkerFormat",
     "Outlet",
     "OutputFeed",

@@ -41,6 +41,11 @@ class StreamFound:
     channel_format: str
     handle: Any = field(repr=False, compare=False)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name, type, source_id, uid and host."""
+        return {key: getattr(self, key) for key in ("name", "type", "source_id", "uid", "host")}
+
     def __str__(self) -> str:
         return (
             f"{self.name!r} (type {self.type or 'none'}, {self.n_channels} channels, {self.sfreq:g} Hz, "

@@ -1,4 +1,4 @@
-"""Reading one signal stream, raw: no dejittering, no recovery behind our back."""
+"""Reading one stream, raw: no dejittering, no recovery behind our back."""
 
 import math
 from collections.abc import Sequence
@@ -16,11 +16,55 @@ from rtdecode.lsl.discovery import StreamFound
 _BUFFER_S = 360
 
 
-class SignalInlet:
-    """A connection to one signal stream.
+class StreamInlet:
+    """A connection to one stream.
 
     `recover=False`: liblsl would reconnect to an outlet of the same name with other channels and another rate
-    and tell nobody. Reconnecting is the runner's, with a full handshake.
+    and tell nobody. Reconnecting is ours, with a full handshake.
+
+    Parameters
+    ----------
+    stream : StreamFound
+        What to connect to.
+    timeout_s : float
+        For each answer of the outlet.
+    """
+
+    def __init__(self, stream: StreamFound, timeout_s: float) -> None:
+        self.stream = stream
+        self._timeout_s = timeout_s
+        self._inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
+        try:
+            self._info = self._inlet.info(timeout_s)
+            # The first reading takes 0.6 s; taken before the stream is opened, so that nothing queues up.
+            self._inlet.time_correction(timeout_s)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(
+                f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
+            ) from None
+
+    def open(self) -> None:
+        """Subscribe: from here on every sample is kept for `pull`."""
+        try:
+            self._inlet.open_stream(self._timeout_s)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(f"Stream {self.stream} cannot be opened; its outlet went away.") from None
+
+    def correction(self) -> tuple[float, float]:
+        """Return seconds to add to a raw stamp to bring it into this host's clock, and their uncertainty."""
+        try:
+            return clock_correction(self._inlet, self.stream.host, self._timeout_s)
+        except (pylsl.util.TimeoutError, pylsl.util.LostError):
+            raise StreamLostError(f"Stream {self.stream.name!r} is lost: its clock does not answer.") from None
+
+    def close(self) -> None:
+        """Let go of the stream, of liblsl's threads and of their sockets."""
+        self._inlet.close_stream()
+        del self._inlet
+
+
+class SignalInlet(StreamInlet):
+    """A connection to one signal stream.
 
     Parameters
     ----------
@@ -55,26 +99,9 @@ class SignalInlet:
     ) -> None:
         if stream.channel_format == "string" or stream.sfreq <= 0:
             raise StreamError(f"Stream {stream} is not a signal: a numeric format and a regular rate are needed.")
-        self.stream = stream
-        self._timeout_s = timeout_s
-        self._inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
-        try:
-            info = self._inlet.info(timeout_s)
-            # The first reading takes 0.6 s; taken before the stream is opened, so that nothing queues up.
-            self._inlet.time_correction(timeout_s)
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(
-                f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
-            ) from None
-        self.signal = _describe(info, stream, ch_names, units)
-        self.speed = _speed(info, stream)
-
-    def open(self) -> None:
-        """Subscribe: from here on every sample is kept for `pull`."""
-        try:
-            self._inlet.open_stream(self._timeout_s)
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(f"Stream {self.stream} cannot be opened; its outlet went away.") from None
+        super().__init__(stream, timeout_s)
+        self.signal = _describe(self._info, stream, ch_names, units)
+        self.speed = _speed(self._info, stream)
 
     def pull(
         self, timeout_s: float = 0.2, max_samples: int = 4096
@@ -100,18 +127,6 @@ class SignalInlet:
         except pylsl.util.LostError:
             raise StreamLostError(f"Stream {self.stream.name!r} is lost: its outlet went away.") from None
         return samples.astype(np.float32, copy=False), timestamps
-
-    def correction(self) -> tuple[float, float]:
-        """Return seconds to add to a raw stamp to bring it into this host's clock, and their uncertainty."""
-        try:
-            return clock_correction(self._inlet, self.stream.host, self._timeout_s)
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(f"Stream {self.stream.name!r} is lost: its clock does not answer.") from None
-
-    def close(self) -> None:
-        """Let go of the stream, of liblsl's threads and of their sockets."""
-        self._inlet.close_stream()
-        del self._inlet
 
 
 def _describe(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from rtdecode.contract import Classification, Regression
-from rtdecode.lsl.discovery import StreamFound, list_streams
+from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.inlet import SignalInlet
+from rtdecode.lsl.markers import MarkerReader
 from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat
 
 
@@ -18,6 +19,10 @@ class LslNetwork:
     def connect(self, stream: StreamFound, ch_names: Sequence[str] | None, units: str | None) -> SignalInlet:
         """Ask a stream to describe itself; StreamError if it cannot be read."""
         return SignalInlet(stream, ch_names, units)
+
+    def markers(self, choice: StreamChoice, exclude: tuple[str, ...]) -> MarkerReader:
+        """Begin to look for a stream of markers and to read it."""
+        return MarkerReader(choice, exclude)
 
     def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> DecoderOutlets:
         """Make the three streams of a decoder."""

@@ -140,23 +140,29 @@ class DecoderOutlets:
             self._row.fill(np.nan)
         else:
             self._row[: len(outputs)] = outputs
-            self._markers.push_sample([self._marker(prediction, outputs)], timestamp)
+            self._markers.push_sample([self._marker(prediction, outputs, timestamp)], timestamp)
         if self._classifies:
             self._row[-1] = prediction.label
         self._predictions.push_sample(self._row, timestamp)
 
-    def _marker(self, prediction: Prediction, outputs: NDArray[np.float32]) -> str | int:
+    def _marker(self, prediction: Prediction, outputs: NDArray[np.float32], timestamp: float) -> str | int:
         if self._format == "int32":
             return prediction.label
+        event = {}
+        if prediction.event:
+            local = prediction.event.timestamp + (timestamp - prediction.timestamp)
+            event = {"event": {"label": prediction.event.label, "timestamp": local}}
         named = dict(zip(self._names, map(float, outputs), strict=True))
         if not self._classifies:
             if self._format == "label":
                 return " ".join(f"{value:.6g}" for value in outputs)
-            return json.dumps({"values": named, "sample": prediction.sample})
+            return json.dumps({"values": named, "sample": prediction.sample, **event})
         label = self._names[prediction.label]
         if self._format == "label":
             return label
-        return json.dumps({"label": label, "index": prediction.label, "proba": named, "sample": prediction.sample})
+        return json.dumps(
+            {"label": label, "index": prediction.label, "proba": named, "sample": prediction.sample, **event}
+        )
 
     def status(self, document: dict[str, Any], timestamp: float) -> None:
         """Publish one JSON object on NAME-status."""

@@ -1,8 +1,9 @@
 """Recordings of every kind as one type: the float32 samples, stamps and events that a stream would carry."""
 
+from rtdecode.contract import Event
 from rtdecode.recording.positions import Positions
 from rtdecode.recording.readers import read_recording, read_session
-from rtdecode.recording.recording import Event, Recording
+from rtdecode.recording.recording import Recording
 from rtdecode.recording.session import Layout, Session, Stream
 
 __all__ = ["Event", "Layout", "Positions", "Recording", "Session", "Stream", "read_recording", "read_session"]

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from rtdecode.contract import DEFAULT_UNITS, Signal
+from rtdecode.contract import DEFAULT_UNITS, Event, Signal
 from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.recording.fif_tags import refuse_cut_fif
 from rtdecode.recording.positions import Positions, on_plane
-from rtdecode.recording.recording import Event, Recording, at_nominal_rate
+from rtdecode.recording.recording import Recording, at_nominal_rate
 from rtdecode.recording.session import Session
 from rtdecode.recording.xdf import read_xdf, read_xdf_session
 

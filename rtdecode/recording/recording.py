@@ -4,21 +4,13 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Signal
+from rtdecode.contract import Event, Signal
 from rtdecode.errors import RecordingError
 from rtdecode.recording.positions import Positions
-
-
-class Event(NamedTuple):
-    """A marker: its stamp in seconds, in the clock of the samples, and its label."""
-
-    timestamp: float
-    label: str
 
 
 def at_nominal_rate(timestamps: NDArray[np.float64], speed: float, first: float | None = None) -> NDArray[np.float64]:

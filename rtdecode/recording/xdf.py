@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Signal, canonical_unit
+from rtdecode.contract import Event, Signal, canonical_unit
 from rtdecode.errors import RecordingError
 from rtdecode.recording.positions import on_plane
-from rtdecode.recording.recording import Event, Recording, at_nominal_rate
+from rtdecode.recording.recording import Recording, at_nominal_rate
 from rtdecode.recording.session import NUMBERS, Layout, Session, Stream, the_signal
 from rtdecode.recording.xdf_chunks import whole_chunks
 

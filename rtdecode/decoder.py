@@ -10,17 +10,18 @@ fixed pattern. Outputs beyond the hop, which a raised rate brings, wait in the r
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtdecode.contract import Signal
+from rtdecode.contract import Policy, Signal
 from rtdecode.engine import Engine, ModelFile, check_graph, read_model
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
 from rtdecode.guard import Guard, GuardSettings, Health, Segment
+from rtdecode.policy import Decider
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.ring import Ring
 
@@ -50,6 +51,10 @@ class Prediction:
         What a regression gave; None when it abstained.
     imputed : int
         Samples in its window for which the last value stands in.
+    decision : int or None
+        Index of the class that is decided at this hop; None: none is. Without a policy it is the label.
+    evidence, used_s : float or None
+        What a policy's decision rests on: see `rtdecode.policy.Decision`.
     """
 
     timestamp: float
@@ -59,6 +64,9 @@ class Prediction:
     reason: str | None
     values: NDArray[np.float32] | None = None
     imputed: int = 0
+    decision: int | None = None
+    evidence: float | None = None
+    used_s: float | None = None
 
     @property
     def outputs(self) -> NDArray[np.float32] | None:
@@ -72,7 +80,8 @@ class Prediction:
     def _bits(self) -> tuple[Any, ...]:
         # As bytes: a stamp that is no number equals itself.
         outputs = None if self.outputs is None else self.outputs.tobytes()
-        return np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, outputs, self.imputed
+        given = np.float64(self.timestamp).tobytes(), self.sample, self.label, self.reason, outputs, self.imputed
+        return *given, self.decision, self.evidence, self.used_s
 
 
 class Decoder:
@@ -91,11 +100,15 @@ class Decoder:
         How messages call the source.
     error : type of RtdecodeError
         Raised when the source does not fit.
+    policy : Policy, optional
+        What decides, instead of the file's own.
 
     Attributes
     ----------
     guard : Guard
         Counts and tells incidents.
+    policy : Policy or None
+        What decides; None: every prediction is its own decision.
     """
 
     def __init__(
@@ -105,6 +118,7 @@ class Decoder:
         guard: GuardSettings | None = None,
         source_name: str = "The source",
         error: type[RtdecodeError] = RecordingError,
+        policy: Policy | None = None,
     ) -> None:
         self.model = model
         self.contract = contract = model.contract
@@ -132,6 +146,11 @@ class Decoder:
             )
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
+        self.policy, self._decider = policy or contract.policy, None
+        if self.policy and not self._classifies:
+            raise ConfigurationError(f"A policy decides between classes; model {model.name!r} is a regression.")
+        if self.policy:
+            self._decider = Decider(self.policy, contract.outputs.names, self.hop_s, self.source.sfreq)
         self._seen, self._filled = 0, 0
         self._anew()
 
@@ -202,7 +221,16 @@ class Decoder:
         """Void what rests on past samples: the next one starts a new stream. Return the abstention."""
         self.guard.restart()
         self._anew()
-        return self._abstain(timestamp, self._seen - 1, reason)
+        return self._decided(self._abstain(timestamp, self._seen - 1, reason))
+
+    def _decided(self, prediction: Prediction) -> Prediction:
+        """Let the policy have its say, hop after hop."""
+        if self._decider is None:
+            return prediction
+        decided = self._decider.decide(prediction.proba, prediction.sample)
+        if decided is None:
+            return replace(prediction, decision=None)
+        return replace(prediction, decision=decided.index, evidence=decided.evidence, used_s=decided.used_s)
 
     def push(self, samples: ArrayLike, timestamps: ArrayLike, events: Sequence[Any] = ()) -> list[Prediction]:
         """Give the decoder the next samples; get a prediction or an abstention for every hop completed.
@@ -242,7 +270,7 @@ class Decoder:
                 self._pass_over(segment, predictions)
             else:
                 self._feed(segment, predictions)
-        return predictions
+        return [self._decided(prediction) for prediction in predictions]
 
     def _feed(self, segment: Segment, predictions: list[Prediction]) -> None:
         at, n = 0, len(segment.samples)
@@ -283,7 +311,8 @@ class Decoder:
             return self._abstain(timestamp, sample, "non-finite-output")
         imputed = self._n_imputed(n_outputs - window.n_times)
         if self._classifies:
-            return Prediction(timestamp, sample, outputs, int(outputs.argmax()), None, imputed=imputed)
+            label = int(outputs.argmax())
+            return Prediction(timestamp, sample, outputs, label, None, imputed=imputed, decision=label)
         return Prediction(timestamp, sample, None, -1, None, outputs, imputed)
 
     def _n_imputed(self, oldest: int) -> int:
@@ -298,7 +327,12 @@ class Decoder:
         return Prediction(float(timestamp), sample, None, -1, reason)
 
 
-def load(path: str | Path, source: Signal | None = None, guard: GuardSettings | None = None) -> Decoder:
+def load(
+    path: str | Path,
+    source: Signal | None = None,
+    guard: GuardSettings | None = None,
+    policy: Policy | None = None,
+) -> Decoder:
     """Load a decoder file: `rtdecode.load("lfcnn.onnx").push(samples, timestamps)`.
 
     Parameters
@@ -309,10 +343,12 @@ def load(path: str | Path, source: Signal | None = None, guard: GuardSettings | 
         Layout of the samples that will be pushed, if it is not the one the model was trained on.
     guard : GuardSettings, optional
         What may pass.
+    policy : Policy, optional
+        What decides, instead of the file's own.
 
     Raises
     ------
     ModelError, RecordingError, ConfigurationError
         The file is unusable, the source does not fit, or ONNX Runtime is missing.
     """
-    return Decoder(read_model(path), source, guard)
+    return Decoder(read_model(path), source, guard, policy=policy)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Contract, Regression
+from rtdecode.contract import Classification, Contract, Policy, Regression
+from rtdecode.decisions import OUTSIDE, Course, decision_figures
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import refuse_output
 from rtdecode.recording import Recording
 from rtdecode.scoring import Figure, accuracy, auc, regression
-from rtdecode.truth import channel_values, spans
+from rtdecode.truth import channel_values, responses, spans
 
 _CHUNK = 1 << 12
 
@@ -62,20 +63,35 @@ class Replay:
         One per event of a known class with at least one decoded window.
     segments : tuple of arrays, (n_segments, n_windows, n_targets), or None
         Truth and predictions of a regression on channels, where the recording has these.
+    policy : Policy or None
+        What decided.
+    course : Course or None
+        What decisions are judged by; None without trials of classes.
     """
 
     contract: Contract
     predictions: list[Prediction]
     trials: list[TrialDecision]
     segments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    policy: Policy | None = None
+    course: Course | None = None
 
     def figures(self) -> list[Figure]:
         """Return what the recording's own truth says of the predictions; none without it."""
         outputs = self.contract.outputs
         if isinstance(outputs, Classification):
-            return [f for f in (self.trial_accuracy(), self.trial_auc(), self.window_accuracy()) if f]
+            of_predictions = [f for f in (self.trial_accuracy(), self.trial_auc(), self.window_accuracy()) if f]
+            return of_predictions + self.decision_figures()
         pairs = self.segments or self._trial_values()
         return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
+
+    def decision_figures(self) -> list[Figure]:
+        """Return what the policy's decisions are worth; none without a policy or without trials."""
+        if self.policy is None or self.course is None:
+            return []
+        decided = prediction_arrays(self.predictions, self.contract.outputs)["prediction_decisions"].astype(np.int64)
+        rest = self.policy.rest_of(self.contract.outputs.names)
+        return decision_figures([self.course], [decided], rest)
 
     def trial_accuracy(self) -> Figure | None:
         """Accuracy over trials; None without any."""
@@ -118,18 +134,25 @@ class Replay:
             with path.open("w", encoding="utf-8", newline="") as text:
                 rows = csv.writer(text)
                 rows.writerow(
-                    ["timestamp", "sample", "label", "reason", *(f"{outputs.column}_{n}" for n in outputs.names)]
-                )
+                    [
+                        "timestamp", "sample", "label", "reason", "decision",
+                        *(f"{outputs.column}_{n}" for n in outputs.names),
+                    ]
+                )  # fmt: skip
                 for p in self.predictions:
                     shown = [""] * len(outputs.names) if p.outputs is None else [repr(float(v)) for v in p.outputs]
                     label = outputs.names[p.label] if p.label >= 0 else ""
-                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", *shown])
+                    decision = "" if p.decision is None else outputs.names[p.decision]
+                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", decision, *shown])
 
 
 def prediction_arrays(
     predictions: list[Prediction], outputs: Classification | Regression
 ) -> dict[str, NDArray[np.generic]]:
-    """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons."""
+    """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons, decisions.
+
+    A label or decision of -1 is none.
+    """
     rows = np.full((len(predictions), len(outputs.names)), np.nan, np.float32)
     for row, p in zip(rows, predictions, strict=True):
         if p.outputs is not None:
@@ -140,6 +163,7 @@ def prediction_arrays(
         f"prediction_{outputs.column}": rows,
         "prediction_labels": np.array([p.label for p in predictions], np.int64),
         "prediction_reasons": np.array([p.reason or "" for p in predictions], dtype=np.str_),
+        "prediction_decisions": np.array([-1 if p.decision is None else p.decision for p in predictions], np.int64),
     }
 
 
@@ -162,7 +186,27 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
         if progress:
             progress(min(start + _CHUNK, len(recording.samples)))
     trials = score(recording, decoder, predictions)
-    return Replay(decoder.contract, predictions, trials, _segments(recording, decoder.contract, predictions))
+    segments = _segments(recording, decoder.contract, predictions)
+    return Replay(
+        decoder.contract, predictions, trials, segments, decoder.policy, course(recording, decoder, predictions)
+    )
+
+
+def course(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> Course | None:
+    """Put predictions beside the trials they may decide (see `truth.responses`); None if these are no classes."""
+    trials, outputs = decoder.contract.trials, decoder.contract.outputs
+    if trials is None or not isinstance(outputs, Classification):
+        return None
+    arrays = prediction_arrays(predictions, outputs)
+    samples = arrays["prediction_samples"].astype(np.int64)
+    length_s = decoder.contract.window.n_times / decoder.chain.output.sfreq
+    found = responses(recording, trials, outputs.names, length_s / 2)
+    trial = np.full(len(samples), OUTSIDE, np.int64)
+    for number, (_, start, stop) in enumerate(found):
+        trial[(samples >= start) & (samples < stop)] = number
+    truth, events = (np.array([row[i] for row in found], np.int64) for i in (0, 1))
+    proba = arrays["prediction_proba"].astype(np.float32)
+    return Course(samples, proba, trial, truth, events, decoder.hop_s, recording.signal.sfreq)
 
 
 def score(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> list[TrialDecision]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode import __version__
 from rtdecode.connection import Connection
+from rtdecode.contract import Policy
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.engine import ModelFile, runtime_version
 from rtdecode.errors import StreamError, StreamLostError
@@ -54,6 +55,8 @@ class RunSettings(BaseModel):
         End when the stream goes away, instead of waiting for it to come back.
     guard : GuardSettings
         What may pass.
+    policy : Policy or None
+        What decides, instead of the decoder file's own.
     max_age_s : float or None
         Decisions on older data are not published, only counted. None: only the newest result of a backlog is,
         whatever its age; by default no age is wrong, because some sources stamp late by a constant.
@@ -76,6 +79,7 @@ class RunSettings(BaseModel):
     duration_s: float | None = Field(default=None, gt=0)
     once: bool = False
     guard: GuardSettings = GuardSettings()
+    policy: Policy | None = None
     max_age_s: float | None = Field(default=None, gt=0)
     strict: bool = False
     save: Path | None = None
@@ -128,7 +132,8 @@ class Runner:
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
         # Proves the file itself, and where to save, before anything is opened.
-        slowness = Decoder(self.model).slowness
+        fresh = Decoder(self.model, policy=self.settings.policy)
+        slowness, self._policy = fresh.slowness, fresh.policy
         settings, outputs = self.settings, self.model.contract.outputs
         if settings.save:
             refuse_unwritable(settings.save)
@@ -233,6 +238,7 @@ class Runner:
                 self.settings.guard,
                 f"Stream {found.name!r}",
                 StreamError,
+                self._policy,
             )
             if self.settings.save:
                 saver = self._open_session(inlet)
@@ -303,7 +309,7 @@ class Runner:
                 "uid": stream.uid, "host": stream.host,
             },
             "signal": inlet.signal.model_dump(),
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.model_copy(update={"policy": self._policy}).model_dump(mode="json"),
             "versions": {
                 "rtdecode": __version__, "python": platform.python_version(), "numpy": np.__version__,
                 "onnxruntime": runtime_version(), **versions(),

@@ -31,6 +31,25 @@ def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) ->
     return found
 
 
+def responses(
+    recording: Recording, trials: Trials, class_names: tuple[str, ...], late_s: float
+) -> list[tuple[int, int, int]]:
+    """Return (class index, first, stop sample) of the stretches in which a decision belongs to a trial.
+
+    From its event until `late_s` after its end (half a window: until then at least half of a window is of the trial),
+    or until the next event of a class.
+    """
+    sfreq, found = recording.signal.sfreq, []
+    for event in recording.events:
+        name = trials.class_of(event.label)
+        if name is not None and recording.covers(event.timestamp):
+            at = recording.sample_at(event.timestamp)
+            found.append((class_names.index(name), at, at + round((trials.tmax_s + late_s) * sfreq)))
+    found.sort(key=lambda trial: trial[1])
+    nexts = [start for _, start, _ in found[1:]] + [len(recording.samples)]
+    return [(truth, start, min(stop, after)) for (truth, start, stop), after in zip(found, nexts, strict=True)]
+
+
 def channel_values(recording: Recording, targets: Targets, units: tuple[str, ...]) -> NDArray[np.float64]:
     """Return the truth (n_samples, n_targets) of a window whose newest sample it is.
 

@@ -164,7 +164,7 @@ def test_fifty_reconnects_leave_no_thread_and_no_descriptor(running, names):
 def test_a_consumer_that_never_reads_holds_nothing_up(names):
     sink = DecoderOutlets(names[1], Classification(class_names=("left", "right")))
     readers = [OutputReader(f"{names[1]}{ending}") for ending in ("", "-proba", "-status")]
-    prediction = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None)
+    prediction = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None, decision=1)
     took = []
     for at in range(5000):
         begun = local_clock()

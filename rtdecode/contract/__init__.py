@@ -3,6 +3,7 @@
 from rtdecode.contract.document import (
     SCHEMA_VERSION,
     Amplitude,
+    Calibration,
     Classification,
     Contract,
     Names,
@@ -17,17 +18,23 @@ from rtdecode.contract.document import (
     read_metadata,
     write_metadata,
 )
+from rtdecode.contract.policy import Accumulated, Exponential, Mean, Policy
 from rtdecode.contract.signal import DEFAULT_UNITS, Adapter, Signal, canonical_unit
 
 __all__ = [
     "DEFAULT_UNITS",
     "SCHEMA_VERSION",
+    "Accumulated",
     "Adapter",
     "Amplitude",
+    "Calibration",
     "Classification",
     "Contract",
+    "Exponential",
+    "Mean",
     "Names",
     "Parity",
+    "Policy",
     "Provenance",
     "Regression",
     "Score",

@@ -21,7 +21,7 @@ from offline.dataset import Cutter, Dataset, Trial, Windows
 from offline.models import Inputs, Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
-from rtdecode.contract import Signal
+from rtdecode.contract import Calibration, Signal
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, FilterBank, Step
 from rtdecode.recording import Positions
@@ -73,6 +73,8 @@ class Fitted:
         Samples at the model's rate.
     n_epochs : int
         Epochs trained, the patience included.
+    calibration : Calibration or None
+        How the temperature of its probabilities was found.
     """
 
     network: Network
@@ -80,6 +82,7 @@ class Fitted:
     n_times: int
     hop: int
     n_epochs: int
+    calibration: Calibration | None = None
 
     def outputs(self, windows: Windows) -> NDArray[np.float32]:
         """Return class probabilities or values (n_windows, n_outputs)."""

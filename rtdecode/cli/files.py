@@ -69,6 +69,8 @@ def _identity(decoder: "Decoder") -> "Table":
         table.add_row("gives", " | ".join(contract.outputs.names))
     form = "with states" if contract.states else "windowed: the graph sees the whole window at every hop"
     table.add_row("form", form)
+    if contract.policy:
+        table.add_row("decides", str(contract.policy.model_dump(exclude_defaults=True)))
     if contract.trials:
         table.add_row("trained on", f"{contract.trials.tmin_s:g} to {contract.trials.tmax_s:g} s after events")
     return table
@@ -122,6 +124,11 @@ def _proof(decoder: "Decoder") -> "Table":
         table.add_row("person", f"{provenance.subject}: the decoder of this one alone")
     if contract.targets and contract.targets.channels:
         table.add_row("target", f"{', '.join(contract.targets.channels)}, {contract.targets.lag_s:g} s before")
+    if (c := contract.calibration) is not None:
+        told = (
+            f"NLL {c.nll_before:.3f} before, {c.nll_after:.3f} after, on {c.n_trials} trials it had not learned from"
+        )
+        table.add_row("calibrated", f"temperature {c.temperature:.2f}; {told}, which chose the temperature")
     table.add_row("fingerprint", provenance.data_fingerprint)
     for s in provenance.scores:
         table.add_row(

@@ -81,7 +81,6 @@ def temperature(log_p: list[_Floats], truth: NDArray[np.int64], weights: _Floats
     weights : array, (n_trials,)
         How much each counts.
     """
-
     trials = list(zip(log_p, truth, weights, strict=True))
 
     def nll(log_temperature: float) -> float:

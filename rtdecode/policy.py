@@ -186,7 +186,7 @@ class _Mean:
         if len(self._last) < self._n:
             return None
         # Summed afresh: what is added and taken away again drifts.
-        return normalised(log_p if self._n == 1 else np.mean(self._last, axis=0))
+        return normalised(sum(self._last, start=np.zeros(len(log_p))) / self._n)
 
 
 class _Exponential:

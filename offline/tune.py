@@ -2,20 +2,26 @@
 
 import csv
 import itertools
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import nan
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from rtdecode.contract import Accumulated, Exponential, Mean, Policy
-from rtdecode.decisions import Course, Tally, tally
+from rtdecode.contract import Accumulated, Classification, Contract, Exponential, Mean, Policy, Score
+from rtdecode.decisions import Course, Tally, decision_figures, tally
+from rtdecode.decoder import Decoder
+from rtdecode.engine import ModelFile
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.recording import read_recording
+from rtdecode.replay import decode_recording
+from rtdecode.scoring import Figure
 
 _N_THRESHOLDS = 9
 _HYSTERESIS = 0.2
+_PREFIX = "decisions: "
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,50 @@ def grid(n_classes: int, span_s: float, window_s: float, rest: tuple[str, ...] =
         for refractory_s in (span_s / 3, span_s)
         for threshold in thresholds(n_classes)
     ]
+
+
+def policies_for(model: ModelFile, rest: tuple[str, ...]) -> list[Policy]:
+    """Return the policies to try for a decoder file; ConfigurationError says why there are none."""
+    contract = model.contract
+    outputs, trials = contract.outputs, contract.trials
+    if not isinstance(outputs, Classification) or trials is None:
+        raise ConfigurationError(f"{model.path} has no classes with trials to decide; there is nothing to tune.")
+    if problem := Policy(rest=rest).problem(outputs.class_names):
+        raise ConfigurationError(f"--rest: {problem}.")
+    window_s = contract.window.n_times / Decoder(model).chain.output.sfreq
+    return grid(len(outputs.class_names), trials.tmax_s - trials.tmin_s, window_s, rest)
+
+
+def course_of(model: ModelFile, path: Path) -> Course:
+    """Decode a recording with a decoder of classes; ConfigurationError if it was trained on it."""
+    recording = read_recording(path)
+    if recording.fingerprint()[:16] in model.contract.provenance.data_fingerprint:
+        raise ConfigurationError(
+            f"{model.path} was trained on {path}: how sure it is there says nothing about new data. Tune on other "
+            "recordings, or take the decoder of a fold, which never saw one (rtdecode export RUN/GROUP/FOLD.pt)."
+        )
+    course = decode_recording(recording, Decoder(model, recording.signal, source_name=f"Recording {path}")).course
+    assert course is not None
+    return course
+
+
+def figures_of(policy: Policy, courses: Sequence[Course], class_names: tuple[str, ...]) -> list[Figure]:
+    """Return what a policy's decisions on decoded recordings are worth."""
+    decided = [course.decide(policy, class_names) for course in courses]
+    return decision_figures(courses, decided, policy.rest_of(class_names))
+
+
+def with_policy(contract: Contract, policy: Policy, figures: Sequence[Figure], split: str) -> Contract:
+    """Return a contract with this policy and its figures in the place of an older one's."""
+    provenance = contract.provenance
+    kept = [score for score in provenance.scores if not score.name.startswith(_PREFIX)]
+    new = [
+        Score(**{**asdict(figure), "name": f"{_PREFIX}{figure.name}"}, split=split)
+        for figure in figures
+        if math.isfinite(figure.chance)
+    ]
+    provenance = provenance.model_copy(update={"scores": (*kept, *new)})
+    return contract.model_copy(update={"policy": policy, "provenance": provenance})
 
 
 def attempt(courses: Sequence[Course], policy: Policy, class_names: tuple[str, ...]) -> Tried:
@@ -122,7 +172,7 @@ def row(tried: Tried) -> dict[str, float]:
         "false_per_minute": counted.false_per_minute,
         "trials_decided": float(decided.mean()),
         "trials_right": float(counted.right.mean()),
-        "accuracy": float(counted.right[decided].mean()) if decided.any() else nan,
+        "accuracy": float(counted.right[decided].mean()) if decided.any() else math.nan,
         "median_s": counted.median_s,
     }
 

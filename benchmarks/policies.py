@@ -14,13 +14,13 @@ from rich.console import Console
 
 from offline.calibration import fit_calibrated
 from offline.checkpoint import make_checkpoint
-from offline.configuration import read_configuration
+from offline.configuration import TrainingConfiguration, read_configuration
 from offline.dataset import Dataset, Trial, find_sources, load_dataset
 from offline.export import to_onnx
 from offline.partition import blocks, divide_for_stopping, make_folds
 from offline.tune import grid, table, thresholds, tune
 from rtdecode.contract import Accumulated, Policy
-from rtdecode.decisions import NOT_COUNTED, Course, decision_figures, tally
+from rtdecode.decisions import NOT_COUNTED, Course, decision_figures
 from rtdecode.decoder import Decoder
 from rtdecode.engine import ModelFile, read_model, write_model
 from rtdecode.policy import Decider
@@ -28,7 +28,9 @@ from rtdecode.replay import decode_recording
 from rtdecode.scoring import mean_of
 
 FALSE_PER_MINUTE = 2.0
-DATA = {"eegmmidb-tangent": ["007", "002"], "ssvep-tangent": ["01", "02", "03", "04", "05", "06"]}
+EEG, SSVEP = ["007", "002"], ["01", "02", "03", "04", "05", "06"]
+# Configuration, people, class that stands for doing nothing.
+DATA = [("eegmmidb-tangent", EEG, ""), ("ssvep-tangent", SSVEP, ""), ("eegmmidb-tangent", EEG, "rest")]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class Held:
 
     tuning: list[Course]
     scored: list[Course]
+
+
+def with_rest(configuration: TrainingConfiguration, rest: str) -> TrainingConfiguration:
+    """Add a class of that event, and weigh the classes."""
+    document = configuration.model_dump(mode="json")
+    document["trials"]["classes"][rest] = [rest]
+    document["training"]["class_weight"] = "balanced"
+    return TrainingConfiguration.model_validate(document)
 
 
 def fit(dataset: Dataset, trials: list[Trial]) -> ModelFile:
@@ -49,10 +59,10 @@ def fit(dataset: Dataset, trials: list[Trial]) -> ModelFile:
         return read_model(path)
 
 
-def decoded(dataset: Dataset, model: ModelFile, source: int, trials: list[Trial]) -> Course:
+def decoded(dataset: Dataset, model: ModelFile, source: int, trials: list[Trial], rest: tuple[str, ...]) -> Course:
     """Decode a recording whole; of its trials only these count."""
     (recording,) = (r for r, of in zip(dataset.recordings, dataset.source_of, strict=True) if of == source)
-    course = decode_recording(recording, Decoder(model, recording.signal)).course
+    course = decode_recording(recording, Decoder(model, recording.signal, policy=Policy(rest=rest))).course
     assert course is not None
     tmin = round(dataset.configuration.trials.tmin_s * recording.signal.sfreq)
     counted = np.isin(course.events, [t.start - tmin for t in trials])
@@ -60,7 +70,7 @@ def decoded(dataset: Dataset, model: ModelFile, source: int, trials: list[Trial]
     return replace(course, trial=np.where(course.trial >= 0, numbers, course.trial))
 
 
-def divisions(dataset: Dataset) -> Iterator[Held]:
+def divisions(dataset: Dataset, idle: tuple[str, ...]) -> Iterator[Held]:
     """Decode every held-out part, and for each what is left, in a nested way."""
     by_id = {t.id: t for t in dataset.trials}
     for fold in make_folds(dataset):
@@ -75,12 +85,12 @@ def divisions(dataset: Dataset) -> Iterator[Held]:
         else:
             parts = list(blocks(rest, 4))
         tuning = [
-            decoded(dataset, fit(dataset, learned), dataset.source_of[held[0].recording], held)
+            decoded(dataset, fit(dataset, learned), dataset.source_of[held[0].recording], held, idle)
             for learned, held in parts
         ]
         tested = [by_id[i] for i in fold.test]
         (source,) = {dataset.source_of[t.recording] for t in tested}
-        yield Held(tuning, [decoded(dataset, fit(dataset, rest), source, tested)])
+        yield Held(tuning, [decoded(dataset, fit(dataset, rest), source, tested, idle)])
 
 
 def forced(
@@ -102,7 +112,7 @@ def forced(
                 at = i
                 break
         assert decider.probabilities is not None
-        yield int(truth), said, list(times[hops]), at, int(decider.probabilities.argmax())
+        yield int(truth), said, list(times[hops]), at, int(np.argmax(decider.probabilities))
 
 
 def sequential(courses: list[Course], threshold: float, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, float]:
@@ -118,9 +128,9 @@ def sequential(courses: list[Course], threshold: float, dataset: Dataset) -> tup
     return accumulated, single, mean_s
 
 
-def compare(held: list[Held], dataset: Dataset) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Decide one person's held-out trials both ways, the bound chosen on the tuning predictions."""
-    accumulated, single, times = [], [], []
+def compare(held: list[Held], dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Decide one person's held-out trials both ways, the bound chosen on the tuning predictions: which are right."""
+    accumulated, single = [], []
     for part in held:
         bounds = thresholds(len(dataset.configuration.class_names))
         scores = [sequential(part.tuning, bound, dataset) for bound in bounds]
@@ -128,9 +138,8 @@ def compare(held: list[Held], dataset: Dataset) -> tuple[np.ndarray, np.ndarray,
         a, s, mean_s = sequential(part.scored, bounds[best], dataset)
         accumulated.append(a)
         single.append(s)
-        times.append(mean_s)
         print(f"  bound {bounds[best]:.4f}: mean time {mean_s:.2f} s")
-    return np.concatenate(accumulated), np.concatenate(single), times
+    return np.concatenate(accumulated), np.concatenate(single)
 
 
 def main() -> None:
@@ -138,29 +147,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     data, console = parser.parse_args().data, Console(width=110)
-    for name, people in DATA.items():
-        configuration = read_configuration(name)
+    for name, people, rest in DATA:
+        configuration, idle = read_configuration(name), (rest,) if rest else ()
+        if rest:
+            configuration = with_rest(configuration, rest)
+        class_names = configuration.class_names
         sources = find_sources(configuration, data)
         everyone: list[tuple[np.ndarray, np.ndarray]] = []
         for person in people:
-            console.rule(f"{name}, {person}")
+            console.rule(f"{name}, {person}{', with a rest class' if rest else ''}")
             dataset = load_dataset(configuration, sources[person])
-            held, decisions = list(divisions(dataset)), []
-            policies = grid(len(configuration.class_names), configuration.span_s, configuration.window.length_s)
+            held, decisions = list(divisions(dataset, idle)), []
+            policies = grid(len(class_names), configuration.span_s, configuration.window.length_s, idle)
             for part in held:
-                best, tried = tune(part.tuning, policies, configuration.class_names, FALSE_PER_MINUTE)
-                print(best.policy.model_dump_json(exclude_defaults=True))
+                best, tried = tune(part.tuning, policies, class_names, FALSE_PER_MINUTE)
+                print(best.policy.told())
                 console.print(table(best, tried))
-                decisions += [course.decide(best.policy, configuration.class_names) for course in part.scored]
+                decisions += [course.decide(best.policy, class_names) for course in part.scored]
             scored = [course for part in held for course in part.scored]
-            print("held out:", tally(scored, decisions, frozenset()).n_false, "false activations")
-            for figure in decision_figures(scored, decisions, frozenset()):
+            print("held out:")
+            for figure in decision_figures(scored, decisions):
                 print(f"  {figure.name}: {figure}")
-            a, s, _ = compare(held, dataset)
-            everyone.append((a, s))
-            print(f"  accumulated {a.mean():.3f}, single window {s.mean():.3f}, n = {len(a)}", flush=True)
-        a, s = (np.concatenate(parts) for parts in zip(*everyone, strict=True))
-        print(f"{name}, all: {mean_of(a.astype(float) - s, 'accumulated less single window', 0.0)}", flush=True)
+            console.file.flush()
+            if not rest:
+                everyone.append(compare(held, dataset))
+                a, s = everyone[-1]
+                print(f"  accumulated {a.mean():.3f}, single window {s.mean():.3f}, n = {len(a)}", flush=True)
+        if everyone:
+            a, s = (np.concatenate(parts) for parts in zip(*everyone, strict=True))
+            print(f"{name}, all: {mean_of(a.astype(float) - s, 'accumulated less single window', 0.0)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -64,21 +64,18 @@ def tune(
         courses = []
         for recording in paths:
             status.update(f"decoding {recording}")
-            courses.append(course_of(model, recording))
+            courses.append(course_of(model, recording, rest))
 
         def tell(done: int) -> None:
             status.update(f"trying policies: {done} of {len(policies)}")
 
         best, tried = find_policy(courses, policies, names, false_per_minute, tell)
     console.print(policy_table(best, tried))
-    console.print(f"chosen: {best.policy.model_dump_json(exclude_defaults=True)}", soft_wrap=True, highlight=False)
+    console.print(f"chosen: {best.policy.told()}", soft_wrap=True, highlight=False)
     if curve:
         write_tried(tried, curve)
         print(f"all {len(tried)} policies written to {curve}")
-    split = (
-        f"of the recordings that chose this policy ({', '.join(p.name for p in paths)}) as the best of "
-        f"{len(tried)} with at most {false_per_minute:g} false activations per minute, and so too good"
-    )
+    split = f"on what chose it as the best of {len(tried)}, so too good: {', '.join(p.name for p in paths)}"
     figures = figures_of(best.policy, courses, names)
     for figure in figures:
         print(f"{figure.name}: {figure}")

@@ -21,7 +21,7 @@ from rtdecode.scoring import Figure
 
 _N_THRESHOLDS = 9
 _HYSTERESIS = 0.2
-_PREFIX = "decisions: "
+_PREFIX = "policy: "
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def policies_for(model: ModelFile, rest: tuple[str, ...]) -> list[Policy]:
     return grid(len(outputs.class_names), trials.tmax_s - trials.tmin_s, window_s, rest)
 
 
-def course_of(model: ModelFile, path: Path) -> Course:
+def course_of(model: ModelFile, path: Path, rest: tuple[str, ...]) -> Course:
     """Decode a recording with a decoder of classes; ConfigurationError if it was trained on it."""
     recording = read_recording(path)
     if recording.fingerprint()[:16] in model.contract.provenance.data_fingerprint:
@@ -83,7 +83,8 @@ def course_of(model: ModelFile, path: Path) -> Course:
             f"{model.path} was trained on {path}: how sure it is there says nothing about new data. Tune on other "
             "recordings, or take the decoder of a fold, which never saw one (rtdecode export RUN/GROUP/FOLD.pt)."
         )
-    course = decode_recording(recording, Decoder(model, recording.signal, source_name=f"Recording {path}")).course
+    decoder = Decoder(model, recording.signal, source_name=f"Recording {path}", policy=Policy(rest=rest))
+    course = decode_recording(recording, decoder).course
     assert course is not None
     return course
 
@@ -91,7 +92,7 @@ def course_of(model: ModelFile, path: Path) -> Course:
 def figures_of(policy: Policy, courses: Sequence[Course], class_names: tuple[str, ...]) -> list[Figure]:
     """Return what a policy's decisions on decoded recordings are worth."""
     decided = [course.decide(policy, class_names) for course in courses]
-    return decision_figures(courses, decided, policy.rest_of(class_names))
+    return decision_figures(courses, decided)
 
 
 def with_policy(contract: Contract, policy: Policy, figures: Sequence[Figure], split: str) -> Contract:
@@ -110,7 +111,7 @@ def with_policy(contract: Contract, policy: Policy, figures: Sequence[Figure], s
 def attempt(courses: Sequence[Course], policy: Policy, class_names: tuple[str, ...]) -> Tried:
     """Try a policy on decoded recordings."""
     decided = [course.decide(policy, class_names) for course in courses]
-    return Tried(policy, tally(courses, decided, policy.rest_of(class_names)))
+    return Tried(policy, tally(courses, decided))
 
 
 def tune(
@@ -194,4 +195,4 @@ def write_tried(tried: Sequence[Tried], path: Path) -> None:
         rows = csv.writer(file)
         rows.writerow(["policy", *row(tried[0])])
         for one in tried:
-            rows.writerow([one.policy.model_dump_json(exclude_defaults=True), *row(one).values()])
+            rows.writerow([one.policy.told(), *row(one).values()])

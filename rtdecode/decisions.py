@@ -27,7 +27,7 @@ class Course:
     proba : array of float32, (n_hops, n_classes)
         Probabilities; NaN where the decoder abstained.
     trial : array of int64, (n_hops,)
-        Number of the trial the hop belongs to; -1: none (`OUTSIDE`); -2: `NOT_COUNTED`.
+        Number of the trial the hop belongs to; -1: none, or one of rest (`OUTSIDE`); -2: `NOT_COUNTED`.
     truth : array of int64, (n_trials,)
         Class index of each trial.
     events : array of int64, (n_trials,)
@@ -72,9 +72,9 @@ class Tally:
     time_s : array of float64, (n_trials,)
         From the event to the first decision's newest sample; NaN without one.
     n_false : int
-        Decisions outside of trials, and in trials of a rest class.
+        Decisions outside of trials.
     minutes : float
-        Minutes of decoded hops outside of trials and in trials of a rest class.
+        Minutes of decoded hops outside of trials.
     """
 
     truth: _Ints
@@ -107,9 +107,9 @@ class Tally:
         return float(np.median(self.time_s[self.right])) if self.right.any() else nan
 
 
-def tally(courses: Sequence[Course], decided: Sequence[_Ints], rest: frozenset[int]) -> Tally:
-    """Count decisions (n_hops,) of each course; trials of the `rest` classes count as outside."""
-    parts = [_tally(course, decisions, rest) for course, decisions in zip(courses, decided, strict=True)]
+def tally(courses: Sequence[Course], decided: Sequence[_Ints]) -> Tally:
+    """Count decisions (n_hops,) of each course."""
+    parts = [_tally(course, decisions) for course, decisions in zip(courses, decided, strict=True)]
     return Tally(
         np.concatenate([p.truth for p in parts]),
         np.concatenate([p.first for p in parts]),
@@ -120,10 +120,9 @@ def tally(courses: Sequence[Course], decided: Sequence[_Ints], rest: frozenset[i
     )
 
 
-def _tally(course: Course, decisions: _Ints, rest: frozenset[int]) -> Tally:
-    active = np.array([truth not in rest for truth in course.truth], bool)
-    trial = np.where((course.trial >= 0) & ~np.append(active, [True, True])[course.trial], OUTSIDE, course.trial)
-    hops, outside = np.flatnonzero(decisions >= 0), trial == OUTSIDE
+def _tally(course: Course, decisions: _Ints) -> Tally:
+    trial, outside = course.trial, course.trial == OUTSIDE
+    hops = np.flatnonzero(decisions >= 0)
     inside = hops[trial[hops] >= 0]
     numbers, at = np.unique(trial[inside], return_index=True)
     first, time_s = np.full(len(course.truth), -1, np.int64), np.full(len(course.truth), nan)
@@ -134,27 +133,31 @@ def _tally(course: Course, decisions: _Ints, rest: frozenset[int]) -> Tally:
     decoded = course.decoded
     asked = np.isin(np.arange(len(course.truth)), trial[decoded])
     minutes = float((outside & decoded).sum()) * course.hop_s / 60
-    kept = active & asked
-    return Tally(course.truth[kept], first[kept], n[kept], time_s[kept], int(outside[hops].sum()), minutes)
+    n_false = int(outside[hops].sum())
+    return Tally(course.truth[asked], first[asked], n[asked], time_s[asked], n_false, minutes)
 
 
-def decision_figures(courses: Sequence[Course], decided: Sequence[_Ints], rest: frozenset[int]) -> list[Figure]:
+def decision_figures(courses: Sequence[Course], decided: Sequence[_Ints]) -> list[Figure]:
     """Return what decisions are worth, each figure beside its chance and interval; none without trials.
+
+    `trials right first`: whose first decision is right. `right of those decided`: accuracy of first decisions where
+    there is one. `decisions per trial`. `false per minute`: false activations, and in how many minutes they were
+    counted. `median s to the right one`: from the event to the newest sample of a first decision that is right.
 
     Chance is the mean over the same decisions shifted in time at random, so that they know nothing of the trials; of
     the first decisions' accuracy it is always saying the most frequent class.
     """
-    counted = tally(courses, decided, rest)
+    counted = tally(courses, decided)
     n = len(counted.truth)
     if not n:
         return []
-    chance = _by_chance(courses, decided, rest)
+    chance = _by_chance(courses, decided)
 
     def expected(measure: str) -> float:
         values = np.array([getattr(shifted, measure) for shifted in chance], np.float64)
         return float(np.nanmean(values)) if np.isfinite(values).any() else nan
 
-    right = accuracy(counted.right, np.ones(n, bool), "trials whose first decision is right")
+    right = accuracy(counted.right, np.ones(n, bool), "trials right first")
     share = float(np.mean([shifted.right.mean() for shifted in chance]))
     figures = [
         Figure(right.name, right.value, right.low, right.high, share, n),
@@ -162,23 +165,23 @@ def decision_figures(courses: Sequence[Course], decided: Sequence[_Ints], rest: 
     ]
     made = counted.first >= 0
     if made.any():
-        figures.insert(1, accuracy(counted.truth[made], counted.first[made], "accuracy of first decisions"))
+        figures.insert(1, accuracy(counted.truth[made], counted.first[made], "right of those decided"))
     if counted.minutes:
-        name = f"false activations per minute ({counted.minutes:.1f} minutes)"
+        name = f"false per minute, of {counted.minutes:.1f}"
         figures.append(rate(counted.n_false, counted.minutes, name, expected("false_per_minute")))
     if counted.right.any():
-        name = "median seconds from the event to a right first decision"
+        name = "median s to the right one"
         figures.append(median_of(counted.time_s[counted.right], name, expected("median_s")))
     return figures
 
 
-def _by_chance(courses: Sequence[Course], decided: Sequence[_Ints], rest: frozenset[int]) -> list[Tally]:
+def _by_chance(courses: Sequence[Course], decided: Sequence[_Ints]) -> list[Tally]:
     rng = np.random.default_rng(0)
     shifts = rng.random((_SHIFTS, len(courses)))
     tallies = []
     for row in shifts:
         moved = [_shifted(c, d, share) for c, d, share in zip(courses, decided, row, strict=True)]
-        tallies.append(tally(courses, moved, rest))
+        tallies.append(tally(courses, moved))
     return tallies
 
 

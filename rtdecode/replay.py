@@ -90,8 +90,7 @@ class Replay:
         if self.policy is None or self.course is None:
             return []
         decided = prediction_arrays(self.predictions, self.contract.outputs)["prediction_decisions"].astype(np.int64)
-        rest = self.policy.rest_of(self.contract.outputs.names)
-        return decision_figures([self.course], [decided], rest)
+        return decision_figures([self.course], [decided])
 
     def trial_accuracy(self) -> Figure | None:
         """Accuracy over trials; None without any."""
@@ -200,7 +199,8 @@ def course(recording: Recording, decoder: Decoder, predictions: list[Prediction]
     arrays = prediction_arrays(predictions, outputs)
     samples = arrays["prediction_samples"].astype(np.int64)
     length_s = decoder.contract.window.n_times / decoder.chain.output.sfreq
-    found = responses(recording, trials, outputs.names, length_s / 2)
+    rest = decoder.policy.rest if decoder.policy else ()
+    found = responses(recording, trials, outputs.names, length_s / 2, rest)
     trial = np.full(len(samples), OUTSIDE, np.int64)
     for number, (_, start, stop) in enumerate(found):
         trial[(samples >= start) & (samples < stop)] = number

@@ -70,7 +70,7 @@ def _identity(decoder: "Decoder") -> "Table":
     form = "with states" if contract.states else "windowed: the graph sees the whole window at every hop"
     table.add_row("form", form)
     if contract.policy:
-        table.add_row("decides", str(contract.policy.model_dump(exclude_defaults=True)))
+        table.add_row("decides", contract.policy.told())
     if contract.trials:
         table.add_row("trained on", f"{contract.trials.tmin_s:g} to {contract.trials.tmax_s:g} s after events")
     return table

@@ -1,5 +1,6 @@
 """When a prediction becomes a decision."""
 
+import json
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -103,6 +104,7 @@ class Policy(_Part):
             return f"the policy speaks of {', '.join(unknown)}; the classes are {', '.join(class_names)}"
         return "the policy calls every class rest" if set(class_names) <= set(self.rest) else ""
 
-    def rest_of(self, class_names: tuple[str, ...]) -> frozenset[int]:
-        """Return the indices of the rest classes."""
-        return frozenset(class_names.index(name) for name in self.rest)
+    def told(self) -> str:
+        """Return what differs from the defaults, as JSON (which is YAML too)."""
+        evidence = {"evidence": {"kind": self.evidence.kind, **self.evidence.model_dump(exclude_defaults=True)}}
+        return json.dumps(evidence | self.model_dump(mode="json", exclude_defaults=True, exclude={"evidence"}))

@@ -75,14 +75,15 @@ def test_replay_writes_and_scores(model_path, recording_path, tmp_path):
     code, output = run_rtdecode("replay", recording_path, "--model", model_path, "-o", tmp_path / "p.csv")
     assert code == 0 and "accuracy over trials" in output and "chance" in output
     lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert lines[0] == "timestamp,sample,label,reason,proba_left,proba_right"
+    assert lines[0] == "timestamp,sample,label,reason,decision,proba_left,proba_right"
     decoder = rtdecode.load(model_path)
     recording = build_recording()
     expected = decoder.push(recording.samples, recording.timestamps)
     assert len(lines) == 1 + len(expected)
     last = lines[-1].split(",")
     assert float(last[0]) == expected[-1].timestamp and int(last[1]) == expected[-1].sample
-    assert np.array([float(v) for v in last[4:]], np.float32).tobytes() == expected[-1].proba.tobytes()
+    assert last[4] == last[2] == decoder.output_names[expected[-1].decision]
+    assert np.array([float(v) for v in last[5:]], np.float32).tobytes() == expected[-1].proba.tobytes()
 
 
 def test_replay_can_begin_later(model_path, recording_path, tmp_path):
@@ -92,6 +93,8 @@ def test_replay_can_begin_later(model_path, recording_path, tmp_path):
     expected = rtdecode.load(model_path).push(recording.samples[300:], recording.timestamps[300:])
     with np.load(tmp_path / "p.npz") as arrays:
         assert arrays["prediction_timestamps"].tolist() == [p.timestamp for p in expected]
+        decided = [-1 if p.decision is None else p.decision for p in expected]
+        assert arrays["prediction_decisions"].tolist() == decided and max(decided) >= 0
 
 
 def test_models_tells_what_each_network_costs_and_why_one_does_not_fit():

@@ -113,11 +113,8 @@ class Decider:
         self.probabilities = p = self._evidence.add([math.log(max(value, _LEAST)) for value in proba.tolist()])
         if p is None:
             return None
-        self._release(p)
-        candidate = self._most_probable(p)
-        self._held_for = self._held_for + 1 if candidate == self._candidate else 1
-        self._candidate = candidate
-        if candidate < 0 or self._held_for < self._dwell:
+        candidate = self._candidate_at(p)
+        if candidate < 0:
             if self._evidence.is_over:
                 self._start_over()
             return None
@@ -136,10 +133,14 @@ class Decider:
         self._evidence.restart()
         self._candidate, self._held_for = -1, 0
 
-    def _release(self, p: _Floats) -> None:
-        """End the activation of the class that was decided when its probability has fallen far enough."""
+    def _candidate_at(self, p: _Floats) -> int:
+        """Return the class that has been the candidate for long enough; -1: none."""
         if self._active >= 0 and p[self._active] < self._thresholds[self._active] - (self._hysteresis or 0.0):
             self._active = -1
+        candidate = self._most_probable(p)
+        self._held_for = self._held_for + 1 if candidate == self._candidate else 1
+        self._candidate = candidate
+        return candidate if self._held_for >= self._dwell else -1
 
     def _most_probable(self, p: _Floats) -> int:
         best, most = -1, -1.0
@@ -149,7 +150,7 @@ class Decider:
         return best
 
 
-def normalised(log_p: _Floats) -> _Floats:
+def _normalised(log_p: _Floats) -> _Floats:
     """Return the probabilities (n_classes,) of log probabilities that are known up to a constant."""
     highest = max(log_p)
     p = [math.exp(value - highest) for value in log_p]
@@ -192,7 +193,7 @@ class _Mean:
         if len(self._last) < self._n:
             return None
         # Summed afresh: what is added and taken away again drifts.
-        return normalised([sum(of_class) / self._n for of_class in zip(*self._last, strict=True)])
+        return _normalised([sum(of_class) / self._n for of_class in zip(*self._last, strict=True)])
 
 
 class _Exponential:
@@ -207,7 +208,7 @@ class _Exponential:
 
     def add(self, log_p: _Floats) -> _Floats | None:
         self._state = [was + self._gain * (new - was) for was, new in zip(self._state, log_p, strict=True)]
-        return normalised(self._state)
+        return _normalised(self._state)
 
 
 class _Accumulated:
@@ -233,7 +234,7 @@ class _Accumulated:
     def add(self, log_p: _Floats) -> _Floats | None:
         self._sum = [was + self._share * new for was, new in zip(self._sum, log_p, strict=True)]
         self._n += 1
-        return normalised(self._sum)
+        return _normalised(self._sum)
 
 
 _MAKERS = {"mean": _Mean, "exponential": _Exponential, "accumulated": _Accumulated}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import rtdecode
-from tests.builders import build_recording, build_signal
+from rtdecode.contract import Calibration, Policy
+from tests.builders import build_contract, build_model, build_recording, build_signal
 from tests.processes import run_rtdecode
 
 COMMANDS = [
@@ -15,6 +16,7 @@ COMMANDS = [
     "export",
     "config",
     "models",
+    "tune",
     "inspect",
     "verify",
     "replay",
@@ -48,6 +50,14 @@ def test_inspect_shows_what_a_person_wants_to_know(model_path):
     assert code == 0
     for word in ("E0 E1 E2 E3", "4 eeg (uV) at 128 Hz", "left | right", "average reference", "group delay", "median"):
         assert word in output
+
+
+def test_inspect_tells_the_policy_and_the_calibration(tmp_path):
+    calibration = Calibration(temperature=0.5, nll_before=0.7, nll_after=0.6, n_trials=20)
+    contract = build_contract(policy=Policy(threshold=0.9), calibration=calibration)
+    _, output = run_rtdecode("inspect", build_model(tmp_path / "m.onnx", contract))
+    told = " ".join(output.split())
+    assert Policy(threshold=0.9).told() in told and "temperature 0.50; NLL 0.700 before, 0.600 after" in told
 
 
 def test_verify_proves_a_sound_decoder(model_path, recording_path):
@@ -140,6 +150,8 @@ def test_config_prints_what_train_reads(tmp_path):
         (["train", "gone"], 2, "neither a file"),
         (["train", "eegmmidb-lfcnn"], 2, "Give --data DIR, or set RTDECODE_DATA"),
         (["train", "eegmmidb-lfcnn", "--data", "gone"], 2, "gone does not exist"),
+        (["tune", "{model}", "gone.fif"], 4, "gone.fif does not exist"),
+        (["tune", "{model}", "{recording}", "--rest", "idle"], 2, "--rest: the policy speaks of idle"),
         (["export", "gone.pt", "-o", "m.onnx"], 3, "gone.pt does not exist"),
         (["config", "gone"], 2, "No shipped configuration 'gone'"),
         (["dance"], 2, "No such command 'dance'"),

@@ -110,6 +110,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         network = make_network(content["network"], inputs, content["settings"], content["recurrent"])
         if isinstance(contract.outputs, Regression):
             network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs))
+        if contract.calibration:
+            network.set_temperature(contract.calibration.temperature)
         network.load_state_dict(content["weights"])
         samples: Tensor = content["probe_samples"]
         signal = Signal.model_validate_json(content["probe_signal"])
@@ -141,6 +143,7 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
             for name, initial in zip(fitted.network.state_names, fitted.network.initial_state(), strict=True)
         ),
         trials=configuration.trials,
+        calibration=fitted.calibration,
         targets=None if targets is None else Targets(**targets.model_dump(exclude={"names"})),
         amplitude=_amplitude(dataset.signal, recordings),
         provenance=Provenance(

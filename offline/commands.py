@@ -11,6 +11,11 @@ from offline.export import export as write_decoder
 from offline.models import NETWORKS, describe, refuse_unknown
 from offline.survey import survey
 from offline.survey import table as survey_table
+from offline.tune import course_of, figures_of, policies_for, with_policy, write_tried
+from offline.tune import table as policy_table
+from offline.tune import tune as find_policy
+from rtdecode.engine import read_model, rewrite
+from rtdecode.errors import refuse_output
 
 
 def train(
@@ -44,6 +49,39 @@ def export(path: Path, output: Path, subject: str | None = None) -> None:
         f"chunked = {reference} on {parity.n_chunked_predictions} predictions. "
         f"SHA-256 {model.sha256[:16]}..."
     )
+
+
+def tune(
+    path: Path, paths: list[Path], false_per_minute: float, rest: tuple[str, ...], output: Path, curve: Path | None
+) -> None:
+    """Tune a decoder file's policy, print the curve, write the file."""
+    refuse_output(output, ".onnx")
+    if curve:
+        refuse_output(curve, ".csv")
+    model, console = read_model(path), _console()
+    policies, names = policies_for(model, rest), model.contract.outputs.names
+    with console.status("") as status:
+        courses = []
+        for recording in paths:
+            status.update(f"decoding {recording}")
+            courses.append(course_of(model, recording, rest))
+
+        def tell(done: int) -> None:
+            status.update(f"trying policies: {done} of {len(policies)}")
+
+        best, tried = find_policy(courses, policies, names, false_per_minute, tell)
+    console.print(policy_table(best, tried))
+    console.print(f"chosen: {best.policy.told()}", soft_wrap=True, highlight=False)
+    if curve:
+        write_tried(tried, curve)
+        print(f"all {len(tried)} policies written to {curve}")
+    split = f"on what chose it as the best of {len(tried)}, so too good: {', '.join(p.name for p in paths)}"
+    figures = figures_of(best.policy, courses, names)
+    for figure in figures:
+        print(f"{figure.name}: {figure}")
+    print("These are figures of the recordings that chose the policy; `rtdecode replay` scores it on others.")
+    written = rewrite(model, with_policy(model.contract, best.policy, figures, split), output)
+    print(f"written to {written.path}, SHA-256 {written.sha256[:16]}...")
 
 
 def models(names: list[str], channels: int, times: int, outputs: int, sfreq: float) -> None:

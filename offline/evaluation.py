@@ -8,12 +8,13 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
+from offline.calibration import fit_calibrated
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Cutter, Dataset, Trial
 from offline.models import CSPLDA
 from offline.partition import Fold
 from offline.recipes import build_steps
-from offline.training import Fitted, by_trial, class_weights, fit_closed_form, fit_network, n_samples
+from offline.training import Fitted, by_trial, class_weights, fit_closed_form, n_samples
 from rtdecode.errors import RecordingError
 from rtdecode.preprocessing import Chain
 from rtdecode.scoring import Figure, accuracy, auc, regression
@@ -92,7 +93,7 @@ def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | Non
     by_id = {t.id: t for t in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
     start = time.perf_counter()
-    fitted = fit_network(dataset, train, validation, progress)
+    fitted = fit_calibrated(dataset, train, validation, progress)
     truth, decided = decode(dataset, fitted, test)
     seconds, baseline = time.perf_counter() - start, None
     if dataset.configuration.baseline == "csp-lda":

@@ -1,7 +1,7 @@
 """Which trials train and which are tested on; stored, and shared by all that is compared."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -98,6 +98,22 @@ def divide_for_stopping(dataset: Dataset, trials: Sequence[Trial]) -> tuple[list
             "left shares samples with them. Shorten the trials, or lower training.validation."
         )
     return train, validation
+
+
+def blocks(trials: Sequence[Trial], n: int) -> Iterator[tuple[list[Trial], list[Trial]]]:
+    """Give each of `n` blocks of neighbouring trials of each class: (the others that share no sample, the block).
+
+    RecordingError if a class has fewer trials.
+    """
+    ordered = sorted(trials, key=lambda t: (t.recording, t.start))
+    truth = np.array([t.truth for t in ordered])
+    if np.bincount(truth).min() < n:
+        raise RecordingError(
+            f"{n} blocks of trials are asked for, but a class has {np.bincount(truth).min()} trials."
+        )
+    for _, chosen in StratifiedKFold(n).split(truth, truth):
+        held_out = [ordered[i] for i in chosen]
+        yield _apart(ordered, held_out), held_out
 
 
 def _overlapping(trials: Sequence[Trial]) -> bool:

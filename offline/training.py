@@ -23,6 +23,7 @@ from offline.inputs import inputs_of
 from offline.models import Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
+from rtdecode.contract import Calibration
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
 
@@ -74,6 +75,8 @@ class Fitted:
         Samples at the model's rate.
     n_epochs : int
         Epochs trained, the patience included.
+    calibration : Calibration or None
+        How the temperature of its probabilities was found.
     """
 
     network: Network
@@ -81,6 +84,7 @@ class Fitted:
     n_times: int
     hop: int
     n_epochs: int
+    calibration: Calibration | None = None
 
     def outputs(self, windows: Windows) -> NDArray[np.float32]:
         """Return class probabilities or values (n_windows, n_outputs)."""

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from offline.calibration import fit_calibrated
 from offline.checkpoint import make_checkpoint
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset, Source, find_sources, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
-from offline.training import build, fit_network
+from offline.training import build
 from rtdecode.contract import Score
 from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
@@ -119,7 +120,7 @@ def train(
     for group in final:
         dataset = datasets[group]
         with console.status(f"fitting {group} on all of its runs") as status:
-            fitted = fit_network(
+            fitted = fit_calibrated(
                 dataset,
                 *divide_for_stopping(dataset, dataset.trials),
                 lambda text: status.update(f"fitting {group} on all of its runs: {text}"),  # noqa: B023

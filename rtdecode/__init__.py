@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtdecode.contract import Contract, Signal
+    from rtdecode.contract import Contract, Policy, Signal
     from rtdecode.decoder import Decoder, Prediction, load
     from rtdecode.errors import (
         ConfigurationError,
@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 # Loaded when first used, so that `import rtdecode` costs next to nothing.
 _HOME = {
     "Contract": "contract",
+    "Policy": "contract",
     "Signal": "contract",
     "Decoder": "decoder",
     "Prediction": "decoder",
@@ -56,6 +57,7 @@ __all__ = [
     "Listener",
     "ModelError",
     "Output",
+    "Policy",
     "Prediction",
     "Recording",
     "RecordingError",

@@ -83,7 +83,7 @@ class Connection:
         self._held: tuple[Prediction, float] | None = None
         self._repeat_at: float | None = None
         self._cared_at = clock()
-        self._skipped = reporter.summary.abstained["skipped"]
+        self._skipped = self._skips()
 
     def decode(self, deadline: float) -> None:
         """Go on until the clock reaches `deadline`.
@@ -212,10 +212,16 @@ class Connection:
         if self._held:
             held, self._held = self._held, None
             self._publish(*held)
-        skipped = self._reporter.summary.abstained["skipped"]
-        if skipped > self._skipped:
-            self._reporter.tell("skipped", self._clock(), count=skipped - self._skipped, sample=self._seen - 1)
-            self._skipped = skipped
+        hops, decisions = (now - before for now, before in zip(self._skips(), self._skipped, strict=True))
+        if hops:
+            told = {"count": hops, "decisions": decisions, "sample": self._seen - 1}
+            self._reporter.tell("skipped", self._clock(), **told)
+            self._skipped = self._skips()
+
+    def _skips(self) -> tuple[int, int]:
+        """Return how many hops were skipped so far, and how many decisions in them."""
+        summary = self._reporter.summary
+        return summary.abstained["skipped"], summary.decisions_skipped
 
     def _stall(self, now: float) -> None:
         """Abstain when the source falls silent, and again every second: consumers see that we are there."""

@@ -10,18 +10,19 @@ fixed pattern. Outputs beyond the hop, which a raised rate brings, wait in the r
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtdecode.contract import Event, Signal
+from rtdecode.contract import Event, Policy, Signal
 from rtdecode.engine import Engine, ModelFile, check_graph, read_model
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
 from rtdecode.event_queue import Due, EventQueue
 from rtdecode.guard import Guard, GuardSettings, Health, Segment
+from rtdecode.policy import Decider
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.ring import Ring
 
@@ -54,6 +55,10 @@ class Prediction:
         Samples in its window for which the last value stands in.
     event : Event or None
         At which its window stands; None if windows slide.
+    decision : int or None
+        Index of the class that is decided at this hop; None: none is. Without a policy it is the label.
+    evidence, used_s : float or None
+        What a policy's decision rests on: see `rtdecode.policy.Decision`.
     """
 
     timestamp: float
@@ -64,6 +69,9 @@ class Prediction:
     values: NDArray[np.float32] | None = None
     imputed: int = 0
     event: Event | None = None
+    decision: int | None = None
+    evidence: float | None = None
+    used_s: float | None = None
 
     @property
     def outputs(self) -> NDArray[np.float32] | None:
@@ -78,8 +86,8 @@ class Prediction:
         # As bytes: a stamp that is no number equals itself.
         outputs = None if self.outputs is None else self.outputs.tobytes()
         stamps = [self.timestamp, math.nan if self.event is None else self.event.timestamp]
-        label = self.event and self.event.label
-        return np.array(stamps).tobytes(), self.sample, self.label, self.reason, outputs, self.imputed, label
+        given = np.array(stamps).tobytes(), self.sample, self.label, self.reason, outputs, self.imputed
+        return *given, self.event and self.event.label, self.decision, self.evidence, self.used_s
 
 
 class Decoder:
@@ -101,11 +109,15 @@ class Decoder:
     speed : float
         How many times faster than at its nominal rate the source is stamped: more than 1 in a replay that is
         played faster. It changes no verdict and no prediction.
+    policy : Policy, optional
+        What decides, instead of the file's own.
 
     Attributes
     ----------
     guard : Guard
         Counts and tells incidents.
+    policy : Policy or None
+        What decides; None: every prediction is its own decision.
     """
 
     def __init__(
@@ -116,6 +128,7 @@ class Decoder:
         source_name: str = "The source",
         error: type[RtdecodeError] = RecordingError,
         speed: float = 1.0,
+        policy: Policy | None = None,
     ) -> None:
         self.model, self._speed = model, speed
         self.contract = contract = model.contract
@@ -144,6 +157,15 @@ class Decoder:
         self._ring = Ring(n_channels, (self._queue.n_outputs if self._queue else window.n_times) + most - 1)
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
+        self.policy, self._decider = policy or contract.policy, None
+        if self.policy and not self._classifies:
+            raise ConfigurationError(f"A policy decides between classes; model {model.name!r} is a regression.")
+        if self.policy and self._queue:
+            raise ConfigurationError(f"A policy decides hop by hop; model {model.name!r} predicts at events.")
+        if self.policy:
+            self._decider = Decider(
+                self.policy, contract.outputs.names, window.hop / self.chain.output.sfreq, self.source.sfreq
+            )
         self._seen, self._filled = 0, 0
         self._anew("start")
 
@@ -226,7 +248,16 @@ class Decoder:
         """
         self.guard.restart()
         self._anew(reason)
-        return self._abstain(timestamp, self._seen - 1, reason)
+        return self._decided(self._abstain(timestamp, self._seen - 1, reason))
+
+    def _decided(self, prediction: Prediction) -> Prediction:
+        """Let the policy have its say, hop after hop."""
+        if self._decider is None:
+            return prediction
+        decided = self._decider.decide(prediction.proba, prediction.sample)
+        if decided is None:
+            return replace(prediction, decision=None)
+        return replace(prediction, decision=decided.index, evidence=decided.evidence, used_s=decided.used_s)
 
     def finish(self, reason: str = "end") -> list[Prediction]:
         """Say that nothing more comes: abstain for every event whose window is not complete."""
@@ -276,7 +307,7 @@ class Decoder:
                 self._pass_over(segment, segment.reason, predictions)
             else:
                 self._feed(segment, predictions)
-        return predictions
+        return [self._decided(prediction) for prediction in predictions]
 
     def _take(self, events: Sequence[Event]) -> list[Prediction]:
         """Take note of events; return what those give that are refused, or whose window is there already."""
@@ -359,7 +390,7 @@ class Decoder:
             return self._abstain(timestamp, sample, "non-finite-output", event)
         if self._classifies:
             label = int(outputs.argmax())
-            return Prediction(timestamp, sample, outputs, label, None, imputed=imputed, event=event)
+            return Prediction(timestamp, sample, outputs, label, None, imputed=imputed, event=event, decision=label)
         return Prediction(timestamp, sample, None, -1, None, outputs, imputed=imputed, event=event)
 
     def _n_imputed(self, oldest: int) -> int:
@@ -374,7 +405,12 @@ class Decoder:
         return Prediction(float(timestamp), sample, None, -1, reason, event=event)
 
 
-def load(path: str | Path, source: Signal | None = None, guard: GuardSettings | None = None) -> Decoder:
+def load(
+    path: str | Path,
+    source: Signal | None = None,
+    guard: GuardSettings | None = None,
+    policy: Policy | None = None,
+) -> Decoder:
     """Load a decoder file: `rtdecode.load("lfcnn.onnx").push(samples, timestamps)`.
 
     Parameters
@@ -385,10 +421,12 @@ def load(path: str | Path, source: Signal | None = None, guard: GuardSettings | 
         Layout of the samples that will be pushed, if it is not the one the model was trained on.
     guard : GuardSettings, optional
         What may pass.
+    policy : Policy, optional
+        What decides, instead of the file's own.
 
     Raises
     ------
     ModelError, RecordingError, ConfigurationError
         The file is unusable, the source does not fit, or ONNX Runtime is missing.
     """
-    return Decoder(read_model(path), source, guard)
+    return Decoder(read_model(path), source, guard, policy=policy)

@@ -94,6 +94,12 @@ def write_model(proto: "onnx.ModelProto", contract: Contract, path: str | Path) 
         raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
 
 
+def rewrite(model: ModelFile, contract: Contract, path: str | Path) -> ModelFile:
+    """Write a decoder's graph as it is with another contract, and return the file as read back."""
+    write_model(_parse(model.graph, model.path), contract, path)
+    return read_model(path)
+
+
 def check_graph(model: ModelFile, n_channels: int) -> None:
     """Check the graph's shapes against the contract; `n_channels` leave the preprocessing."""
     contract = model.contract

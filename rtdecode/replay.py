@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Contract, Regression, Trials
+from rtdecode.contract import Classification, Contract, Policy, Regression, Trials
+from rtdecode.decisions import OUTSIDE, Course, decision_figures
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.errors import refuse_output
 from rtdecode.recording import Recording
 from rtdecode.scoring import Figure, accuracy, auc, regression
-from rtdecode.truth import channel_values, spans
+from rtdecode.truth import channel_values, responses, spans
 
 _CHUNK = 1 << 12
 
@@ -62,12 +63,18 @@ class Replay:
         One per event of a known class with at least one decoded window.
     segments : tuple of arrays, (n_segments, n_windows, n_targets), or None
         Truth and predictions of a regression on channels, where the recording has these.
+    policy : Policy or None
+        What decided.
+    course : Course or None
+        What decisions are judged by; None without trials of classes.
     """
 
     contract: Contract
     predictions: list[Prediction]
     trials: list[TrialDecision]
     segments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    policy: Policy | None = None
+    course: Course | None = None
 
     def figures(self) -> list[Figure]:
         """Return what the recording's own truth says of the predictions; none without it."""
@@ -75,9 +82,17 @@ class Replay:
         if isinstance(outputs, Classification):
             # At events a trial is one window.
             windows = None if self.contract.events else self.window_accuracy()
-            return [f for f in (self.trial_accuracy(), self.trial_auc(), windows) if f]
+            of_predictions = [f for f in (self.trial_accuracy(), self.trial_auc(), windows) if f]
+            return of_predictions + self.decision_figures()
         pairs = self.segments or self._trial_values()
         return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
+
+    def decision_figures(self) -> list[Figure]:
+        """Return what the policy's decisions are worth; none without a policy or without trials."""
+        if self.policy is None or self.course is None:
+            return []
+        decided = prediction_arrays(self.predictions, self.contract.outputs)["prediction_decisions"].astype(np.int64)
+        return decision_figures([self.course], [decided])
 
     def trial_accuracy(self) -> Figure | None:
         """Accuracy over trials; None without any."""
@@ -121,20 +136,22 @@ class Replay:
                 rows = csv.writer(text)
                 columns = ["event", "event_timestamp"] if self.contract.events else []
                 named = (f"{outputs.column}_{n}" for n in outputs.names)
-                rows.writerow(["timestamp", "sample", "label", "reason", *named, *columns])
+                rows.writerow(["timestamp", "sample", "label", "reason", "decision", *named, *columns])
                 for p in self.predictions:
                     shown = [""] * len(outputs.names) if p.outputs is None else [repr(float(v)) for v in p.outputs]
                     label = outputs.names[p.label] if p.label >= 0 else ""
+                    decision = "" if p.decision is None else outputs.names[p.decision]
                     event = [p.event.label, repr(p.event.timestamp)] if p.event else []
-                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", *shown, *event])
+                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", decision, *shown, *event])
 
 
 def prediction_arrays(
     predictions: list[Prediction], outputs: Classification | Regression
 ) -> dict[str, NDArray[np.generic]]:
-    """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons.
+    """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons, decisions.
 
-    With windows at events also the events' labels and stamps; empty and NaN where a row belongs to none.
+    A label or decision of -1 is none. With windows at events also the events' labels and stamps; empty and NaN where
+    a row belongs to none.
     """
     rows = np.full((len(predictions), len(outputs.names)), np.nan, np.float32)
     for row, p in zip(rows, predictions, strict=True):
@@ -150,6 +167,7 @@ def prediction_arrays(
         f"prediction_{outputs.column}": rows,
         "prediction_labels": np.array([p.label for p in predictions], np.int64),
         "prediction_reasons": np.array([p.reason or "" for p in predictions], dtype=np.str_),
+        "prediction_decisions": np.array([-1 if p.decision is None else p.decision for p in predictions], np.int64),
         **(events if any(p.event for p in predictions) else {}),
     }
 
@@ -176,7 +194,28 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
             progress(min(start + _CHUNK, len(recording.samples)))
     predictions += decoder.finish()
     trials = score(recording, decoder, predictions)
-    return Replay(decoder.contract, predictions, trials, _segments(recording, decoder.contract, predictions))
+    segments = _segments(recording, decoder.contract, predictions)
+    return Replay(
+        decoder.contract, predictions, trials, segments, decoder.policy, course(recording, decoder, predictions)
+    )
+
+
+def course(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> Course | None:
+    """Put predictions beside the trials they may decide (see `truth.responses`); None if these are no classes."""
+    trials, outputs = decoder.contract.trials, decoder.contract.outputs
+    if trials is None or not isinstance(outputs, Classification):
+        return None
+    arrays = prediction_arrays(predictions, outputs)
+    samples = arrays["prediction_samples"].astype(np.int64)
+    length_s = decoder.contract.window.n_times / decoder.chain.output.sfreq
+    rest = decoder.policy.rest if decoder.policy else ()
+    found = responses(recording, trials, outputs.names, length_s / 2, rest)
+    trial = np.full(len(samples), OUTSIDE, np.int64)
+    for number, (_, start, stop) in enumerate(found):
+        trial[(samples >= start) & (samples < stop)] = number
+    truth, events = (np.array([row[i] for row in found], np.int64) for i in (0, 1))
+    proba = arrays["prediction_proba"].astype(np.float32)
+    return Course(samples, proba, trial, truth, events, decoder.hop_s, recording.signal.sfreq)
 
 
 def score(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> list[TrialDecision]:

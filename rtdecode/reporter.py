@@ -134,12 +134,14 @@ class Reporter:
         """
         timestamp = self._local(prediction, correction_s)
         if prediction.reason is None and (out_of_date or self._is_old(timestamp)):
-            prediction = replace(prediction, proba=None, values=None, label=-1, reason="skipped")
+            self.summary.decisions_skipped += prediction.decision is not None
+            prediction = replace(prediction, proba=None, values=None, label=-1, reason="skipped", decision=None)
         self._sink.publish(prediction, timestamp)
         now = self._clock()
         age, latency = now - timestamp, now - arrived
         if prediction.reason is None:
             self.summary.n_predictions += 1
+            self.summary.n_decisions += prediction.decision is not None
             self.summary.ages.add(age)
             self.summary.latencies.add(latency)
         else:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode import __version__
 from rtdecode.connection import Connection
+from rtdecode.contract import Policy
 from rtdecode.decoder import Decoder, Prediction
 from rtdecode.engine import ModelFile, runtime_version
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
@@ -59,6 +60,8 @@ class RunSettings(BaseModel):
         End when the stream goes away, instead of waiting for it to come back.
     guard : GuardSettings
         What may pass.
+    policy : Policy or None
+        What decides, instead of the decoder file's own.
     max_age_s : float or None
         Decisions on older data are not published, only counted. None: only the newest result of a backlog is,
         whatever its age; by default no age is wrong, because some sources stamp late by a constant.
@@ -84,6 +87,7 @@ class RunSettings(BaseModel):
     duration_s: float | None = Field(default=None, gt=0)
     once: bool = False
     guard: GuardSettings = GuardSettings()
+    policy: Policy | None = None
     max_age_s: float | None = Field(default=None, gt=0)
     strict: bool = False
     save: Path | None = None
@@ -138,7 +142,8 @@ class Runner:
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
         # Proves the file itself, and where to save, before anything is opened.
-        slowness = Decoder(self.model).slowness
+        fresh = Decoder(self.model, policy=self.settings.policy)
+        slowness, self._policy = fresh.slowness, fresh.policy
         settings, outputs = self.settings, self.model.contract.outputs
         self._refuse_wrong_use_of_events()
         if settings.save:
@@ -261,6 +266,7 @@ class Runner:
                 f"Stream {found.name!r}",
                 StreamError,
                 inlet.speed,
+                self._policy,
             )
             if self._tracer:
                 self._tracer.watch(inlet, decoder, self._reporter.tell)
@@ -350,7 +356,7 @@ class Runner:
             "events": self._markers.stream.identity if self._markers and self._markers.stream else None,
             "signal": inlet.signal.model_dump(),
             "speed": inlet.speed,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.model_copy(update={"policy": self._policy}).model_dump(mode="json"),
             "versions": {
                 "rtdecode": __version__, "python": platform.python_version(), "numpy": np.__version__,
                 "onnxruntime": runtime_version(), **versions(),

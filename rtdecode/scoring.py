@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,7 +120,7 @@ def _spearman(truth: _Floats, predicted: _Floats) -> float:
     return float(a @ b) / norm if norm else float("nan")
 
 
-def _interval(draws: list[float]) -> tuple[float, float]:
+def _interval(draws: list[float] | _Floats) -> tuple[float, float]:
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
@@ -134,3 +135,26 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
         return mean, float("nan"), float("nan")
     half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / sqrt(len(array)))
     return mean, mean - half, mean + half
+
+
+def rate(n: int, minutes: float, name: str, chance: float) -> Figure:
+    """Events per minute, with Garwood's (1936, doi 10.1093/biomet/28.3-4.437) interval of a Poisson count."""
+    from scipy.stats import chi2
+
+    low = chi2.ppf(0.025, 2 * n) / 2 if n else 0.0
+    return Figure(name, n / minutes, float(low) / minutes, float(chi2.ppf(0.975, 2 * n + 2)) / 2 / minutes, chance, n)
+
+
+def mean_of(values: ArrayLike, name: str, chance: float) -> Figure:
+    """Mean of values (n,), with a bootstrap interval."""
+    return _bootstrapped(np.asarray(values, np.float64), np.mean, name, chance)
+
+
+def median_of(values: ArrayLike, name: str, chance: float) -> Figure:
+    """Median of values (n,), with a bootstrap interval."""
+    return _bootstrapped(np.asarray(values, np.float64), np.median, name, chance)
+
+
+def _bootstrapped(values: _Floats, measure: Callable[..., Any], name: str, chance: float) -> Figure:
+    draws = measure(np.random.default_rng(0).choice(values, (_DRAWS, len(values))), axis=1)
+    return Figure(name, float(measure(values)), *_interval(draws), chance, len(values))

@@ -43,6 +43,8 @@ class Summary:
     ----------
     n_samples, n_predictions : int
         Samples received, predictions published.
+    n_decisions, decisions_skipped : int
+        Decisions published, and those that never were because their hop was out of date.
     abstained : Counter of str
         Abstentions by reason; `skipped` are results that were out of date.
     incidents : Counter of str
@@ -61,6 +63,8 @@ class Summary:
 
     n_samples: int = 0
     n_predictions: int = 0
+    n_decisions: int = 0
+    decisions_skipped: int = 0
     abstained: Counter[str] = field(default_factory=Counter)
     incidents: Counter[str] = field(default_factory=Counter)
     heartbeats: int = 0
@@ -77,6 +81,8 @@ class Summary:
         told: dict[str, Any] = {
             "samples": self.n_samples,
             "predictions": self.n_predictions,
+            "decisions": self.n_decisions,
+            "decisions_skipped": self.decisions_skipped,
             "abstained": dict(self.abstained),
             "incidents": dict(self.incidents),
             "heartbeats": self.heartbeats,

@@ -1,5 +1,7 @@
 """Where a recording tells what a decoder should have said."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,25 @@ def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) ->
         if any(first <= start and stop <= last for first, last in stretches):
             found.append((event.timestamp, class_names.index(name), start, stop))
     return found
+
+
+def responses(
+    recording: Recording, trials: Trials, class_names: tuple[str, ...], late_s: float, rest: Collection[str] = ()
+) -> list[tuple[int, int, int]]:
+    """Return (class index, first, stop sample) of the stretches in which a decision belongs to a trial.
+
+    From its event until `late_s` after its end (half a window: until then at least half of a window is of the trial),
+    or until the next event of a class. Classes of `rest` have no trials: in them nothing is to be decided.
+    """
+    sfreq, found = recording.signal.sfreq, []
+    for event in recording.events:
+        name = trials.class_of(event.label)
+        if name is not None and name not in rest and recording.covers(event.timestamp):
+            at = recording.sample_at(event.timestamp)
+            found.append((class_names.index(name), at, at + round((trials.tmax_s + late_s) * sfreq)))
+    found.sort(key=lambda trial: trial[1])
+    nexts = [start for _, start, _ in found[1:]] + [len(recording.samples)]
+    return [(truth, start, min(stop, after)) for (truth, start, stop), after in zip(found, nexts, strict=True)]
 
 
 def channel_values(recording: Recording, targets: Targets, units: tuple[str, ...]) -> NDArray[np.float64]:

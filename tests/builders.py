@@ -73,10 +73,11 @@ def build_contract(signal=None, steps=None, n_times=32, hop=4, states=(), truth=
     )
 
 
-def linear_graph(n_channels, n_times, n_outputs=2, seed=0):
-    """Probabilities = softmax(weights . window)."""
+def linear_graph(n_channels, n_times, n_outputs=2, seed=0, weights=None):
+    """Probabilities = softmax(weights . window); random weights when none are given."""
     rng = np.random.default_rng(seed)
-    weights = rng.standard_normal((n_channels * n_times, n_outputs)).astype(np.float32) / 4
+    if weights is None:
+        weights = rng.standard_normal((n_channels * n_times, n_outputs)).astype(np.float32) / 4
     nodes = [
         helper.make_node("Flatten", ["x"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),

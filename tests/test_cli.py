@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import rtdecode
-from tests.builders import build_recording, build_signal
+from rtdecode.contract import Calibration, Policy
+from tests.builders import build_contract, build_model, build_recording, build_signal
 from tests.processes import run_rtdecode
 
 COMMANDS = [
@@ -15,6 +16,7 @@ COMMANDS = [
     "export",
     "config",
     "models",
+    "tune",
     "inspect",
     "verify",
     "replay",
@@ -51,6 +53,14 @@ def test_inspect_shows_what_a_person_wants_to_know(model_path):
         assert word in output
 
 
+def test_inspect_tells_the_policy_and_the_calibration(tmp_path):
+    calibration = Calibration(temperature=0.5, nll_before=0.7, nll_after=0.6, n_trials=20)
+    contract = build_contract(policy=Policy(threshold=0.9), calibration=calibration)
+    _, output = run_rtdecode("inspect", build_model(tmp_path / "m.onnx", contract))
+    told = " ".join(output.split())
+    assert Policy(threshold=0.9).told() in told and "temperature 0.50; NLL 0.700 before, 0.600 after" in told
+
+
 def test_verify_proves_a_sound_decoder(model_path, recording_path):
     code, output = run_rtdecode("verify", model_path, recording_path)
     assert code == 0 and "identical" in output
@@ -76,14 +86,15 @@ def test_replay_writes_and_scores(model_path, recording_path, tmp_path):
     code, output = run_rtdecode("replay", recording_path, "--model", model_path, "-o", tmp_path / "p.csv")
     assert code == 0 and "accuracy over trials" in output and "chance" in output
     lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert lines[0] == "timestamp,sample,label,reason,proba_left,proba_right"
+    assert lines[0] == "timestamp,sample,label,reason,decision,proba_left,proba_right"
     decoder = rtdecode.load(model_path)
     recording = build_recording()
     expected = decoder.push(recording.samples, recording.timestamps)
     assert len(lines) == 1 + len(expected)
     last = lines[-1].split(",")
     assert float(last[0]) == expected[-1].timestamp and int(last[1]) == expected[-1].sample
-    assert np.array([float(v) for v in last[4:]], np.float32).tobytes() == expected[-1].proba.tobytes()
+    assert last[4] == last[2] == decoder.output_names[expected[-1].decision]
+    assert np.array([float(v) for v in last[5:]], np.float32).tobytes() == expected[-1].proba.tobytes()
 
 
 def test_replay_can_begin_later(model_path, recording_path, tmp_path):
@@ -93,6 +104,8 @@ def test_replay_can_begin_later(model_path, recording_path, tmp_path):
     expected = rtdecode.load(model_path).push(recording.samples[300:], recording.timestamps[300:])
     with np.load(tmp_path / "p.npz") as arrays:
         assert arrays["prediction_timestamps"].tolist() == [p.timestamp for p in expected]
+        decided = [-1 if p.decision is None else p.decision for p in expected]
+        assert arrays["prediction_decisions"].tolist() == decided and max(decided) >= 0
 
 
 def test_models_tells_what_each_network_costs_and_why_one_does_not_fit():
@@ -138,6 +151,8 @@ def test_config_prints_what_train_reads(tmp_path):
         (["train", "gone"], 2, "neither a file"),
         (["train", "eegmmidb-lfcnn"], 2, "Give --data DIR, or set RTDECODE_DATA"),
         (["train", "eegmmidb-lfcnn", "--data", "gone"], 2, "gone does not exist"),
+        (["tune", "{model}", "gone.fif"], 4, "gone.fif does not exist"),
+        (["tune", "{model}", "{recording}", "--rest", "idle"], 2, "--rest: the policy speaks of idle"),
         (["export", "gone.pt", "-o", "m.onnx"], 3, "gone.pt does not exist"),
         (["config", "gone"], 2, "No shipped configuration 'gone'"),
         (["dance"], 2, "No such command 'dance'"),

@@ -64,6 +64,18 @@ def test_a_file_of_schema_1_1_is_read_for_ever():
     assert last.values == pytest.approx([0.47056, 0.52944], abs=1e-4)
 
 
+def test_a_file_of_schema_1_2_is_read_for_ever():
+    decoder = rtdecode.load(FROZEN.with_name("decoder-schema-1.2.onnx"))
+    assert decoder.contract.calibration.temperature == 0.5
+    predictions = decoder.push(np.random.default_rng(0).standard_normal((400, 4)), np.arange(400) / 128)
+    made = [(p.sample, p.decision) for p in predictions if p.decision is not None]
+    assert made == [(166, 0), (270, 0), (342, 0)]
+
+
+def test_the_policy_of_an_older_file_was_empty_and_is_none():
+    assert rtdecode.load(FROZEN).contract.policy is None
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -122,6 +134,8 @@ def test_a_graph_without_description_is_refused(tmp_path):
         ({"events": {"first": 0, "baseline": [5, 5]}}, "a start before its stop"),
         ({"events": {"first": 0, "baseline": [0, 33]}}, "beyond the end of the window"),
         ({"events": {"first": 0}, "trials": None}, "windows at events need trials"),
+        ({"policy": {"rest": ["nothing"]}}, "the policy speaks of nothing; the classes are left, right"),
+        ({"policy": {"threshold": 2}}, "policy.threshold"),
     ],
 )
 def test_a_description_that_does_not_hold_is_refused(tmp_path, changes, told):

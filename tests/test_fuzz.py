@@ -144,7 +144,7 @@ def computed(path):
     proto.producer_name = proto.producer_version = proto.doc_string = proto.domain = ""
     return (
         proto.SerializeToString(deterministic=True),
-        load(path).contract.model_dump_json(include={"signal", "window", "outputs", "states"}),
+        load(path).contract.model_dump_json(include={"signal", "window", "outputs", "states", "policy"}),
         repr(load(path).contract.preprocessing),
     )
 

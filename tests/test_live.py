@@ -6,6 +6,7 @@ import numpy as np
 import pylsl
 import pytest
 
+from rtdecode.contract import Exponential, Policy
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, read_model
 from rtdecode.lsl import OutputReader
@@ -110,6 +111,27 @@ def test_the_status_stream_tells_the_run_from_start_to_end(tmp_path, names):
     marker = json.loads(session.markers[0][1][0])
     assert set(marker) == {"label", "index", "proba", "sample"}
     assert session.markers[0][0] == pytest.approx(session.first_timestamp + marker["sample"] / 128, abs=1e-6)
+
+
+def test_with_a_policy_the_marker_stream_carries_its_decisions_only(tmp_path, names):
+    policy = Policy(evidence=Exponential(tau_s=0.2), threshold=0.7, refractory_s=0.25)
+    (tmp_path / "run.yaml").write_text(f"policy: {policy.told()}", encoding="utf-8")
+    build_recording(600).save(tmp_path / "r.npz")
+    model_path = build_model(tmp_path / "m.onnx")
+    run = ("--marker-format", "json", "--config", tmp_path / "run.yaml", "--save", tmp_path / "saved.npz")
+    session = Session(tmp_path / "r.npz", model_path, names, run=run)
+    recording = read_recording(tmp_path / "r.npz")
+    decoder = Decoder(read_model(model_path), recording.signal, policy=policy)
+    replayed = decode_recording(recording, decoder).predictions
+    expected = [(p.sample, p.decision, p.evidence, p.used_s) for p in replayed if p.decision is not None]
+    markers = [json.loads(row[0]) for _, row in session.markers]
+    assert [(m["sample"], m["index"], m["evidence"], m["used_s"]) for m in markers] == expected and len(expected) > 2
+    assert [row[-1] for _, row in session.proba[: len(replayed)]] == [p.label for p in replayed]
+    with np.load(tmp_path / "saved.npz") as arrays:
+        kept = zip(arrays["prediction_samples"], arrays["prediction_decisions"], strict=True)
+        assert [pair for pair in kept if pair[1] >= 0] == [row[:2] for row in expected]
+    start = next(d for _, d in session.status if d["event"] == "start")
+    assert start["settings"]["policy"] == policy.model_dump(mode="json")
 
 
 def test_int32_markers_carry_the_label_index(tmp_path, names):

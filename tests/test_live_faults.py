@@ -196,7 +196,8 @@ def test_consumers_that_come_go_and_never_read_cost_the_others_nothing(tmp_path,
 
 def test_a_consumer_that_is_stopped_holds_no_push_up(names, eventually):
     sink = DecoderOutlets(names[1], Classification(class_names=("left", "right")))
-    prediction, long = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None), "x" * 1000
+    prediction = Prediction(1.0, 0, np.array([0.4, 0.6], np.float32), 1, None, decision=1)
+    long = "x" * 1000
     took = []
     with consumer(names[1], "never-reads") as stopped:
         eventually(lambda: stopped.saw("listening"), what="the consumer")

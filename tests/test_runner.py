@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtdecode.contract import Exponential, Policy
 from rtdecode.decoder import Decoder
 from rtdecode.engine import read_model
-from rtdecode.errors import DeadlineError, StreamError
+from rtdecode.errors import ConfigurationError, DeadlineError, StreamError
 from tests.builders import assert_same, build_model
 from tests.scripted import CONNECT_S, FITTING, MISMATCHED, START, Script, expected_hops
 
@@ -311,3 +312,44 @@ class TestTelling:
         lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
         assert lines == [{"time": t, **d} for t, d in record.told]
         assert all(np.isfinite(line["time"]) for line in lines)
+
+
+class TestDecisions:
+    """What a policy decides, and what becomes of it in a backlog."""
+
+    POLICY = Policy(evidence=Exponential(tau_s=0.1), threshold=0.6, refractory_s=0.25)
+
+    def decisions(self, model, script):
+        """What a fresh decoder decides on all that the one connection received, by sample."""
+        (inlet,) = script.world.inlets
+        samples, stamps = (np.concatenate(part) for part in zip(*inlet.received, strict=True))
+        made = Decoder(model, inlet.signal, policy=self.POLICY).push(samples, stamps)
+        return {p.sample: p.decision for p in made if p.decision is not None}
+
+    def test_what_is_published_is_what_the_policy_decides(self, model):
+        record = (script := Script().play(12.0)).run(model, policy=self.POLICY)
+        published = {p.sample: p.decision for _, _, p in record.rows if p.decision is not None}
+        assert published == self.decisions(model, script) and len(published) > 3
+        (end,) = record.of("end")
+        assert (end["decisions"], end["decisions_skipped"]) == (len(published), 0)
+
+    def test_the_start_tells_the_policy_in_force(self, model):
+        (start,) = Script().play(4.0).run(model, policy=self.POLICY).of("start")
+        assert start["settings"]["policy"] == self.POLICY.model_dump(mode="json")
+
+    def test_a_decision_in_a_skipped_hop_is_never_published_and_told(self, model):
+        script = Script(8).play(6.0).stall(3.0)
+        record = script.play(3.0).run(model, policy=self.POLICY)
+        expected, skipped = (
+            self.decisions(model, script),
+            {p.sample for _, _, p in record.rows if p.reason == "skipped"},
+        )
+        published = {p.sample: p.decision for _, _, p in record.rows if p.decision is not None}
+        assert published == {sample: made for sample, made in expected.items() if sample not in skipped}
+        lost = len(expected) - len(published)
+        assert lost > 0 and sum(d["decisions"] for d in record.of("skipped")) == lost
+        assert record.of("end")[0]["decisions_skipped"] == lost
+
+    def test_a_policy_for_other_classes_ends_the_run_before_it_begins(self, model):
+        with pytest.raises(ConfigurationError, match="the policy speaks of up"):
+            Script().play(1.0).run(model, policy={"thresholds": {"up": 0.9}})

@@ -95,6 +95,8 @@ class Network(nn.Module, ABC):
         self.register_buffer("target_std", None)
         self.target_mean: Tensor | None
         self.target_std: Tensor | None
+        self.register_buffer("sharpness", None)
+        self.sharpness: Tensor | None
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
@@ -113,6 +115,7 @@ class Network(nn.Module, ABC):
         """Return a copy with all weights but those of the last layer, which starts anew with `n_outputs`."""
         network = copy.deepcopy(self)
         network.n_outputs, network.target_mean, network.target_std = n_outputs, None, None
+        network.sharpness = None
         network.replace_head(n_outputs)
         network.constrain()
         return network.train(self.training)
@@ -128,6 +131,10 @@ class Network(nn.Module, ABC):
     def set_targets(self, mean: Tensor, std: Tensor) -> None:
         """Make it a regression: what `forward` gives is in standard deviations (n_outputs,) about the mean."""
         self.target_mean, self.target_std = mean, std
+
+    def set_temperature(self, temperature: float) -> None:
+        """Divide the logits by this before the softmax, in place of what was set before."""
+        self.sharpness = torch.tensor(1 / temperature)
 
     def outputs(self, x: Tensor, **more: Tensor) -> Tensor:
         """Return what the decoder file gives: class probabilities, or values in the targets' units.
@@ -151,7 +158,7 @@ class Network(nn.Module, ABC):
 
     def _told(self, raw: Tensor) -> Tensor:
         if self.target_mean is None or self.target_std is None:
-            return torch.softmax(raw, dim=-1)
+            return torch.softmax(raw if self.sharpness is None else raw * self.sharpness, dim=-1)
         return raw * self.target_std + self.target_mean
 
     @property

@@ -38,6 +38,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Offline": {
         "train": training.train,
         "export": training.export,
+        "tune": training.tune,
         "config": training.config,
         "models": training.models,
     },

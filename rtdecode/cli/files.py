@@ -70,6 +70,8 @@ def _identity(decoder: "Decoder") -> "Table":
     when = "event" if contract.events else "hop"
     form = "with states" if contract.states else f"windowed: the graph sees the whole window at every {when}"
     table.add_row("form", form)
+    if contract.policy:
+        table.add_row("decides", contract.policy.told())
     if contract.events and contract.trials:
         labels = [label for labels in contract.trials.classes.values() for label in labels]
         table.add_row("events", " ".join([*labels, *contract.events.labels]))
@@ -136,6 +138,11 @@ def _proof(decoder: "Decoder") -> "Table":
         table.add_row("person", f"{provenance.subject}: the decoder of this one alone")
     if contract.targets and contract.targets.channels:
         table.add_row("target", f"{', '.join(contract.targets.channels)}, {contract.targets.lag_s:g} s before")
+    if (c := contract.calibration) is not None:
+        told = (
+            f"NLL {c.nll_before:.3f} before, {c.nll_after:.3f} after, on {c.n_trials} trials it had not learned from"
+        )
+        table.add_row("calibrated", f"temperature {c.temperature:.2f}; {told}, which chose the temperature")
     table.add_row("fingerprint", provenance.data_fingerprint)
     for s in provenance.scores:
         table.add_row(

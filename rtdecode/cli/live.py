@@ -100,8 +100,9 @@ def run(
 ) -> None:
     """Decode a live stream and publish predictions as LSL streams, stamped with the time of their data.
 
-    NAME carries a marker per prediction, NAME-proba the probabilities (of a regression NAME-values its values),
-    NAME-status what happens, as JSON.
+    NAME carries a marker per decision (without a policy, per prediction), NAME-proba the probabilities of every hop
+    (of a regression NAME-values its values), NAME-status what happens, as JSON. A `policy:` in --config overrides
+    the file's.
     Ctrl-C ends it with a summary.
     """
     from rtdecode.configuration import read_yaml, validate
@@ -142,6 +143,8 @@ def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:
     print(
         f"{figures['samples']} samples, {figures['predictions']} predictions, abstained {figures['abstained'] or 0}"
     )
+    if figures["decisions"] != figures["predictions"]:
+        print(f"{figures['decisions']} decisions; {figures['decisions_skipped']} more were out of date")
     for state in ("HOLD", "LOST"):
         for reason, times in figures["states"].get(state, {}).items():
             print(f"{state} for {reason}: {times} times")

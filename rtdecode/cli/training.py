@@ -65,6 +65,28 @@ def export(
     _offline("commands").export(checkpoint, output, subject)
 
 
+def tune(
+    model: Annotated[Path, typer.Argument(help="The decoder file (.onnx).")],
+    recordings: Annotated[list[Path], typer.Argument(help="Recordings it was not trained on, with their events.")],
+    false_per_minute: Annotated[
+        float, typer.Option(help="False activations per minute outside of trials, at most.", min=0)
+    ] = 2.0,
+    rest: Annotated[
+        list[str] | None, typer.Option(help="A class that stands for doing nothing; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the decoder here.", show_default="the file itself")
+    ] = None,
+    curve: Annotated[Path | None, typer.Option(help="Write all policies that were tried here (.csv).")] = None,
+) -> None:
+    """Find the policy that decides most trials right at a rate of false activations, and write it into the file.
+
+    Every recording is decoded once, as live; some 300 policies are tried on what that gave. The curve shows what
+    other thresholds do. Its figures are those of the recordings that chose: score the policy with `replay` on others.
+    """
+    _offline("commands").tune(model, recordings, false_per_minute, tuple(rest or ()), output or model, curve)
+
+
 def config(
     name: Annotated[str | None, typer.Argument(help="Which one; the list without it.")] = None,
 ) -> None:

@@ -3,6 +3,7 @@
 from rtdecode.contract.document import (
     SCHEMA_VERSION,
     Amplitude,
+    Calibration,
     Classification,
     Contract,
     Names,
@@ -18,19 +19,25 @@ from rtdecode.contract.document import (
     write_metadata,
 )
 from rtdecode.contract.events import Event, EventWindow
+from rtdecode.contract.policy import Accumulated, Exponential, Mean, Policy
 from rtdecode.contract.signal import DEFAULT_UNITS, Adapter, Signal, canonical_unit
 
 __all__ = [
     "DEFAULT_UNITS",
     "SCHEMA_VERSION",
+    "Accumulated",
     "Adapter",
     "Amplitude",
+    "Calibration",
     "Classification",
     "Contract",
     "Event",
     "EventWindow",
+    "Exponential",
+    "Mean",
     "Names",
     "Parity",
+    "Policy",
     "Provenance",
     "Regression",
     "Score",

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from rtdecode.contract.arrays import PREFIX, FloatArray, pack, unpack
 from rtdecode.contract.events import EventWindow
+from rtdecode.contract.policy import Policy
 from rtdecode.contract.signal import Signal
 from rtdecode.errors import ModelError
 
@@ -20,10 +21,10 @@ SCHEMA_VERSION = "1.2"
 
 # From each older version to the next one; a version once written is read for ever.
 # 1.1 added regression, steps and the spread of amplitudes; nothing that a 1.0 document holds has changed.
-# 1.2 added windows at events.
+# 1.2 added windows at events and the calibration, and gave the policy its settings, which was an empty object before.
 _MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "1.0": ("1.1", lambda d: d),
-    "1.1": ("1.2", lambda d: d),
+    "1.1": ("1.2", lambda d: {**d, "policy": None}),
 }
 
 
@@ -208,6 +209,25 @@ class Parity(_Part):
     n_chunked_predictions: int
 
 
+class Calibration(_Part):
+    """How the graph's probabilities were made to mean what they say.
+
+    Attributes
+    ----------
+    temperature : float
+        What the logits are divided by before the softmax (Guo et al. 2017, arXiv:1706.04599).
+    nll_before, nll_after : float
+        Mean negative log likelihood in nats of the trials it was fitted on, without and with it.
+    n_trials : int
+        Those trials, which the network did not learn from.
+    """
+
+    temperature: Annotated[float, Field(gt=0)]
+    nll_before: float
+    nll_after: float
+    n_trials: Annotated[int, Field(ge=1)]
+
+
 class Contract(_Part):
     """All that a decoder file promises.
 
@@ -229,8 +249,10 @@ class Contract(_Part):
         How a regression is.
     states : tuple of State
         Tensors the graph carries from one hop to the next.
-    policy : dict
-        Defaults of the decision policy; empty: every prediction is its own decision.
+    policy : Policy or None
+        Defaults of the decision policy; None: every prediction is its own decision.
+    calibration : Calibration or None
+        Of its probabilities.
     amplitude, provenance, parity
         Training ranges, origin, and what was measured at export.
     """
@@ -245,7 +267,8 @@ class Contract(_Part):
     trials: Trials | None = None
     targets: Targets | None = None
     states: tuple[State, ...] = ()
-    policy: dict[str, Any] = {}
+    policy: Policy | None = None
+    calibration: Calibration | None = None
     amplitude: Amplitude
     provenance: Provenance
     parity: Parity | None = None
@@ -261,6 +284,10 @@ class Contract(_Part):
                 raise ValueError(f"trials are of classes that are no output: {', '.join(sorted(unknown))}")
             if self.targets:
                 raise ValueError("targets are for a regression")
+            if self.policy and (problem := self.policy.problem(self.outputs.class_names)):
+                raise ValueError(problem)
+        elif self.policy or self.calibration:
+            raise ValueError("policy and calibration are for a classification")
         elif self.targets and self.targets.values:
             n = len(self.outputs.names)
             if set(self.targets.values) != trials or any(len(v) != n for v in self.targets.values.values()):

@@ -78,8 +78,9 @@ def _parsed(desc: str) -> pylsl.StreamInfo:
 class DecoderOutlets:
     """The three streams of a decoder: NAME (markers), NAME-proba or NAME-values, NAME-status.
 
-    NAME carries one marker for every prediction and none for an abstention, so that who acts on a label
-    never acts on the lack of one. NAME-proba has both: an abstention is NaN for every class and label -1.
+    NAME carries one marker for every decision (without a policy that is every prediction) and none for an
+    abstention, so that who acts on a label never acts on the lack of one. NAME-proba has a row for every hop: the
+    label is that of the most probable class; an abstention is NaN for every class and label -1.
     A regression has NAME-values in its place: NaN for every target where it abstained.
 
     Parameters
@@ -140,14 +141,15 @@ class DecoderOutlets:
             self._row.fill(np.nan)
         else:
             self._row[: len(outputs)] = outputs
-            self._markers.push_sample([self._marker(prediction, outputs, timestamp)], timestamp)
+            if not self._classifies or prediction.decision is not None:
+                self._markers.push_sample([self._marker(prediction, outputs, timestamp)], timestamp)
         if self._classifies:
             self._row[-1] = prediction.label
         self._predictions.push_sample(self._row, timestamp)
 
-    def _marker(self, prediction: Prediction, outputs: NDArray[np.float32], timestamp: float) -> str | int:
+    def _marker(self, prediction: Prediction, outputs: NDArray[np.float32], timestamp: float) -> str | int | None:
         if self._format == "int32":
-            return prediction.label
+            return prediction.decision
         event = {}
         if prediction.event:
             local = prediction.event.timestamp + (timestamp - prediction.timestamp)
@@ -157,12 +159,14 @@ class DecoderOutlets:
             if self._format == "label":
                 return " ".join(f"{value:.6g}" for value in outputs)
             return json.dumps({"values": named, "sample": prediction.sample, **event})
-        label = self._names[prediction.label]
+        assert prediction.decision is not None
+        label = self._names[prediction.decision]
         if self._format == "label":
             return label
-        return json.dumps(
-            {"label": label, "index": prediction.label, "proba": named, "sample": prediction.sample, **event}
-        )
+        told = {"label": label, "index": prediction.decision, "proba": named, "sample": prediction.sample, **event}
+        if prediction.evidence is not None:
+            told |= {"evidence": prediction.evidence, "used_s": prediction.used_s}
+        return json.dumps(told)
 
     def status(self, document: dict[str, Any], timestamp: float) -> None:
         """Publish one JSON object on NAME-status."""

@@ -57,7 +57,7 @@ class Connection:
         clock: Callable[[], float],
         strict: bool,
         started: Callable[[float, float], None],
-        saver: SessionWriter | None = None,
+        saver: SessionWriter[Prediction] | None = None,
     ) -> None:
         self._inlet, self._decoder, self._reporter = inlet, decoder, reporter
         self._clock, self._strict, self._started, self._saver = clock, strict, started, saver

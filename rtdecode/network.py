@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.decoder import Prediction
-from rtdecode.lsl import MarkerFormat, StreamFound
+from rtdecode.errors import StreamError
+from rtdecode.lsl import MarkerFormat, StreamChoice, StreamFound
 
 
 class Inlet(Protocol):
@@ -42,6 +43,13 @@ class Sink(Protocol):
         """Tell whether somebody reads what happens."""
 
 
+class EventSink(Protocol):
+    """Where cues go; `rtdecode.lsl.EventOutlet` tells what the method promises."""
+
+    def push(self, label: str, timestamp: float) -> None:
+        """Publish one marker."""
+
+
 class Network(Protocol):
     """Makes inlets and outlets."""
 
@@ -53,3 +61,18 @@ class Network(Protocol):
 
     def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> Sink:
         """Make the three streams of a decoder."""
+
+    def event_outlet(self, name: str) -> EventSink:
+        """Make a stream of markers."""
+
+
+def not_found(
+    choice: StreamChoice, streams: Sequence[StreamFound], ours: Sequence[str], wait_s: float
+) -> StreamError:
+    """Return the error that no stream fits a choice; it lists those that are there, without `ours`, by name."""
+    others = [str(s) for s in streams if s.name not in ours]
+    seen = "Streams that are there:\n  " + "\n  ".join(others) if others else "No stream at all is there."
+    return StreamError(
+        f"No stream found in {wait_s:g} s; wanted: {choice}. {seen}\n"
+        "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
+    )

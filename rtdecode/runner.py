@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from rtdecode.lsl import (
     local_clock,
     versions,
 )
-from rtdecode.network import Inlet, Network
+from rtdecode.network import Inlet, Network, not_found
 from rtdecode.realtime import quiet_collector
+from rtdecode.replay import prediction_arrays
 from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable
 from rtdecode.summary import Summary
@@ -203,19 +205,11 @@ class Runner:
             if found and found.uid not in self._refused:
                 return found
             if self._first is None and self._clock() >= until:
-                raise self._not_found(everything)
+                raise not_found(self._choice, everything, self._output_names(), self.settings.wait_s)
             if self._lost:
                 self._reporter.repeat(*self._lost)
             self._reporter.greet()
         return None
-
-    def _not_found(self, everything: Sequence[StreamFound]) -> StreamError:
-        others = [str(s) for s in everything if s.name not in self._output_names()]
-        seen = "Streams that are there:\n  " + "\n  ".join(others) if others else "No stream at all is there."
-        return StreamError(
-            f"No stream found in {self.settings.wait_s:g} s; wanted: {self._choice}. {seen}\n"
-            "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
-        )
 
     def _is_over(self) -> bool:
         return self._clock() >= self._deadline
@@ -250,22 +244,22 @@ class Runner:
                 f"{first.channel_format}. Start it as it was, or start `rtdecode run` anew."
             )
 
-    def _open_session(self, inlet: Inlet) -> SessionWriter:
+    def _open_session(self, inlet: Inlet) -> SessionWriter[Prediction]:
         """Open a file for this connection: the source may have come back with another layout."""
         assert self.settings.save is not None
         path, number = self.settings.save, len(self.saved) + 1
         path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         self.saved.append(path)
-        return SessionWriter(path, inlet.signal, self.model.contract.outputs)
+        return SessionWriter(path, inlet.signal, partial(prediction_arrays, outputs=self.model.contract.outputs))
 
-    def _close_session(self, saver: SessionWriter) -> None:
+    def _close_session(self, saver: SessionWriter[Prediction]) -> None:
         about = {"model": self.model.name, "sha256": self.model.sha256, **self.summary.figures()}
         if not saver.close(about):
             self.saved.remove(saver.path)
         if saver.problem:
             self._watcher.state("NOT SAVED", saver.problem)
 
-    def _decode(self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter | None) -> None:
+    def _decode(self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter[Prediction] | None) -> None:
         def started(timestamp: float, correction_s: float) -> None:
             self._tell_start(found, inlet, timestamp, correction_s)
 

@@ -1,21 +1,22 @@
-"""Keeping what the decoder saw, off the loop: samples, stamps, predictions."""
+"""Keeping what came from a stream, off the loop: samples, stamps, and what there is beside them."""
 
 import json
 import queue
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Regression, Signal
-from rtdecode.decoder import Prediction
+from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError, refuse_output
 from rtdecode.recording import Recording
-from rtdecode.replay import prediction_arrays
+
+T = TypeVar("T")
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -54,13 +55,13 @@ class _Column:
         return np.memmap(self._path, self._dtype, "r").reshape(self._shape)
 
 
-class SessionWriter:
+class SessionWriter(Generic[T]):
     """Appends to `FILE.partial/` from a thread of its own, and makes an .npz recording of it at the end.
 
     If the program dies, or the disk is full, the folder holds everything up to then: `signal.json`,
-    `samples.f32` (n_samples, n_channels), `timestamps.f64` and the arrays of `prediction_arrays`, all little-endian,
-    row after row, texts as lines. The .npz is a recording that `rtdecode replay` reads, with the predictions beside
-    it. What is kept in memory does not grow.
+    `samples.f32` (n_samples, n_channels), `timestamps.f64` and what `arrays` gives, all little-endian, row after
+    row, texts as lines. The .npz is a recording that `rtdecode replay` reads, with those arrays beside it. What is
+    kept in memory does not grow.
 
     Parameters
     ----------
@@ -68,8 +69,9 @@ class SessionWriter:
         The .npz to write.
     signal : Signal
         Of the samples as they arrive from the stream.
-    outputs : Classification or Regression
-        What the predictions are.
+    arrays : callable
+        Turns a list of what is kept beside the samples (predictions, events) into named arrays, each with as many
+        rows; an empty list too.
 
     Attributes
     ----------
@@ -77,9 +79,9 @@ class SessionWriter:
         Why not everything could be kept, for the user.
     """
 
-    def __init__(self, path: Path, signal: Signal, outputs: Classification | Regression) -> None:
+    def __init__(self, path: Path, signal: Signal, arrays: Callable[[list[T]], dict[str, NDArray[Any]]]) -> None:
         refuse_unwritable(path)
-        self.path, self._signal, self._outputs = path, signal, outputs
+        self.path, self._signal, self._arrays = path, signal, arrays
         self._folder = _partial(path)
         self.problem: str | None = None
         nothing = self._rows(np.empty((0, signal.n_channels), np.float32), np.empty(0), [])
@@ -89,22 +91,18 @@ class SessionWriter:
             self._columns = {name: _Column(self._folder, name, like) for name, like in nothing.items()}
         except OSError as error:
             raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None
-        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any], list[Prediction]] | None]
+        self._queue: queue.SimpleQueue[tuple[NDArray[Any], NDArray[Any], list[T]] | None]
         self._queue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rtdecode-save", daemon=True)
         self._thread.start()
 
-    def add(
-        self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], predictions: list[Prediction]
-    ) -> None:
-        """Keep a chunk and what it gave; returns at once."""
+    def add(self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], beside: list[T]) -> None:
+        """Keep a chunk and what belongs to it; returns at once."""
         if self.problem is None:
-            self._queue.put((samples, timestamps, predictions))
+            self._queue.put((samples, timestamps, beside))
 
-    def _rows(
-        self, samples: NDArray[Any], timestamps: NDArray[Any], predictions: list[Prediction]
-    ) -> dict[str, NDArray[Any]]:
-        return {"samples": samples, "timestamps": timestamps, **prediction_arrays(predictions, self._outputs)}
+    def _rows(self, samples: NDArray[Any], timestamps: NDArray[Any], beside: list[T]) -> dict[str, NDArray[Any]]:
+        return {"samples": samples, "timestamps": timestamps, **self._arrays(beside)}
 
     def _work(self) -> None:
         try:

@@ -69,6 +69,16 @@ class Record:
         return [row for row in self.rows if row[2].reason is None]
 
 
+class Markers:
+    """An outlet of markers that keeps them: (when pushed, stamp, label)."""
+
+    def __init__(self, name, clock):
+        self.name, self._clock, self.pushed = name, clock, []
+
+    def push(self, label, timestamp):
+        self.pushed.append((self._clock(), timestamp, label))
+
+
 class Inlet:
     """What one connection receives: `received` holds all of it."""
 
@@ -142,6 +152,10 @@ class World:
 
     def outlets(self, name, outputs, marker_format):
         return self.record
+
+    def event_outlet(self, name):
+        self.markers = Markers(name, self.clock)
+        return self.markers
 
     def freeze(self, seconds):
         """Stop the decoder: the clock goes on, what is due waits."""

@@ -49,6 +49,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Online": {
         "doctor": live.doctor,
         "streams": live.streams,
+        "collect": training.collect,
         "run": live.run,
         "play": live.play,
         "demo": training.demo,

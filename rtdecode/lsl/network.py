@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rtdecode.contract import Classification, Regression
 from rtdecode.lsl.discovery import StreamFound, list_streams
 from rtdecode.lsl.inlet import SignalInlet
-from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat
+from rtdecode.lsl.outlets import DecoderOutlets, EventOutlet, MarkerFormat
 
 
 class LslNetwork:
@@ -22,3 +22,7 @@ class LslNetwork:
     def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> DecoderOutlets:
         """Make the three streams of a decoder."""
         return DecoderOutlets(name, outputs, marker_format)
+
+    def event_outlet(self, name: str) -> EventOutlet:
+        """Make a stream of markers."""
+        return EventOutlet(name, f"rtdecode-{name}")

@@ -2,6 +2,6 @@
 
 from rtdecode.recording.positions import Positions
 from rtdecode.recording.readers import read_recording
-from rtdecode.recording.recording import Event, Recording
+from rtdecode.recording.recording import Event, Recording, event_arrays
 
-__all__ = ["Event", "Positions", "Recording", "read_recording"]
+__all__ = ["Event", "Positions", "Recording", "event_arrays", "read_recording"]

@@ -1,0 +1,205 @@
+"""Cued recordings: what is asked of the subject, what is kept, and a decoder from it."""
+
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rtdecode.collector import Collector, CollectSettings
+from rtdecode.cues import CueSettings, Prompts, draw_order, make_script
+from rtdecode.errors import StreamError, StreamLostError
+from rtdecode.recording import read_recording
+from tests.scripted import RECORDING, START, Script
+
+CUES = {"classes": ("left", "right"), "trials": 3, "cue_s": 1.0, "rest_s": (0.5, 1.0)}
+SEEN_S = 0.03
+
+
+class Screen:
+    """Needs a while to show something."""
+
+    def __init__(self, world):
+        self._world, self.told = world, []
+
+    def show(self, label, trial):
+        self._world.now += SEEN_S
+
+    def tell(self, message):
+        self.told.append(message)
+
+
+class Session:
+    """A cued recording of a scripted source; ended by its script, if not before."""
+
+    def __init__(self, script, path, **settings):
+        self.world, self.path, self.screen = script.world, path, Screen(script.world)
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        self.world.at(script.time, interrupt)
+        settings = CollectSettings(**{"cues": CUES, "check_s": 2.0, **settings})
+        self.collector = Collector(path, settings, self.screen, self.world, self.world.clock)
+
+    def run(self):
+        self.collected = self.collector.run()
+        return self
+
+    @property
+    def pushed(self):
+        return self.world.markers.pushed
+
+    @property
+    def recording(self):
+        return read_recording(self.path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "collected.npz"
+
+
+classes = st.integers(2, 5).map(lambda n: tuple("abcde"[:n]))
+
+
+@given(classes=classes, trials=st.integers(1, 30), seed=st.integers(0, 1000))
+def test_each_class_comes_as_often_and_never_four_times_in_a_row(classes, trials, seed):
+    order = draw_order(classes, trials, seed)
+    assert Counter(order) == dict.fromkeys(classes, trials)
+    assert max(len(list(run)) for _, run in itertools.groupby(order)) <= 3
+    for start in range(0, len(order), 2 * len(classes)):
+        block = Counter(order[start : start + 2 * len(classes)])
+        assert len(set(block.values())) == 1 and set(block) == set(classes)
+    assert order == draw_order(classes, trials, seed)
+
+
+def test_another_seed_gives_another_order():
+    assert len({tuple(draw_order(("a", "b"), 20, seed)) for seed in range(10)}) == 10
+
+
+@given(low=st.floats(0.1, 5), more=st.floats(0, 5), seed=st.integers(0, 1000))
+def test_rests_are_within_their_range_and_differ(low, more, seed):
+    script = make_script(CueSettings(classes=("a", "b"), trials=5, rest_s=(low, low + more), seed=seed))
+    assert [cue.label == "rest" for cue in script] == [True] + [False, True] * 10
+    rests = [cue.seconds for cue in script if cue.label == "rest"]
+    assert all(low <= rest <= low + more for rest in rests) and (more < 1e-6 or len(set(rests)) > 1)
+
+
+@given(late=st.lists(st.floats(0, 3), min_size=13, max_size=13))
+def test_a_cue_stays_for_its_time_however_late_it_was_shown(late):
+    script = make_script(CueSettings(**CUES))
+    prompts, now, shown = Prompts(script), 0.0, []
+    for delay in late:
+        now += prompts.left_s(now)
+        cue = prompts.take(now)
+        prompts.shown(cue, now + delay)
+        now += delay
+        shown.append((now, cue))
+        assert prompts.take(now) is None and prompts.left_s(now) == pytest.approx(cue.seconds)
+    assert [cue for _, cue in shown] == script
+    assert not prompts.over and prompts.take(now + prompts.left_s(now) + 1e-9) is None and prompts.over
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"classes": ("left",)}, "at least 2"),
+        ({"classes": ("left", "left")}, "left"),
+        ({"classes": ("left", "rest")}, "marked after every cue anyway"),
+        ({"rest_s": (3.0, 2.0)}, "the shortest rest comes first"),
+    ],
+)
+def test_what_cannot_be_cued_is_refused(wrong, told):
+    with pytest.raises(ValidationError, match=told):
+        CueSettings(**{**CUES, **wrong})
+
+
+def test_everything_the_source_sent_is_kept_with_an_event_per_cue(path):
+    session = Session(Script().play(30), path).run()
+    recording = session.recording
+    (inlet,) = session.world.inlets
+    n = len(recording.samples)
+    sent, stamps = (np.concatenate(part) for part in zip(*inlet.received, strict=True))
+    assert n > 128 * 10 and recording.samples.tobytes() == sent[:n].tobytes()
+    assert recording.timestamps.tobytes() == stamps[:n].tobytes() and recording.signal == RECORDING.signal
+    assert recording.events == tuple((stamp, label) for _, stamp, label in session.pushed)
+    assert [label for _, label in recording.events] == [cue.label for cue in make_script(CueSettings(**CUES))]
+    assert all(recording.covers(event.timestamp) for event in recording.events)
+    assert session.collected.complete and session.collected.cued == {"left": 3, "right": 3}
+    assert session.world.markers.name == "amplifier-cues" and not path.with_name("collected.npz.partial").exists()
+
+
+def test_markers_are_stamped_when_the_cue_is_seen_and_come_at_its_time(path):
+    session = Session(Script().play(30), path).run()
+    assert all(at == stamp for at, stamp, _ in session.pushed)
+    for (_, shown, _), (_, following, _), cue in zip(
+        session.pushed, session.pushed[1:], make_script(CueSettings(**CUES)), strict=False
+    ):
+        assert following - shown - cue.seconds == pytest.approx(SEEN_S, abs=1e-6)
+
+
+def test_events_are_in_the_clock_of_the_source(path):
+    script = Script().play(30)
+    script.world.corrections = [(-100.0, 0.0)]
+    session = Session(script, path).run()
+    assert [event.timestamp for event in session.recording.events] == [
+        pytest.approx(stamp + 100.0) for _, stamp, _ in session.pushed
+    ]
+
+
+def test_the_first_cue_waits_for_a_sound_stream(path, monkeypatch):
+    samples = RECORDING.samples.copy()
+    samples[: 5 * 128, 2] = 1.0
+    monkeypatch.setattr("tests.scripted.RECORDING", replace(RECORDING, samples=samples))
+    session = Session(Script().play(30), path).run()
+    assert any("bad-channels" in told and "E2 flat" in told for told in session.screen.told)
+    assert 7.0 <= session.pushed[0][0] - START < 8.0
+
+
+def test_a_gap_is_told_and_counted(path):
+    session = Session(Script().play(8).pause(1).play(30), path).run()
+    assert session.collected.incidents["gap"] == 1
+    assert any(told.startswith("gap at sample") for told in session.screen.told)
+
+
+def test_no_cue_is_given_while_no_sample_comes(path):
+    script = Script().play(8).stall(6).play(30)
+    session = Session(script, path).run()
+    assert any("no sample comes" in told for told in session.screen.told)
+    times = [at - START for at, _, _ in session.pushed]
+    assert not any(8.6 < t < 14 for t in times) and any(t > 14 for t in times)
+    assert session.collected.complete
+
+
+def test_ctrl_c_loses_nothing(path):
+    session = Session(Script().play(6), path).run()
+    assert not session.collected.complete and session.screen.told[-1] == "interrupted"
+    recording = session.recording
+    assert len(recording.samples) == sum(len(stamps) for _, stamps in session.world.inlets[0].received)
+    assert 0 < len(recording.events) < 13
+    with np.load(path) as arrays:
+        assert json.loads(str(arrays["about"]))["complete"] is False
+
+
+def test_a_source_that_goes_away_ends_it_and_loses_nothing(path):
+    session = Session(Script().play(6).lost(5), path)
+    with pytest.raises(StreamLostError, match="samples were saved to"):
+        session.run()
+    assert len(session.recording.samples) == sum(len(stamps) for _, stamps in session.world.inlets[0].received)
+
+
+def test_two_that_could_be_meant_are_refused(path):
+    with pytest.raises(StreamError, match="2 streams could be meant"):
+        Session(Script().duplicate(5).play(5), path, stream={"name": "amplifier"}).run()
+    assert not path.exists()
+
+
+def test_two_recordings_at_once_are_refused(path):
+    with pytest.raises(StreamError, match="our cues' name is there already"):
+        Session(Script().duplicate(5, "amplifier-cues").play(5), path, stream={"name": "amplifier"}).run()

@@ -1,16 +1,16 @@
 """A simulated subject in a process of its own, an LSL source that reacts to the cues it hears: NAME SEED.
 
-Eight channels of 1/f-like noise at 128 Hz. From 0.2 s after a cue on, the 11 Hz rhythm under one of two channels is
-weaker, until the next cue. It hears `NAME-cues` when there is such a stream. A line of input cues it too, and the
-state is printed with its LSL time: what it does is then its own business, and nobody else is told.
+Eight channels of noise at 128 Hz. From 0.2 s after a cue on, the 11 Hz rhythm at one of two places is weaker, until
+the next cue. It hears `NAME-cues`. When these have ended it cues itself, which nobody hears, and prints what it does
+with its LSL time.
 """
 
+import itertools
 import queue
 import sys
 import threading
 
 import numpy as np
-import pylsl
 
 from rtdecode.contract import Signal
 from rtdecode.lsl import OutputReader, SignalOutlet, local_clock
@@ -21,6 +21,8 @@ NAMES = ("FC3", "C3", "C1", "Cz", "C2", "C4", "FC4", "Pz")
 RHYTHM_UV, WEAK, REACTION_S = 8.0, 0.2, 0.2
 # Which channel is weaker.
 SIDES = {"left": "C4", "right": "C3"}
+# Without a cue for so long it is on its own; then it does each thing for so long.
+ALONE_S, OWN_S = 6.0, 3.0
 
 
 class Rhythm:
@@ -63,37 +65,30 @@ class Subject:
 
 
 def listen(name, heard):
-    """Put (label, stamp) into a queue for every cue, from whichever session there is."""
+    """Put (label, stamp) into a queue for every cue."""
+    reader = OutputReader(name, wait_s=600.0)
     while True:
-        if not pylsl.resolve_byprop("name", name, timeout=1.0):
-            continue
-        reader = OutputReader(name)
-        try:
-            while True:
-                values, stamps, _ = reader.pull()
-                for row, stamp in zip(values, stamps, strict=True):
-                    heard.put((row[0], float(stamp)))
-        finally:
-            reader.close()
-
-
-def obey(heard):
-    for line in sys.stdin:
-        heard.put((line.strip(), local_clock()))
+        values, stamps, _ = reader.pull()
+        for row, stamp in zip(values, stamps, strict=True):
+            heard.put((row[0], float(stamp)))
 
 
 def main(name, seed):
     signal = Signal(ch_names=NAMES, ch_types=("eeg",) * len(NAMES), units=("uV",) * len(NAMES), sfreq=SFREQ)
     outlet, subject, heard = SignalOutlet(name, f"subject-{name}", signal), Subject(int(seed)), queue.SimpleQueue()
     threading.Thread(target=listen, args=(f"{name}-cues", heard), daemon=True).start()
-    threading.Thread(target=obey, args=(heard,), daemon=True).start()
     print("there", flush=True)
-    start, sent = local_clock(), 0
+    start, sent, alone_at, own = local_clock(), 0, float("inf"), itertools.cycle(SIDES)
     while True:
         sleep_until(start + (sent + CHUNK - 1) / SFREQ, local_clock)
         while not heard.empty():
             subject.hear(*heard.get())
+            alone_at = local_clock() + ALONE_S
         stamps = start + np.arange(sent, sent + CHUNK) / SFREQ
+        if stamps[-1] > alone_at:
+            alone_at, label = stamps[-1] + OWN_S, next(own)
+            subject.hear(label, stamps[-1])
+            print(label, stamps[-1], flush=True)
         outlet.push(np.array([subject.sample(stamp) for stamp in stamps], np.float32), stamps)
         sent += CHUNK
 

@@ -13,8 +13,11 @@ from pydantic import ValidationError
 
 from rtdecode.collector import Collector, CollectSettings
 from rtdecode.cues import CueSettings, Prompts, draw_order, make_script
+from rtdecode.engine import read_model
 from rtdecode.errors import StreamError, StreamLostError
+from rtdecode.lsl import OutputReader
 from rtdecode.recording import read_recording
+from tests.processes import Program, rtdecode
 from tests.scripted import RECORDING, START, Script
 
 CUES = {"classes": ("left", "right"), "trials": 3, "cue_s": 1.0, "rest_s": (0.5, 1.0)}
@@ -203,3 +206,32 @@ def test_two_that_could_be_meant_are_refused(path):
 def test_two_recordings_at_once_are_refused(path):
     with pytest.raises(StreamError, match="our cues' name is there already"):
         Session(Script().duplicate(5, "amplifier-cues").play(5), path, stream={"name": "amplifier"}).run()
+
+
+@pytest.mark.slow
+def test_from_cap_to_closed_loop(tmp_path, names, eventually):
+    """collect, train and run on a subject that reacts to the cues, with nobody there."""
+    source, ours = names
+    model = tmp_path / "session.onnx"
+    collect = (
+        "collect", tmp_path / "session.npz", "--stream", source, "--trials", 10, "--cue-s", 1.5, "--rest-s", 0.5, 0.8,
+        "--check-s", 2, "--train", "collected", "--model", model,
+    )  # fmt: skip
+    with Program("-m", "tests.subject", source, "0") as subject:
+        eventually(lambda: subject.saw("there"), what="the subject")
+        with rtdecode(*collect) as session:
+            assert session.wait(200) == 0, session.output
+        figure = read_model(model).contract.provenance.scores[0]
+        assert figure.name == "accuracy" and figure.low > figure.chance and figure.n == 20
+        run = ("run", "--model", model, "--stream", source, "--name", ours, "--duration", 20)
+        with rtdecode(*run) as decoder:
+            reader, markers = OutputReader(ours), []
+            while not decoder.ended:
+                values, stamps, _ = reader.pull()
+                markers += zip([row[0] for row in values], stamps, strict=True)
+            reader.close()
+            assert decoder.wait() == 0
+        states = [(float(at), label) for label, at in (line.split() for line in subject.lines if " " in line)]
+    assert session.saw(f"rtdecode run --model {model} --stream {source}")
+    right = [label == decided for at, label in states for decided, stamp in markers if at + 1.5 <= stamp < at + 3.0]
+    assert len(right) > 50 and np.mean(right) > 0.8

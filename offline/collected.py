@@ -99,12 +99,13 @@ class Trainer:
         shutil.copyfile(run.finals["all"], self._checkpoint)
         export(self._checkpoint, self._model)
         figures = run.comparisons["all"].network
-        print("\n".join(_told(figure, configuration.split.n_folds) for figure in figures))
+        print("\n".join(verdict(figure, configuration.split.n_folds) for figure in figures))
         print(f"Go on with: {shlex.join(['rtdecode', 'run', '--model', str(self._model), '--stream', stream])}")
 
 
-def _told(figure: Figure, n_folds: int) -> str:
-    told = f"{figure.name} {figure}, each of {n_folds} blocks of neighbouring trials decoded by what the others taught."
+def verdict(figure: Figure, n_folds: int) -> str:
+    """Tell a figure of a session in words: how it was measured, and whether it is above chance."""
+    told = f"{figure.name} {figure}: each of {n_folds} blocks of trials by a decoder that was trained on the others."
     if figure.low > figure.chance:
         return f"{told} Another session may be worse: cap and person will not be quite the same."
     return (

@@ -19,6 +19,7 @@ COMMANDS = [
     "verify",
     "replay",
     "streams",
+    "collect",
     "run",
     "play",
     "demo",

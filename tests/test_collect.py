@@ -4,6 +4,7 @@ import itertools
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from offline.checkpoint import read_checkpoint
+from offline.collected import Trainer, adapted, verdict
+from offline.configuration import read_configuration
 from rtdecode.collector import Collector, CollectSettings
 from rtdecode.cues import CueSettings, Prompts, draw_order, make_script
 from rtdecode.engine import read_model
-from rtdecode.errors import StreamError, StreamLostError
+from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.lsl import OutputReader
 from rtdecode.recording import read_recording
-from tests.processes import Program, rtdecode
+from rtdecode.scoring import Figure
+from tests.processes import Program, rtdecode, run_rtdecode
 from tests.scripted import RECORDING, START, Script
 
 CUES = {"classes": ("left", "right"), "trials": 3, "cue_s": 1.0, "rest_s": (0.5, 1.0)}
@@ -235,3 +240,60 @@ def test_from_cap_to_closed_loop(tmp_path, names, eventually):
     assert session.saw(f"rtdecode run --model {model} --stream {source}")
     right = [label == decided for at, label in states for decided, stamp in markers if at + 1.5 <= stamp < at + 3.0]
     assert len(right) > 50 and np.mean(right) > 0.8
+
+
+class TestTraining:
+    """From a session to a decoder file."""
+
+    CUES = CueSettings(**{**CUES, "trials": 10, "cue_s": 3.0})
+
+    @pytest.mark.parametrize(
+        ("name", "cues", "changed"),
+        [
+            ("collected", {"cue_s": 4.0}, []),
+            ("collected", {}, ["trials: tmax_s 3.0"]),
+            ("collected", {"cue_s": 1.5}, ["trials: tmax_s 1.5", "window: length_s 1.0"]),
+            ("collected", {"cue_s": 4.0, "classes": ("a", "b", "c")}, ["trials: classes"]),
+            ("eegmmidb-csp-lda", {"cue_s": 4.0}, ["split: stratified-blocks"]),
+        ],
+    )
+    def test_a_configuration_is_made_one_for_the_cues(self, name, cues, changed):
+        cues = self.CUES.model_copy(update=cues)
+        settings, told = adapted(read_configuration(name), Path("folder/s.npz"), cues)
+        assert [told.startswith(line) for told, line in zip(told, changed, strict=True)] == [True] * len(changed)
+        assert settings.recordings.pattern == "s.npz" and set(settings.class_names) == set(cues.classes)
+        assert settings.trials.tmax_s <= cues.cue_s and settings.split.kind == "stratified-blocks"
+
+    @pytest.mark.parametrize(
+        ("name", "cue_s", "told"),
+        [("electrode-lfcnn", 3.0, "has no trials"), ("collected", 0.4, "cues or rests end after 0.4 s")],
+    )
+    def test_what_does_not_fit_the_cues_is_refused(self, name, cue_s, told):
+        with pytest.raises(ConfigurationError, match=told):
+            adapted(read_configuration(name), Path("s.npz"), self.CUES.model_copy(update={"cue_s": cue_s}))
+
+    def test_it_is_refused_before_anybody_is_cued(self, tmp_path):
+        code, output = run_rtdecode("collect", tmp_path / "s.npz", "--train", "nonsense")
+        assert code == 2 and "No configuration 'nonsense'" in output and "stream" not in output
+
+    def test_nothing_is_overwritten(self, tmp_path):
+        (tmp_path / "m.pt").touch()
+        with pytest.raises(ConfigurationError, match="m.pt exists already"):
+            Trainer("collected", tmp_path / "s.npz", tmp_path / "m.onnx", self.CUES)
+
+    @pytest.mark.parametrize(("low", "above"), [(0.51, True), (0.5, False)])
+    def test_a_score_at_chance_is_called_so(self, low, above):
+        told = verdict(Figure("accuracy", 0.7, low, 0.8, 0.5, 40), 5)
+        assert ("NOT above chance" in told) is not above and "0.700 [0.5" in told and "5 blocks" in told
+
+    def test_a_session_becomes_a_decoder_that_says_how_good_it_is(self, path, capsys):
+        """Of noise: it is at chance, and says so."""
+        cues = CueSettings(**{**CUES, "trials": 5, "cue_s": 2.0})
+        session = Session(Script().play(40), path, cues=cues).run()
+        model = path.with_name("m.onnx")
+        Trainer("collected", path, model, cues).train(session.collected.stream.name)
+        told = capsys.readouterr().out
+        assert "NOT above chance" in told and f"rtdecode run --model {model} --stream amplifier" in told
+        (score,) = read_model(model).contract.provenance.scores
+        assert score.n == 10 and f"{score.value:.3f} [{score.low:.3f}" in told
+        assert read_checkpoint(model.with_suffix(".pt")).contract.provenance.scores == (score,)

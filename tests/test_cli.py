@@ -12,6 +12,7 @@ from tests.processes import run_rtdecode
 
 COMMANDS = [
     "train",
+    "adapt",
     "export",
     "config",
     "models",

@@ -37,6 +37,7 @@ def _root(
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Offline": {
         "train": training.train,
+        "adapt": training.adapt,
         "export": training.export,
         "config": training.config,
         "models": training.models,

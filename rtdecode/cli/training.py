@@ -63,6 +63,22 @@ def export(
     _offline("commands").export(checkpoint, output, subject)
 
 
+def adapt(
+    model: Annotated[Path, typer.Argument(help="A decoder file with its checkpoint (.pt) beside it, or that one.")],
+    recording: Annotated[Path, typer.Argument(help="A new recording with events of the same classes.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The .onnx to write.", show_default="MODEL-adapted.onnx")
+    ] = None,
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option(help="What it was trained on, for what is fitted in closed form; may be repeated."),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Learning rate, relative to that of its training.", min=1e-6)] = 0.1,
+) -> None:
+    """Fit a decoder further on a new recording, and tell how good it was and is on trials it never saw."""
+    _offline("adaptation").adapt(model, recording, trained_on or [], output, rate)
+
+
 def collect(
     output: Annotated[
         Path | None, typer.Argument(help="The .npz to write.", show_default="collected-DATE.npz")

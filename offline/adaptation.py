@@ -76,9 +76,7 @@ def _checkpoint_of(model: Path) -> Checkpoint:
     return checkpoint
 
 
-def _dataset(
-    checkpoint: Checkpoint, model: Path, recording: Path, trained_on: list[Path], rate: float
-) -> Dataset:
+def _dataset(checkpoint: Checkpoint, model: Path, recording: Path, trained_on: list[Path], rate: float) -> Dataset:
     contract, document = checkpoint.contract, dict(checkpoint.contract.provenance.configuration)
     closed_form = isinstance(checkpoint.network, ClosedForm)
     if contract.targets or checkpoint.subjects:
@@ -90,7 +88,9 @@ def _dataset(
             "--trained-on, and it is fitted to all of it."
         )
     if trained_on and not closed_form:
-        raise ConfigurationError(f"{model} goes on from its weights; --trained-on is for what is fitted in closed form.")
+        raise ConfigurationError(
+            f"{model} goes on from its weights; --trained-on is for what is fitted in closed form."
+        )
     document["recordings"] = {"pattern": "*.npz"}
     document["channels"] = {"names": contract.signal.ch_names}
     document["split"] = {"kind": "stratified-blocks", "n_folds": _N_BLOCKS}

@@ -25,7 +25,7 @@ def adapted(
     """Make a configuration one for a cued recording; tell what was changed.
 
     Recordings are this one. Classes become those cued, unless they are the same (or with the rests one more). Trials
-    end with their cue, and windows are no longer than trials. A split by runs becomes one by blocks of trials.
+    end with their cue, and windows are as much shorter as these. A split by runs becomes one by blocks of trials.
 
     Raises
     ------
@@ -48,11 +48,13 @@ def adapted(
     longest_s = cues.cue_s if REST not in labels else min(cues.cue_s, cues.rest_s[0])
     tmin_s, tmax_s = configuration.trials.tmin_s, min(configuration.trials.tmax_s, longest_s)
     if tmax_s <= tmin_s:
-        raise ConfigurationError(f"{where}: trials.tmin_s is {tmin_s:g} s, but cues or rests end after {longest_s:g} s.")
+        raise ConfigurationError(
+            f"{where}: trials.tmin_s is {tmin_s:g} s, but cues or rests end after {longest_s:g} s."
+        )
     if tmax_s < configuration.trials.tmax_s:
         change("trials", tmax_s=tmax_s)
-    if tmax_s - tmin_s < configuration.window.length_s:
-        change("window", length_s=tmax_s - tmin_s)
+        shorter = (tmax_s - tmin_s) / configuration.span_s
+        change("window", length_s=round(shorter * configuration.window.length_s, 3))
     if configuration.split.kind not in ("blocks", "stratified-blocks"):
         changed.append("split: stratified-blocks")
         document["split"] = {"kind": "stratified-blocks"}

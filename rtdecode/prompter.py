@@ -40,7 +40,9 @@ class Prompter:
             self._screen.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         if self._screen:
             self._screen.__exit__(kind, error, at)
             for message in self._told:

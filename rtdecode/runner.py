@@ -259,7 +259,9 @@ class Runner:
         if saver.problem:
             self._watcher.state("NOT SAVED", saver.problem)
 
-    def _decode(self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter[Prediction] | None) -> None:
+    def _decode(
+        self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter[Prediction] | None
+    ) -> None:
         def started(timestamp: float, correction_s: float) -> None:
             self._tell_start(found, inlet, timestamp, correction_s)
 

@@ -13,6 +13,7 @@ from offline.checkpoint import read_checkpoint
 from offline.simulation import simulate
 from offline.workflow import train
 from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.preprocessing import Chain, read_steps
 from tests.test_training import configuration
 
 CLOSED = {"network": "csp-lda", "settings": {}}
@@ -21,14 +22,14 @@ CLOSED = {"network": "csp-lda", "settings": {}}
 def mirrored(recording):
     """The same subject with its cap the wrong way round: what was left is right."""
     names = recording.signal.ch_names
-    swapped = [names.index(n[:-1] + {"3": "4", "4": "3"}.get(n[-1], n[-1])) for n in names]
+    swapped = [names.index(name.translate(str.maketrans("123456", "214365"))) for name in names]
     return replace(recording, samples=np.ascontiguousarray(recording.samples[:, swapped]))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapt")
-    simulate(24, 1).save(folder / "old.npz")
+    simulate(48, 1).save(folder / "old.npz")
     mirrored(simulate(60, 2)).save(folder / "new.npz")
     return folder
 
@@ -52,7 +53,9 @@ def network(folder):
 
 @pytest.fixture(scope="module")
 def closed(folder):
-    return trained(folder, "closed", model=CLOSED, preprocessing=[{"step": "filter", "l_freq": 8, "h_freq": 30, "order": 4}])
+    return trained(
+        folder, "closed", model=CLOSED, preprocessing=[{"step": "filter", "l_freq": 8, "h_freq": 30, "order": 4}]
+    )
 
 
 def test_a_network_learns_a_cap_the_wrong_way_round(folder, network, tmp_path, capsys):
@@ -62,7 +65,9 @@ def test_a_network_learns_a_cap_the_wrong_way_round(folder, network, tmp_path, c
     before, after = (float(told.partition(f"{when}: accuracy ")[2][:5]) for when in ("before", "after"))
     assert before < 0.4 < 0.6 < after and "20 trials that neither decoder learned from" in told
     old, new = read_checkpoint(network), read_checkpoint(output.with_suffix(".pt"))
-    assert new.contract.preprocessing == old.contract.preprocessing and output.exists()
+    samples = np.random.default_rng(0).standard_normal((500, 16))
+    steps = [Chain(read_steps(c.contract.preprocessing), c.contract.signal) for c in (old, new)]
+    assert steps[0].process(samples).tobytes() == steps[1].process(samples).tobytes() and output.exists()
     assert any(not torch.equal(a, b) for a, b in zip(old.network.parameters(), new.network.parameters(), strict=True))
     provenance = new.contract.provenance
     assert provenance.recordings == ("old", "new") and provenance.data_fingerprint.count("+") == 1

@@ -111,6 +111,6 @@ def verdict(figure: Figure, n_folds: int) -> str:
     if figure.low > figure.chance:
         return f"{told} Another session may be worse: cap and person will not be quite the same."
     return (
-        f"{told} This is NOT above chance: nothing shows that the decoder has learned anything. Do not close a loop on "
-        "it; record more trials, or look at the cap and at what the subject was asked to do."
+        f"{told} This is NOT above chance: nothing shows that the decoder has learned anything. Do not close a loop "
+        "on it; record more trials, or look at the cap and at what the subject was asked to do."
     )

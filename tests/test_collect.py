@@ -4,6 +4,7 @@ import itertools
 import json
 from collections import Counter
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
 from offline.collected import Trainer, adapted, verdict
@@ -20,6 +22,7 @@ from rtdecode.cues import CueSettings, Prompts, draw_order, make_script
 from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.lsl import OutputReader
+from rtdecode.prompter import Prompter
 from rtdecode.recording import read_recording
 from rtdecode.scoring import Figure
 from tests.processes import Program, rtdecode, run_rtdecode
@@ -195,6 +198,27 @@ def test_ctrl_c_loses_nothing(path):
         assert json.loads(str(arrays["about"]))["complete"] is False
 
 
+def test_a_crash_loses_nothing_that_was_recorded(path, eventually):
+    script = Script().play(6)
+
+    def crash():
+        raise RuntimeError("crashed")
+
+    script.world.at(script.time, crash)
+    session = Session(script, path)
+    with pytest.raises(RuntimeError, match="crashed"):
+        session.run()
+    folder = path.with_name("collected.npz.partial")
+    sent, stamps = (np.concatenate(part) for part in zip(*session.world.inlets[0].received, strict=True))
+
+    def kept():
+        return [(folder / name).read_bytes() for name in ("samples.f32", "timestamps.f64")]
+
+    eventually(lambda: kept() == [sent.tobytes(), stamps.tobytes()], what="what is kept")
+    labels = (folder / "event_labels.txt").read_text(encoding="utf-8").split()
+    assert labels == [label for _, _, label in session.pushed] and len(labels) > 2
+
+
 def test_a_source_that_goes_away_ends_it_and_loses_nothing(path):
     session = Session(Script().play(6).lost(5), path)
     with pytest.raises(StreamLostError, match="samples were saved to"):
@@ -211,6 +235,25 @@ def test_two_that_could_be_meant_are_refused(path):
 def test_two_recordings_at_once_are_refused(path):
     with pytest.raises(StreamError, match="our cues' name is there already"):
         Session(Script().duplicate(5, "amplifier-cues").play(5), path, stream={"name": "amplifier"}).run()
+
+
+def test_a_terminal_shows_one_large_word_and_at_the_end_what_was_told():
+    file = StringIO()
+    console = Console(file=file, force_terminal=True, width=60, height=12)
+    with Prompter(console, 4) as screen:
+        screen.tell("a gap")
+        screen.show("left", 1)
+        shown = file.getvalue()
+        screen.show("rest", 1)
+    assert "L E F T" in shown and "1/4" in shown and "a gap" in shown
+    assert file.getvalue().removeprefix(shown).rstrip().endswith("a gap")
+
+
+def test_without_a_terminal_everything_is_a_line(capsys):
+    with Prompter(Console(), 4) as screen:
+        screen.tell("a [gap]")
+        screen.show("left", 1)
+    assert capsys.readouterr().out == "a [gap]\n1/4 left\n"
 
 
 @pytest.mark.slow
@@ -278,7 +321,7 @@ class TestTraining:
 
     def test_nothing_is_overwritten(self, tmp_path):
         (tmp_path / "m.pt").touch()
-        with pytest.raises(ConfigurationError, match="m.pt exists already"):
+        with pytest.raises(ConfigurationError, match=r"m\.pt exists already"):
             Trainer("collected", tmp_path / "s.npz", tmp_path / "m.onnx", self.CUES)
 
     @pytest.mark.parametrize(("low", "above"), [(0.51, True), (0.5, False)])

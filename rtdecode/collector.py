@@ -236,8 +236,9 @@ class _Watch:
         lively = np.array([float(t in DEFAULT_UNITS) for t in signal.ch_types])
         unknown = Amplitude(low=-lively, high=lively, std=lively)
         judging = settings.guard.model_copy(update={"max_factor": float("inf")})
-        self.guard = Guard(signal.sfreq, judging, Health(signal, unknown, judging))
-        self._sound_since, self._checked, self._silent = now, False, False
+        self._health = Health(signal, unknown, judging)
+        self.guard = Guard(signal.sfreq, judging, self._health)
+        self._sound_since, self._checked, self._silent, self._wrong = now, False, False, False
         self._pace.stalls_at(now)
 
     def take(self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], now: float) -> None:
@@ -252,12 +253,12 @@ class _Watch:
         incidents = self.guard.drain()
         for incident in incidents:
             self._screen.tell(f"{incident.reason} at sample {incident.sample}: {incident.message}")
-        if incidents or self._silent or self._is_refused():
+        wrong = self.guard.clock.refusal is not None or bool(self._health.message)
+        if self._wrong and not wrong:
+            self._screen.tell("channels and rate are sound again")
+        self._wrong = wrong
+        if incidents or self._silent or wrong:
             self._sound_since = now
-
-    def _is_refused(self) -> bool:
-        health = self.guard.health
-        return self.guard.clock.refusal is not None or (health is not None and bool(health.message))
 
     def sound(self, now: float) -> bool:
         """Tell whether a cue may be given: samples come, and once nothing was wrong for long enough."""

@@ -44,6 +44,7 @@ def adapted(
     document["recordings"] = {"pattern": recording.name}
     labels = {label for labels in configuration.trials.classes.values() for label in labels}
     if labels - {REST} != set(cues.classes):
+        labels = set(cues.classes)
         change("trials", classes={name: [name] for name in cues.classes})
     longest_s = cues.cue_s if REST not in labels else min(cues.cue_s, cues.rest_s[0])
     tmin_s, tmax_s = configuration.trials.tmin_s, min(configuration.trials.tmax_s, longest_s)

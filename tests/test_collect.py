@@ -16,7 +16,7 @@ from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
 from offline.collected import Trainer, adapted, verdict
-from offline.configuration import read_configuration
+from offline.configuration import TrainingConfiguration, read_configuration
 from rtdecode.collector import Collector, CollectSettings
 from rtdecode.cues import CueSettings, Prompts, draw_order, make_script
 from rtdecode.engine import read_model
@@ -307,6 +307,13 @@ class TestTraining:
         assert len(told) == len(changed) and all(map(str.startswith, told, changed))
         assert settings.recordings.pattern == "s.npz" and set(settings.class_names) == set(cues.classes)
         assert settings.trials.tmax_s <= cues.cue_s and settings.split.kind == "stratified-blocks"
+
+    def test_rests_can_be_a_class(self):
+        document = read_configuration("collected").model_dump(exclude_unset=True)
+        document["trials"]["classes"]["rest"] = ("rest",)
+        cues = self.CUES.model_copy(update={"cue_s": 4.0, "rest_s": (3.0, 4.0)})
+        settings, _ = adapted(TrainingConfiguration.model_validate(document), Path("s.npz"), cues)
+        assert settings.class_names == ("left", "right", "rest") and settings.trials.tmax_s == 3.0
 
     @pytest.mark.parametrize(
         ("name", "cue_s", "told"),

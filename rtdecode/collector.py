@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode import __version__
-from rtdecode.contract import DEFAULT_UNITS, Amplitude, Signal
+from rtdecode.contract import DEFAULT_UNITS, Amplitude
 from rtdecode.cues import REST, Cue, CueSettings, Prompts, make_script
 from rtdecode.errors import RecordingError, StreamError, StreamLostError
 from rtdecode.guard import Guard, GuardSettings, Health
@@ -150,7 +150,7 @@ class Collector:
         try:
             outlet = self._network.event_outlet(_cue_name(found))
             writer = SessionWriter(self.path, inlet.signal, speed=inlet.speed)
-            watch = _Watch(inlet.signal, self.settings, self._screen, self._clock())
+            watch = _Watch(inlet, self.settings, self._screen, self._clock())
             complete, lost = False, None
             try:
                 inlet.open()
@@ -231,14 +231,15 @@ def _cue_name(stream: StreamFound) -> str:
 class _Watch:
     """Tells what is wrong with a stream: as the decoder's guard sees it, but for ranges that only training knows."""
 
-    def __init__(self, signal: Signal, settings: CollectSettings, screen: Screen, now: float) -> None:
-        self._check_s, self._screen, self._pace = settings.check_s, screen, Pace(signal.sfreq)
+    def __init__(self, inlet: Inlet, settings: CollectSettings, screen: Screen, now: float) -> None:
+        signal = inlet.signal
+        self._check_s, self._screen, self._pace = settings.check_s, screen, Pace(signal.sfreq * inlet.speed)
         # Channels of other types, such as triggers, may well be flat.
         lively = np.array([float(t in DEFAULT_UNITS) for t in signal.ch_types])
         unknown = Amplitude(low=-lively, high=lively, std=lively)
         judging = settings.guard.model_copy(update={"max_factor": float("inf")})
         self._health = Health(signal, unknown, judging)
-        self.guard = Guard(signal.sfreq, judging, self._health)
+        self.guard = Guard(signal.sfreq, judging, self._health, inlet.speed)
         self._sound_since, self._checked, self._silent, self._wrong = now, False, False, False
         self._pace.stalls_at(now)
 
@@ -247,7 +248,8 @@ class _Watch:
         if len(timestamps):
             self._silent = False
             self._pace.arrive(len(timestamps), now)
-            self.guard.check(samples, timestamps)
+            for _ in self.guard.check(samples, timestamps):
+                pass
         elif not self._silent and now >= self._pace.stalls_at(now):
             self._silent = True
             self._screen.tell("no sample comes; cues wait until one does")

@@ -83,7 +83,9 @@ class Replay:
             # At events a trial is one window.
             windows = None if self.contract.events else self.window_accuracy()
             of_predictions = [f for f in (self.trial_accuracy(), self.trial_auc(), windows) if f]
-            return of_predictions + self.decision_figures()
+            # First what its training was judged by: of rare targets an accuracy says little.
+            measure = next((score.name for score in self.contract.provenance.scores), "")
+            return sorted(of_predictions, key=lambda f: f.name != measure) + self.decision_figures()
         pairs = self.segments or self._trial_values()
         return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
 

@@ -306,6 +306,8 @@ class Runner:
             self.saved.remove(saver.path)
         if saver.problem:
             self._watcher.state("NOT SAVED", saver.problem)
+        if saver.interrupted:
+            raise KeyboardInterrupt
 
     def _decode(self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter | None) -> None:
         def started(timestamp: float, correction_s: float) -> None:

@@ -39,7 +39,7 @@ class _Chunk(NamedTuple):
 
 
 class _Column:
-    """An array on disk that grows row by row: little-endian numbers, or texts as lines."""
+    """An array on disk that grows row by row: little-endian numbers, or texts as lines of JSON."""
 
     def __init__(self, folder: Path, name: str, like: NDArray[Any]) -> None:
         self._is_text, self._dtype = like.dtype.kind == "U", like.dtype.newbyteorder("<")
@@ -50,13 +50,14 @@ class _Column:
 
     def append(self, rows: NDArray[Any]) -> None:
         if self._is_text:
-            self.file.write("".join(f"{text}\n" for text in rows).encode())
+            # As JSON: a label may hold a line end, or what is no character.
+            self.file.write("".join(f"{json.dumps(text)}\n" for text in rows.tolist()).encode())
         else:
             self.file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
 
     def read(self) -> NDArray[Any]:
         if self._is_text:
-            return np.array(self._path.read_text(encoding="utf-8").split("\n")[:-1], np.str_)
+            return np.array([json.loads(line) for line in self._path.read_text("ascii").splitlines()], np.str_)
         if not self._path.stat().st_size:
             return np.empty((0, *self._shape[1:]), self._dtype)
         return np.memmap(self._path, self._dtype, "r").reshape(self._shape)
@@ -67,8 +68,8 @@ class SessionWriter:
 
     If the program dies, or the disk is full, the folder holds everything up to then: `signal.json`,
     `samples.f32` (n_samples, n_channels), `timestamps.f64`, `event_timestamps.f64` and `event_labels.txt` (as they
-    came), and the arrays of `prediction_arrays`, all little-endian, row after row, texts as lines. The .npz is a
-    recording that `rtdecode replay` reads, with the predictions beside it. What is kept in memory does not grow.
+    came), and the arrays of `prediction_arrays`, all little-endian, row after row, texts as lines of JSON. The .npz
+    is a recording that `rtdecode replay` reads, with the predictions beside it. What is kept in memory does not grow.
 
     Parameters
     ----------
@@ -86,6 +87,8 @@ class SessionWriter:
     ----------
     problem : str or None
         Why not everything could be kept, for the user.
+    interrupted : bool
+        Whether Ctrl-C came while the file was written: whoever closes it must end too.
     """
 
     def __init__(self, path: Path, signal: Signal, contract: Contract | None = None, speed: float = 1.0) -> None:
@@ -93,6 +96,7 @@ class SessionWriter:
         self.path, self._signal, self._contract, self._speed = path, signal, contract, speed
         self._folder = _partial(path)
         self.problem: str | None = None
+        self.interrupted = False
         nothing = self._rows(_Chunk(np.empty((0, signal.n_channels), np.float32), np.empty(0)))
         try:
             self._folder.mkdir()
@@ -129,8 +133,9 @@ class SessionWriter:
             about = self._append()
             self._n_samples = self._finish(about)
             shutil.rmtree(self._folder)
-        except OSError as error:
-            self.problem = f"{error.strerror or error}; what could be written lies in {self._folder}"
+        except Exception as error:  # whatever it is, nobody else would hear of it
+            why = getattr(error, "strerror", None) or error
+            self.problem = f"{why}; what could be written lies in {self._folder}"
 
     def _append(self) -> str:
         with ExitStack() as files:
@@ -147,17 +152,19 @@ class SessionWriter:
     def close(self, about: dict[str, Any]) -> int:
         """Write the .npz; `about` is kept as JSON. Return the number of samples in it (without any, no file).
 
-        One Ctrl-C does not end it: a long session takes seconds to write. The next one leaves the folder as it is.
+        A Ctrl-C meanwhile waits until the file is written (`interrupted` tells), as a long session takes seconds. The
+        next one leaves the folder as it is.
         """
         self._queue.put(json.dumps(about))
         try:
+            self._thread.join()
+        except KeyboardInterrupt:
+            self.interrupted = True
             try:
                 self._thread.join()
             except KeyboardInterrupt:
-                self._thread.join()
-        except KeyboardInterrupt:
-            self.problem = f"interrupted twice; all that was kept lies in {self._folder}"
-            return 0
+                self.problem = f"interrupted twice; all that was kept lies in {self._folder}"
+                return 0
         return self._n_samples
 
     def _finish(self, about: str) -> int:

@@ -26,7 +26,8 @@ def say(kind, number):
     outputs = np.array([first, 1 - first], np.float32)
     if kind == "regression":
         return Prediction(0.0, number, None, -1, None, values=outputs)
-    return Prediction(0.0, number, outputs, int(outputs.argmax()), None)
+    label = int(outputs.argmax())
+    return Prediction(0.0, number, outputs, label, None, decision=label)
 
 
 def main(*arguments):

@@ -94,7 +94,11 @@ def test_another_seed_gives_another_order():
     assert len({tuple(draw_order(("a", "b"), 20, seed)) for seed in range(10)}) == 10
 
 
-@given(low=st.floats(0.1, 5), more=st.floats(0, 5), seed=st.integers(0, 1000))
+@given(
+    low=st.floats(0.1, 5, allow_subnormal=False),
+    more=st.floats(0, 5, allow_subnormal=False),
+    seed=st.integers(0, 1000),
+)
 def test_rests_are_within_their_range_and_differ(low, more, seed):
     script = make_script(CueSettings(classes=("a", "b"), trials=5, rest_s=(low, low + more), seed=seed))
     assert [cue.label == "rest" for cue in script] == [True] + [False, True] * 10
@@ -102,7 +106,7 @@ def test_rests_are_within_their_range_and_differ(low, more, seed):
     assert all(low <= rest <= low + more for rest in rests) and (more < 1e-6 or len(set(rests)) > 1)
 
 
-@given(late=st.lists(st.floats(0, 3), min_size=13, max_size=13))
+@given(late=st.lists(st.floats(0, 3, allow_subnormal=False), min_size=13, max_size=13))
 def test_a_cue_stays_for_its_time_however_late_it_was_shown(late):
     script = make_script(CueSettings(**CUES))
     prompts, now, shown = Prompts(script), 0.0, []

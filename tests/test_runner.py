@@ -13,6 +13,7 @@ from rtdecode.contract import Exponential, Policy
 from rtdecode.decoder import Decoder
 from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError, DeadlineError, StreamError
+from rtdecode.session import SessionWriter
 from tests.builders import assert_same, build_model
 from tests.scripted import CONNECT_S, FITTING, MISMATCHED, START, Script, expected_hops
 
@@ -241,6 +242,20 @@ class TestStalls:
         record = Script(64).play(10.0).run(model)
         reasons = Counter(p.reason for _, _, p in record.rows)
         assert set(reasons) == {None, "warming-up"}
+
+
+def test_an_interruption_while_a_session_is_written_ends_the_run(model, tmp_path, monkeypatch):
+    close = SessionWriter.close
+
+    def interrupted(writer, about):
+        n_samples = close(writer, about)
+        writer.interrupted = True
+        return n_samples
+
+    monkeypatch.setattr(SessionWriter, "close", interrupted)
+    record = Script().play(4.0).lost(2.0).back().play(4.0).run(model, save=tmp_path / "s.npz")
+    assert [s for s, _ in record.states[-1:]] == ["STOPPING"] and len(record.of("start")) == 1
+    assert (tmp_path / "s.npz").exists()
 
 
 class TestClockOffset:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from rtdecode.contract import Event
 from rtdecode.decoder import Prediction
 from rtdecode.recording import read_recording
 from rtdecode.session import SessionWriter
@@ -51,6 +52,15 @@ def test_the_file_holds_samples_stamps_predictions_and_what_is_to_be_known(write
     assert [p.name for p in writer.path.parent.iterdir()] == ["s.npz"]
 
 
+@pytest.mark.parametrize("label", ["left\r\n", '{"a": 1,\n"b": 2}', "gr\udcfcn", "\x85"])
+def test_a_label_may_hold_anything(writer, label):
+    recording = build_recording(100)
+    writer.add(recording.samples, recording.timestamps, [], [Event(recording.timestamps[3], label)])
+    writer.add(recording.samples[:1], recording.timestamps[-1:] + 1, [], [Event(recording.timestamps[9], "next")])
+    assert writer.close({}) == 101 and writer.problem is None
+    assert [event.label for event in read_recording(writer.path).events] == [label, "next"]
+
+
 def test_without_a_sample_there_is_no_file(writer):
     assert writer.close({}) == 0 and not list(writer.path.parent.iterdir())
 
@@ -59,7 +69,7 @@ def test_one_interruption_while_the_file_is_written_is_survived(writer, monkeypa
     recording = build_recording(100)
     writer.add(recording.samples, recording.timestamps, PREDICTIONS)
     interrupt(writer, monkeypatch, 1)
-    assert writer.close({}) == 100 and writer.problem is None
+    assert writer.close({}) == 100 and writer.problem is None and writer.interrupted
     assert len(read_recording(writer.path).samples) == 100
 
 

@@ -72,8 +72,16 @@ def _checkpoint_of(model: Path) -> Checkpoint:
     if model.suffix != ".pt" and not beside.exists():
         raise ModelError(f"{model} cannot be adapted without its checkpoint {beside}. Give the .pt of its training.")
     checkpoint = read_checkpoint(beside)
-    if model.suffix != ".pt" and read_model(model).contract.provenance != checkpoint.contract.provenance:
-        raise ModelError(f"{beside} is the checkpoint of another decoder than {model}. Give the .pt of its training.")
+    if model.suffix != ".pt":
+        contract = read_model(model).contract
+        # `tune` adds scores of its own.
+        told, ours = (c.provenance.model_copy(update={"scores": ()}) for c in (contract, checkpoint.contract))
+        if told != ours:
+            raise ModelError(
+                f"{beside} is the checkpoint of another decoder than {model}. Give the .pt of its training."
+            )
+        if contract.policy:
+            print("The policy was tuned for the old probabilities and is not kept: run `rtdecode tune` anew.")
     return checkpoint
 
 

@@ -17,7 +17,7 @@ from rtdecode.errors import RecordingError, StreamError, StreamLostError
 from rtdecode.guard import Guard, GuardSettings, Health
 from rtdecode.lsl import LslNetwork, StreamChoice, StreamFound, local_clock
 from rtdecode.network import EventSink, Inlet, Network, not_found
-from rtdecode.pace import Correction, Pace
+from rtdecode.pace import STALL_S, Correction, Pace
 from rtdecode.recording import Event
 from rtdecode.session import SessionWriter, refuse_unwritable
 
@@ -233,7 +233,11 @@ class _Watch:
 
     def __init__(self, inlet: Inlet, settings: CollectSettings, screen: Screen, now: float) -> None:
         signal = inlet.signal
-        self._check_s, self._screen, self._pace = settings.check_s, screen, Pace(signal.sfreq * inlet.speed)
+        self._check_s, self._screen, self._pace = (
+            settings.check_s,
+            screen,
+            Pace(signal.sfreq * inlet.speed, STALL_S / min(inlet.speed, 1.0)),
+        )
         # Channels of other types, such as triggers, may well be flat.
         lively = np.array([float(t in DEFAULT_UNITS) for t in signal.ch_types])
         unknown = Amplitude(low=-lively, high=lively, std=lively)

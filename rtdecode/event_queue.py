@@ -165,7 +165,7 @@ class EventQueue:
 
     def is_new(self, event: Event) -> bool:
         """Tell whether an event of this label and, within a sample, of this stamp was not there before."""
-        if not isfinite(event.timestamp):
+        if not isfinite(event.timestamp / self._period):
             return True
         count = round(event.timestamp / self._period)
         for near in (count - 1, count, count + 1):
@@ -179,7 +179,7 @@ class EventQueue:
 
     def offer(self, event: Event) -> list[Due]:
         """Take an event; return its refusal if it cannot have a window, or comes too late for it."""
-        if not isfinite(event.timestamp):
+        if not isfinite(event.timestamp / self._period):
             return [Due(event, event.timestamp, -1, "bad-stamp")]
         if self._n == 0 or not (placed := self._place(event, 0)):
             insort(self._pending, event)

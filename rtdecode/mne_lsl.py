@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Signal, canonical_unit
 from rtdecode.decoder import Decoder, Prediction
+from rtdecode.errors import ConfigurationError
 
 
 def signal_of(info: Any) -> Signal:
@@ -36,9 +37,18 @@ class DecoderCallback:
         Made for `signal_of(stream.info)`.
     on_prediction : callable
         Called with every `Prediction`, abstentions included.
+
+    Raises
+    ------
+    ConfigurationError
+        The decoder predicts at events.
     """
 
     def __init__(self, decoder: Decoder, on_prediction: Callable[[Prediction], None]) -> None:
+        if decoder.contract.events:
+            raise ConfigurationError(
+                f"Model {decoder.model.name!r} predicts at events, which no callback brings; use `rtdecode run`."
+            )
         self._decoder, self._on_prediction = decoder, on_prediction
 
     def __call__(

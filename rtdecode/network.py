@@ -94,8 +94,8 @@ def not_found(
 ) -> StreamError:
     """Return the error that no stream fits a choice; it lists those that are there, without `ours`, by name."""
     others = [str(s) for s in streams if s.name not in ours]
-    seen = "Streams that are there:\n  " + "\n  ".join(others) if others else "No stream at all is there."
+    seen = f"Streams that are there: {'; '.join(others)}." if others else "No stream at all is there."
     return StreamError(
-        f"No stream found in {wait_s:g} s; wanted: {choice}. {seen}\n"
+        f"No stream found in {wait_s:g} s; wanted: {choice}. {seen} "
         "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
     )

@@ -4,10 +4,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rtdecode.errors import DeadlineError
 from rtdecode.faults import FaultSettings, schedule
@@ -63,6 +63,12 @@ class PlayerSettings(BaseModel):
     wait_s: float = Field(default=60.0, gt=0)
     for_all: bool = False
     faults: FaultSettings = FaultSettings()
+
+    @model_validator(mode="after")
+    def _one_way_to_cut(self) -> Self:
+        if self.start and self.parts:
+            raise ValueError("start and parts both say where to begin; give one of them")
+        return self
 
     def cut(self, session: Session) -> list[Session]:
         """Return what is to be played of a session; RecordingError where there is nothing."""

@@ -81,7 +81,8 @@ def _push_in_chunks(
         size = longest if rng is None else int(rng.integers(0, longest + 1))
         cut = slice(at, at + size)
         stamps = recording.timestamps[cut]
-        n_come = sum(event.timestamp <= stamps[-1] for event in coming) if len(stamps) else 0
+        # One without a stamp comes at once.
+        n_come = sum(not event.timestamp > stamps[-1] for event in coming) if len(stamps) else 0
         predictions += decoder.push(recording.samples[cut], stamps, coming[:n_come])
         del coming[:n_come]
         at += size

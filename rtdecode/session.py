@@ -100,7 +100,8 @@ class SessionWriter:
         nothing = self._rows(_Chunk(np.empty((0, signal.n_channels), np.float32), np.empty(0)))
         try:
             self._folder.mkdir()
-            (self._folder / "signal.json").write_text(signal.model_dump_json(), encoding="utf-8")
+            told = {**signal.model_dump(mode="json"), "speed": speed}
+            (self._folder / "signal.json").write_text(json.dumps(told), encoding="utf-8")
             self._columns = {name: _Column(self._folder, name, like) for name, like in nothing.items()}
         except OSError as error:
             raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None

@@ -9,12 +9,14 @@ import itertools
 import queue
 import sys
 import threading
+import time
 
 import numpy as np
 
 from rtdecode.contract import Signal
-from rtdecode.lsl import OutputReader, SignalOutlet, local_clock
+from rtdecode.lsl import LslNetwork, Outlet, StreamChoice, local_clock
 from rtdecode.realtime import sleep_until
+from rtdecode.recording import Layout
 
 SFREQ, CHUNK = 128.0, 8
 NAMES = ("FC3", "C3", "C1", "Cz", "C2", "C4", "FC4", "Pz")
@@ -66,16 +68,17 @@ class Subject:
 
 def listen(name, heard):
     """Put (label, stamp) into a queue for every cue."""
-    reader = OutputReader(name, wait_s=600.0)
+    markers = LslNetwork().markers(StreamChoice(name=name), ())
     while True:
-        values, stamps, _ = reader.pull()
-        for row, stamp in zip(values, stamps, strict=True):
-            heard.put((row[0], float(stamp)))
+        for marker in markers.pull():
+            heard.put((marker.label, marker.timestamp))
+        time.sleep(0.02)
 
 
 def main(name, seed):
     signal = Signal(ch_names=NAMES, ch_types=("eeg",) * len(NAMES), units=("uV",) * len(NAMES), sfreq=SFREQ)
-    outlet, subject, heard = SignalOutlet(name, f"subject-{name}", signal), Subject(int(seed)), queue.SimpleQueue()
+    outlet = Outlet(Layout.of_signal(name, signal), f"subject-{name}")
+    subject, heard = Subject(int(seed)), queue.SimpleQueue()
     threading.Thread(target=listen, args=(f"{name}-cues", heard), daemon=True).start()
     print("there", flush=True)
     start, sent, alone_at, own = local_clock(), 0, float("inf"), itertools.cycle(SIDES)

@@ -220,7 +220,7 @@ def test_a_crash_loses_nothing_that_was_recorded(path, eventually):
         return [(folder / name).read_bytes() for name in ("samples.f32", "timestamps.f64")]
 
     eventually(lambda: kept() == [sent.tobytes(), stamps.tobytes()], what="what is kept")
-    labels = (folder / "event_labels.txt").read_text(encoding="utf-8").split()
+    labels = [json.loads(line) for line in (folder / "event_labels.txt").read_text("ascii").splitlines()]
     assert labels == [label for _, _, label in session.pushed] and len(labels) > 2
 
 

@@ -49,6 +49,20 @@ def decode(model, recording, events, sizes=(), delays=(), finish=True):
     return predictions + decoder.finish() if finish else predictions
 
 
+@pytest.mark.parametrize("stamp", [math.nan, math.inf, 1e308, -1e308])
+def test_a_stamp_that_cannot_be_is_refused(model, stamp):
+    recording = build_recording(N)
+    (refused,) = Decoder(model, recording.signal).push(
+        recording.samples, recording.timestamps, [Event(stamp, "left")]
+    )
+    assert refused.reason == "bad-stamp"
+
+
+def test_an_event_without_a_stamp_does_not_depend_on_chunking(model):
+    recording = replace(build_recording(N), events=(Event(math.nan, "left"), at(400)))
+    assert prove_chunking(recording, lambda: Decoder(model, recording.signal)).identical
+
+
 def by_event(predictions):
     """What each event gave, to the last bit; none twice."""
     found = {p.event: p._bits() for p in predictions}

@@ -61,6 +61,22 @@ def test_a_label_may_hold_anything(writer, label):
     assert [event.label for event in read_recording(writer.path).events] == [label, "next"]
 
 
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+@pytest.mark.parametrize("begin", [0, 3])
+def test_what_was_played_at_another_speed_is_read_as_at_its_own(tmp_path, speed, begin):
+    recording = build_recording(100)
+    at_speed = recording.timestamps[begin] + (recording.timestamps - recording.timestamps[begin]) / speed
+    events = [Event(at_speed[40], "left"), Event(at_speed[90], "right")]
+    stamps = at_speed.copy()
+    stamps[:begin] = np.nan
+    writer = SessionWriter(tmp_path / "s.npz", recording.signal, speed=speed)
+    writer.add(recording.samples, stamps, [], events)
+    writer.close({})
+    kept = read_recording(tmp_path / "s.npz")
+    assert np.allclose(kept.timestamps[begin:], recording.timestamps[begin:])
+    assert [int(np.nanargmin(np.abs(kept.timestamps - e.timestamp))) for e in kept.events] == [40, 90]
+
+
 def test_without_a_sample_there_is_no_file(writer):
     assert writer.close({}) == 0 and not list(writer.path.parent.iterdir())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.faults import FaultSettings, read_faults, schedule
 from rtdecode.guard import Guard
-from rtdecode.lsl import OutputReader
+from rtdecode.lsl import SignalInlet, StreamChoice, list_streams
 from rtdecode.player import PlayerSettings
 from rtdecode.recording import Layout, Session, Stream, read_recording, read_session
 from rtdecode.schedule import Close, Open, Push, Schedule, in_turn
@@ -156,16 +156,18 @@ def test_every_round_is_heard(tmp_path, names):
 def test_an_endless_replay_ends_when_it_is_told_to(tmp_path, names, eventually):
     path, prefix = write_xdf(tmp_path / "r.xdf", EEG, TEXTS), names[0] + "-"
     with rtdecode("play", path, "--prefix", prefix, "--speed", 10, "--loop", 0, "--part", ":1") as player:
-        reader, heard = OutputReader(prefix + "eeg"), []
+        choice, heard = StreamChoice(name=prefix + "eeg"), []
+        inlet = SignalInlet(eventually(lambda: choice.among(list_streams(0.5)), what="the stream"))
+        inlet.open()
 
         def three_rounds():
-            heard.extend(reader.pull()[0])
+            heard.extend(inlet.pull()[1])
             return len(heard) > 300
 
         eventually(three_rounds, what="the third round")
         player.interrupt()
         assert player.wait() == 0 and player.saw("played ")
-        reader.close()
+        inlet.close()
 
 
 def test_a_clock_that_was_reset_is_one_clock_again(shared):

@@ -61,7 +61,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str) and value.startswith("{"):
-        return json.loads(value)
+        with suppress(ValueError):
+            return json.loads(value)
     return value
 
 

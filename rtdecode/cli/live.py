@@ -117,8 +117,8 @@ def run(
     }  # fmt: skip
     for key, part in parts.items():
         chosen = {k: v for k, v in part.items() if v is not None}
-        if chosen and isinstance(document.setdefault(key, {}), dict):
-            document[key] = {**document[key], **chosen}
+        if chosen and isinstance(there := document.get(key) or {}, dict):
+            document[key] = {**there, **chosen}
     options = {
         "name": name, "marker_format": marker_format, "wait_s": wait, "duration_s": duration,
         "once": once or None, "max_age_s": max_age,

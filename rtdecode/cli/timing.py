@@ -77,6 +77,8 @@ def _measure(
     from rtdecode.recording import read_recording
 
     model_file = read_model(model)
+    if model_file.contract.events:
+        raise ConfigurationError(f"Model {model_file.name!r} predicts at events; latency is measured at hops only.")
     data = read_recording(recording) if recording else None
     if stream is None:
         from rtdecode.loopback import loopback_configuration

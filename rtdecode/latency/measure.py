@@ -179,6 +179,10 @@ def signal_of(stream: str) -> Signal:
         raise StreamError(f"No stream {stream!r} in {_LOOK_S:g} s. `rtdecode streams` lists those that are there.")
     inlet = SignalInlet(found)
     inlet.close()
+    if inlet.speed != 1:
+        raise StreamError(
+            f"Stream {stream!r} is a replay at {inlet.speed:g} times its speed; measure one at speed 1."
+        )
     return inlet.signal
 
 

@@ -93,10 +93,10 @@ class StreamChoice(BaseModel):
         """
         fitting = [s for s in streams if s.name not in exclude and self.fits(s)]
         if len(fitting) > 1:
-            listed = "\n  ".join(str(s) for s in fitting)
+            listed = "; ".join(str(s) for s in fitting)
             raise StreamError(
                 f"{len(fitting)} streams could be meant by {self}; choose one with --stream, --type, "
-                f"--source-id or --host, or stop the others:\n  {listed}"
+                f"--source-id or --host, or stop the others: {listed}."
             )
         return fitting[0] if fitting else None
 

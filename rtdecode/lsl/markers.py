@@ -3,7 +3,7 @@
 import queue
 import threading
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pylsl
 
@@ -12,7 +12,7 @@ from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.inlet import StreamInlet
 
 _FORMATS = ("string", "int8", "int16", "int32", "int64")
-_ROUND_S, _PULL_S = 1.0, 0.2
+_ROUND_S, _PULL_S, _MOST = 1.0, 0.2, 1024
 _T = TypeVar("_T")
 
 
@@ -36,7 +36,13 @@ class Marker(NamedTuple):
 
 
 class MarkerInlet(StreamInlet):
-    """A connection to one stream of markers: irregular, one channel, strings or integers."""
+    """A connection to one stream of markers: irregular, one channel, strings or integers.
+
+    Attributes
+    ----------
+    unreadable : int
+        Markers that were left out because they are no UTF-8.
+    """
 
     def __init__(self, stream: StreamFound, timeout_s: float = 5.0) -> None:
         if not is_marker_stream(stream):
@@ -44,7 +50,7 @@ class MarkerInlet(StreamInlet):
                 f"Stream {stream} holds no markers: one irregular channel of text or integers is needed."
             )
         super().__init__(stream, timeout_s)
-        self._reading = self.correction()
+        self._reading, self.unreadable = self.correction(), 0
 
     def pull(self, timeout_s: float) -> list[Marker]:
         """Wait for at least one marker; return what is there, or nothing after `timeout_s`.
@@ -54,15 +60,30 @@ class MarkerInlet(StreamInlet):
         StreamLostError
             The source went away.
         """
+        stamps: list[float] = []
+        values: list[Any] = []
         try:
-            values, stamps = self._inlet.pull_chunk(timeout=timeout_s, max_samples=1024, min_samples=1)
+            # One at a time: `pull_chunk` loses what it has when the outlet ends, or one of them is no text.
+            while len(stamps) < _MOST and (came := self._pull(timeout_s if not stamps else 0.0)):
+                values.append(came[0])
+                stamps.append(came[1])
         except pylsl.util.LostError:
-            raise StreamLostError(f"Stream {self.stream.name!r} is lost: its outlet went away.") from None
-        if len(stamps):
+            if not stamps:
+                raise StreamLostError(f"Stream {self.stream.name!r} is lost: its outlet went away.") from None
+        if stamps:
             # Lost meanwhile: the next pull says so; these markers are here.
             with suppress(StreamLostError):
                 self._reading = self.correction()
-        return [Marker(float(t), str(v[0]), *self._reading) for t, v in zip(stamps, values, strict=True)]
+        return [Marker(t, str(v), *self._reading) for t, v in zip(stamps, values, strict=True)]
+
+    def _pull(self, timeout_s: float) -> tuple[Any, float] | None:
+        while True:
+            try:
+                row, stamp = self._inlet.pull_sample(timeout_s)
+            except UnicodeDecodeError:
+                self.unreadable += 1
+                continue
+            return None if row is None else (row[0], float(stamp))
 
 
 def is_marker_stream(stream: StreamFound) -> bool:
@@ -128,9 +149,8 @@ class MarkerReader:
         fitting = [s for s in there if self._choice.fits(s)]
         if len(fitting) == 1:
             return fitting[0]
-        self.problem = "\n  ".join(
-            [f"{len(fitting)} streams of markers could be meant by {self._choice}; there is:", *map(str, there)]
-        )
+        found = "; ".join(map(str, there)) or "none"
+        self.problem = f"{len(fitting)} streams of markers could be meant by {self._choice}; there is: {found}."
         return None
 
     def _read(self, inlet: MarkerInlet) -> None:
@@ -140,8 +160,12 @@ class MarkerReader:
             self._news.put(("events-found", f"events are read from {inlet.stream}"))
             self._found.set()
             while not self._closing.is_set():
+                before = inlet.unreadable
                 for marker in inlet.pull(_PULL_S):
                     self._markers.put(marker)
+                if inlet.unreadable > before:
+                    n = inlet.unreadable - before
+                    self._news.put(("event-unreadable", f"{n} markers are no UTF-8 text and left out"))
         except StreamLostError as lost:
             if self.stream is not None:
                 self._news.put(("events-lost", str(lost)))

@@ -143,10 +143,12 @@ def _read_npz(path: Path) -> Recording:
         speed = float(arrays["speed"]) if "speed" in arrays else 1.0
         if not 0 < speed < math.inf:
             raise RecordingError(f"Recording {path} tells that it was played at speed {speed:g}.")
-        timestamps = at_nominal_rate(np.asarray(stamps, np.float64), speed)
+        stamps = np.asarray(stamps, np.float64)
+        timestamps = at_nominal_rate(stamps, speed)
         events: tuple[Event, ...] = ()
         if "event_timestamps" in arrays and "event_labels" in arrays:
-            pairs = zip(arrays["event_timestamps"], arrays["event_labels"], strict=True)
+            at = at_nominal_rate(np.asarray(arrays["event_timestamps"], np.float64), speed, stamps)
+            pairs = zip(at, arrays["event_labels"], strict=True)
             events = tuple(Event(float(t), str(label)) for t, label in pairs)
         positions = _npz_positions(arrays["positions"], signal.ch_names, path) if "positions" in arrays else {}
     return Recording(signal, samples, timestamps, events, str(path), positions)

@@ -1,6 +1,7 @@
 """The one type of recording that training, replay, play and verify read."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,11 +16,18 @@ from rtdecode.errors import RecordingError
 from rtdecode.recording.positions import Positions
 
 
-def at_nominal_rate(timestamps: NDArray[np.float64], speed: float, first: float | None = None) -> NDArray[np.float64]:
-    """Undo the speed of a replay of which these stamps are: stretch them from `first`, that of the first sample."""
-    if speed == 1 or len(timestamps) == 0:
+def at_nominal_rate(
+    timestamps: NDArray[np.float64], speed: float, samples: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Undo the speed of a replay: stretch its stamps from that of its first sample that has one.
+
+    `samples` are the stamps of the samples, if `timestamps` are others.
+    """
+    of_samples = timestamps if samples is None else samples
+    finite = np.flatnonzero(np.isfinite(of_samples))
+    if speed == 1 or len(finite) == 0:
         return timestamps
-    origin = timestamps[0] if first is None else first
+    origin = float(of_samples[finite[0]])
     return origin + (timestamps - origin) * speed
 
 
@@ -77,6 +85,8 @@ class Recording:
 
     def covers(self, timestamp: float) -> bool:
         """Tell whether a stamp belongs to a sample of the recording, rather than to a time before or after."""
+        if not math.isfinite(timestamp):
+            return False
         return abs(float(self.timestamps[self.sample_at(timestamp)]) - timestamp) <= 1.0 / self.signal.sfreq
 
     @property

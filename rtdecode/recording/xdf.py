@@ -37,7 +37,7 @@ def read_xdf(path: Path, stream: str | None) -> Recording:
         # Into the recorder's clock by the markers' own offsets, out of it again by the signal's.
         at = at + _clock_offset(other, at)
         at = at - _clock_offset(chosen, at - _clock_offset(chosen, at))
-        at = at_nominal_rate(at, layout.speed, float(stamps[0]))
+        at = at_nominal_rate(at, layout.speed, stamps)
         events += [Event(float(t), str(v[0])) for t, v in zip(at, other["time_series"], strict=True)]
     stamps = at_nominal_rate(stamps, layout.speed)
     return Recording(signal, samples, stamps, tuple(sorted(events)), str(path), positions)

@@ -18,12 +18,12 @@ from rtdecode.log import LogFile
 from rtdecode.lsl import (
     DecoderOutlets,
     LslNetwork,
-    MarkerFormat,
     StreamChoice,
     StreamFound,
     local_clock,
     versions,
 )
+from rtdecode.marker import MarkerFormat
 from rtdecode.network import Inlet, Markers, Network
 from rtdecode.realtime import quiet_collector
 from rtdecode.reporter import Reporter, State, Watcher

@@ -6,7 +6,8 @@ from rtdecode.contract import Classification, Regression
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.inlet import SignalInlet
 from rtdecode.lsl.markers import MarkerReader
-from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat
+from rtdecode.lsl.outlets import DecoderOutlets
+from rtdecode.marker import MarkerFormat
 
 
 class LslNetwork:

@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rtdecode.audit import Verdict, audit, read_evidence
+from rtdecode.audit import WRONG, Verdict, audit, read_evidence
 from rtdecode.engine import read_model
+from rtdecode.libraries import libraries
 from rtdecode.marker import marker_of
-from tests.builders import build_model
+from tests.builders import build_model, linear_graph
 from tests.scripted import STREAM, Script
 from tests.xdf import write_xdf
 
@@ -25,8 +28,8 @@ class Recorded:
         self.model, outputs = model, model.contract.outputs
         record = script.run(model, name=name, **settings)
         signal = [part for inlet in script.world.inlets for part in inlet.received]
-        self.eeg = _stream(STREAM.name, "EEG", [t for _, ts in signal for t in ts], [x for xs, _ in signal for x in xs],
-                           n_channels=4, sfreq=128, format="float32")  # fmt: skip
+        samples, stamps = (np.concatenate(part) for part in zip(*signal, strict=True))
+        self.eeg = _stream(STREAM.name, "EEG", stamps, samples, n_channels=4, sfreq=128, format="float32")
         marker_format = settings.get("marker_format", "label")
         rows, markers = [], []
         for _, stamp, p in record.rows:
@@ -69,3 +72,274 @@ def test_an_honest_session_is_identical(model, tmp_path, name):
         counts = one.count("predictions")
         assert set(counts) <= {Verdict.IDENTICAL, Verdict.SKIPPED, Verdict.PAUSE} and counts[Verdict.IDENTICAL] > 20
         assert set(one.count("markers")) == {Verdict.IDENTICAL}
+
+
+def named(found, *streams):
+    """The differences of the only connection, of these streams."""
+    (one,) = found
+    return [item for item in one.wrong if item.stream in streams or not streams]
+
+
+@pytest.fixture
+def session(model):
+    return Recorded(model, Script().play(8.0))
+
+
+def decided_row(session, number=60):
+    """The index of a row with a decision, and of its marker."""
+    decided = [i for i, row in enumerate(session.proba["values"]) if row[-1] >= 0]
+    return decided[number], number
+
+
+class TestManipulations:
+    """What was changed is found and named: what, where, how much; nothing else is."""
+
+    def test_another_model(self, session, tmp_path):
+        contract = session.model.contract
+        proto = linear_graph(contract.signal.n_channels, contract.window.n_times, seed=1)
+        other = read_model(build_model(tmp_path / "other.onnx", contract, proto))
+        found = session.audit(tmp_path / "s.xdf", other)
+        (sha,) = named(found, "model")
+        assert sha.due == other.sha256 and sha.found == session.model.sha256 and "SHA-256" in sha.message
+        differing = named(found, "predictions")
+        n_decided = sum(row[-1] >= 0 for row in session.proba["values"])
+        assert len(differing) == n_decided and all("is off by" in item.message for item in differing)
+
+    def test_a_dropped_marker(self, session, tmp_path):
+        row, marker = decided_row(session)
+        for key in ("stamps", "values"):
+            del session.markers[key][marker]
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert (item.stream, item.verdict) == ("markers", Verdict.MISSING)
+        assert item.timestamp == session.proba["stamps"][row] and item.sample == 8 * row + 6
+
+    def test_a_marker_too_many(self, session, tmp_path):
+        session.markers["stamps"].insert(40, session.markers["stamps"][40] - 0.01)
+        session.markers["values"].insert(40, "left")
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert (item.stream, item.verdict, item.found) == ("markers", Verdict.EXTRA, "left")
+
+    def test_another_marker(self, session, tmp_path):
+        was = session.markers["values"][40]
+        session.markers["values"][40] = {"left": "right", "right": "left"}[was]
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert (item.stream, item.verdict, item.due) == ("markers", Verdict.DIFFERING, was)
+
+    def test_one_bit_of_one_probability(self, session, tmp_path):
+        row, _ = decided_row(session)
+        was = np.float32(session.proba["values"][row][0])
+        session.proba["values"][row][0] = np.nextafter(was, np.float32(2))
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert (item.stream, item.verdict) == ("predictions", Verdict.DIFFERING) and "left is off by" in item.message
+
+    def test_flipped_probabilities(self, session, tmp_path):
+        row, _ = decided_row(session)
+        left, right, label = session.proba["values"][row]
+        session.proba["values"][row] = [right, left, label]
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert item.message == f"left is off by {abs(float(left) - float(right)):.3g}"
+        assert item.timestamp == session.proba["stamps"][row]
+
+    def test_a_decision_that_was_withheld(self, session, tmp_path):
+        row, _ = decided_row(session)
+        session.proba["values"][row] = [np.nan, np.nan, -1]
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert item.message == "abstained, and no skip is told"
+
+    def test_a_decision_while_the_window_filled(self, session, tmp_path):
+        session.proba["values"][3] = [0.25, 0.75, 1]
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert item.message == "must abstain: warming-up"
+
+    def test_a_missing_row_and_one_too_many(self, session, tmp_path):
+        row, _ = decided_row(session)
+        stamp = session.proba["stamps"].pop(row)
+        values = session.proba["values"].pop(row)
+        session.proba["stamps"].insert(10, session.proba["stamps"][10] - 0.01)
+        session.proba["values"].insert(10, values)
+        extra, missing = named(session.audit(tmp_path / "s.xdf"))
+        assert extra.verdict == Verdict.EXTRA and missing.verdict == Verdict.MISSING and missing.timestamp == stamp
+
+    def test_one_stamp(self, session, tmp_path):
+        row, _ = decided_row(session)
+        session.proba["stamps"][row] += 0.003
+        found = named(session.audit(tmp_path / "s.xdf"), "predictions")
+        assert [item.message for item in found] == ["its stamp is +3 ms off"]
+
+    def test_all_stamps(self, session, tmp_path):
+        for stream in (session.proba, session.markers):
+            stream["stamps"] = [stamp + 0.003 for stamp in stream["stamps"]]
+        found = named(session.audit(tmp_path / "s.xdf"))
+        assert len(found) == len(session.proba["stamps"])
+        assert {item.message for item in found} == {"its stamp is +3 ms off"}
+
+    @pytest.mark.parametrize("n", [1, 2, 3, 200])
+    def test_samples_that_are_missing_in_the_recording(self, session, tmp_path, n):
+        for key in ("stamps", "values"):
+            del session.eeg[key][500 : 500 + n]
+        found = session.audit(tmp_path / "s.xdf")
+        (item,) = named(found)
+        assert item.stream == "signal" and item.sample == 500 and item.timestamp == session.eeg["stamps"][500]
+        assert f"{n} are missing in the recording that reached the decoder" in item.message
+        counts = found[0].count("predictions")
+        assert counts[Verdict.IDENTICAL] == (500 - 7) // 8 + 1 and counts[Verdict.UNKNOWN] > 20
+
+    @pytest.mark.parametrize("seconds", [1 / 128, 2 / 128, 0.5])
+    def test_samples_that_did_not_reach_the_decoder(self, model, tmp_path, seconds):
+        session = Recorded(model, Script().play(6.0).pause(seconds).play(6.0))
+        at = int(np.flatnonzero(np.diff(session.eeg["stamps"]) > 1.5 / 128)[0]) + 1
+        before, after = session.eeg["stamps"][at - 1 : at + 1]
+        n = round((after - before) * 128) - 1
+        session.eeg["stamps"][at:at] = [before + (k + 1) / 128 for k in range(n)]
+        session.eeg["values"][at:at] = [np.zeros(4)] * n
+        found = session.audit(tmp_path / "s.xdf")
+        (item,) = named(found)
+        assert item.stream == "signal" and item.sample == at and item.timestamp == before + 1 / 128
+        assert item.message == f"{n} recorded samples did not reach the decoder"
+        counts = found[0].count("predictions")
+        assert set(counts) <= {Verdict.IDENTICAL, Verdict.PAUSE} and counts[Verdict.IDENTICAL] > 150
+
+    def test_a_sample_of_another_value(self, session, tmp_path):
+        session.eeg["values"][500] = session.eeg["values"][500] + 1
+        found = named(session.audit(tmp_path / "s.xdf"))
+        assert found and min(item.sample for item in found) >= 500
+
+    def test_more_skips_than_were_told(self, model, tmp_path):
+        session = Recorded(model, Script().play(6.0).stall(3.0).play(2.0))
+        told = [json.loads(text) for text in session.status["values"]]
+        at = next(i for i, d in enumerate(told) if d["event"] == "skipped")
+        session.status["values"][at] = json.dumps(told[at] | {"count": told[at]["count"] - 1})
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert item.stream == "skips" and item.sample == told[at]["sample"]
+        assert item.message.startswith(f"{told[at]['count']} results were not published; {told[at]['count'] - 1}")
+
+    def test_guard_settings_that_were_not_those_told(self, model, tmp_path):
+        session = Recorded(model, Script().play(6.0).pause(1 / 128).play(6.0))
+        texts = session.status["values"]
+        for i, d in enumerate(map(json.loads, texts)):
+            if d["event"] == "start":
+                d["settings"]["guard"]["max_gap"] = 0
+                texts[i] = json.dumps(d)
+        found = named(session.audit(tmp_path / "s.xdf"))
+        assert found[0].stream == "signal" and "imputed" in found[0].message
+
+
+changes = st.sampled_from(["drop", "double", "flip", "bit", "label", "stamp", "abstain"])
+
+
+@given(change=changes, where=st.integers(0, 999), on_markers=st.booleans())
+def test_any_single_change_of_any_row_is_found(model, tmp_path_factory, change, where, on_markers):
+    session = Recorded(model, Script().play(4.0).stall(1.5).play(1.5).pause(0.3).play(3.0))
+    stream = session.markers if on_markers and change in ("drop", "double", "flip", "stamp") else session.proba
+    # A row of a stall is repeated every second: one more or less of them tells nothing.
+    hops = [i for i, t in enumerate(stream["stamps"]) if stream["stamps"].count(t) == 1]
+    if change in ("flip", "bit", "label", "abstain") and stream is session.proba:
+        hops = [i for i in hops if stream["values"][i][-1] >= 0]
+    at = hops[where * len(hops) // 1000]
+    stamp, value = stream["stamps"][at], stream["values"][at]
+    if change == "drop":
+        del stream["stamps"][at], stream["values"][at]
+    elif change == "double":
+        stream["stamps"].insert(at, stamp)
+        stream["values"].insert(at, value)
+    elif change == "stamp":
+        stream["stamps"][at] = np.nextafter(stamp, np.inf)
+    elif stream is session.markers:
+        stream["values"][at] = {"left": "right", "right": "left"}[value]
+    else:
+        bit = np.nextafter(np.float32(value[0]), np.float32(-1))
+        stream["values"][at] = {
+            "flip": [value[1], value[0], value[2]], "bit": [bit, value[1], value[2]],
+            "label": [value[0], value[1], 1 - value[2]], "abstain": [np.nan, np.nan, -1],
+        }[change]  # fmt: skip
+    (one,) = session.audit(tmp_path_factory.mktemp("x") / "s.xdf")
+    assert one.wrong and all(item.verdict in WRONG for item in one.wrong)
+    assert len(one.wrong) <= 3 and abs(one.wrong[0].timestamp - stamp) < 1e-6
+
+
+class TestWhatIsRecorded:
+    """Recorders that come late or leave early, other hosts, other libraries."""
+
+    def test_a_recorder_that_came_first_and_left_last(self, session, tmp_path):
+        eeg = session.eeg
+        for k in range(1, 300):
+            eeg["stamps"].insert(0, eeg["stamps"][0] - 1 / 128)
+            eeg["values"].insert(0, np.full(4, k, np.float32))
+            eeg["stamps"].append(eeg["stamps"][-1] + 1 / 128)
+            eeg["values"].append(np.full(4, k, np.float32))
+        assert named(session.audit(tmp_path / "s.xdf")) == []
+
+    def test_a_recorder_that_came_late(self, session, tmp_path):
+        for key in ("stamps", "values"):
+            del session.eeg[key][:100]
+        (one,) = session.audit(tmp_path / "s.xdf")
+        assert "begins 0.781 s after the decoder did" in one.problem and not one.wrong
+        assert set(one.count("predictions")) == {Verdict.UNKNOWN}
+
+    def test_a_first_sample_that_is_missing_is_a_difference(self, session, tmp_path):
+        session.eeg["stamps"].insert(0, session.eeg["stamps"][0] - 1 / 128)
+        session.eeg["values"].insert(0, np.zeros(4))
+        del session.eeg["stamps"][1], session.eeg["values"][1]
+        (item,) = named(session.audit(tmp_path / "s.xdf"))
+        assert item.message == "the decoder's first sample is missing in the recording"
+
+    def test_a_recorder_that_left_early(self, session, tmp_path):
+        n_abstained = sum(row[-1] < 0 for row in session.proba["values"])
+        for key in ("stamps", "values"):
+            del session.eeg[key][700:]
+            del session.proba[key][84:]
+            del session.markers[key][84 - n_abstained :]
+            del session.status[key][-3:]
+        (one,) = session.audit(tmp_path / "s.xdf")
+        assert not one.wrong and one.count("predictions")[Verdict.IDENTICAL] == 84
+
+    def test_a_signal_that_ends_before_the_rows(self, session, tmp_path):
+        for key in ("stamps", "values"):
+            del session.eeg[key][700:]
+        (one,) = session.audit(tmp_path / "s.xdf")
+        counts = one.count("predictions")
+        assert not one.wrong and counts[Verdict.UNKNOWN] == len(session.proba["stamps"]) - counts[Verdict.IDENTICAL]
+
+    def test_samples_lost_where_stamps_cannot_tell(self, model, tmp_path):
+        """The source gives every chunk one stamp."""
+        script = Script(16)
+        script.play(8.0)
+        session = Recorded(model, script, guard={"gap_tolerance_ms": 100})
+        for key in ("stamps", "values"):
+            del session.eeg[key][501]
+        found = named(session.audit(tmp_path / "s.xdf"))
+        assert found[0].stream == "signal" and "the recording holds 1 fewer" in found[0].message
+
+    def test_another_host(self, model, tmp_path):
+        """Its clock runs away by 0.5 ms a second; what was told of it bounds every stamp."""
+        script = Script()
+        script.world.corrections = [(0.5 + 5e-4 * k, 1e-5) for k in range(60)]
+        session = Recorded(model, script.play(12.0))
+        told = [d for d in map(json.loads, session.status["values"]) if d["event"] == "correction"]
+        assert len(told) >= 3 and {
+            t - s for t, s in zip(session.proba["stamps"], session.eeg["stamps"], strict=False)
+        }
+        assert named(session.audit(tmp_path / "s.xdf")) == []
+        session.proba["stamps"][60] += 0.004
+        found = named(session.audit(tmp_path / "t.xdf"), "predictions")
+        assert len(found) == 1 and "ms off" in found[0].message
+
+    @pytest.mark.parametrize("ahead_s", [1e5, -0.25])
+    def test_a_clock_that_was_set(self, model, tmp_path, ahead_s):
+        session = Recorded(model, Script().play(5.0).set_clock(ahead_s).play(8.0))
+        assert [str(item) for item in named(session.audit(tmp_path / "s.xdf"))] == []
+
+    def test_other_libraries_allow_small_differences_and_tell(self, session, tmp_path):
+        row, _ = decided_row(session)
+        texts = session.status["values"]
+        for i, d in enumerate(map(json.loads, texts)):
+            if d["event"] == "start":
+                assert libraries().items() <= d["versions"].items()
+                d["versions"]["numpy"] = "1.0"
+                texts[i] = json.dumps(d)
+        session.proba["values"][row][0] += np.float32(2e-6)
+        (one,) = session.audit(tmp_path / "s.xdf")
+        assert one.versions == {"numpy": ("1.0", np.__version__)} and not one.wrong
+        assert one.count("predictions")[Verdict.CLOSE] == 1
+        session.proba["values"][row][0] += np.float32(2e-5)
+        assert len(named(session.audit(tmp_path / "t.xdf"))) == 1

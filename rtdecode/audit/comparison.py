@@ -73,7 +73,9 @@ class Comparison:
         published : list of Due
             What was not skipped, with the stamp of its row: what markers must be of.
         """
-        items, published, withheld = [], [], []
+        items: list[Item] = []
+        published: list[Due] = []
+        withheld: list[Due] = []
         stamps = [d.timestamp for d in due]
         for i, j in pair(stamps, [row.timestamp for row in rows], self.tolerance_s, pauses):
             if i is None:

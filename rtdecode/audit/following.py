@@ -113,7 +113,7 @@ def _decode(evidence: Evidence, decoder: Decoder, seen: NDArray[np.intp]) -> tup
 
 
 def _mend(followed: Followed, evidence: Evidence, found: list[Told]) -> bool:
-    """Compare the guard's incidents with those told; where samples differ, note it and tell whether to decode anew."""
+    """Compare the guard's incidents with those told, note the first difference; tell whether to decode anew."""
     if evidence.incidents is None:
         return False
     due = followed.due

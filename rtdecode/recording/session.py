@@ -136,7 +136,7 @@ class Stream:
     first : int
         The number of its first sample in the recording.
     clock_offsets : array of float64, (n_offsets, 2)
-        If the stamps are in its source's clock: at which of them what must be added to bring them into the recorder's.
+        If the stamps are in its source's clock: pairs of such a stamp and what brings it into the recorder's.
     """
 
     layout: Layout

@@ -1,6 +1,7 @@
 """Audits: a recorded session is held to its decoder file, and every difference is found by name."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtdecode.audit import WRONG, Verdict, audit, read_evidence
+from rtdecode.contract import EventWindow, Exponential, Policy
 from rtdecode.engine import read_model
 from rtdecode.libraries import libraries
 from rtdecode.marker import marker_of
-from tests.builders import build_model, linear_graph
-from tests.scripted import STREAM, Script
+from tests.builders import VALUES, build_contract, build_model, linear_graph
+from tests.scripted import START, STREAM, Script
+from tests.test_live_events import played
 from tests.xdf import write_xdf
 
 
@@ -36,15 +39,20 @@ class Recorded:
             marker = marker_of(p, stamp, outputs, marker_format)
             if marker is not None:
                 markers.append((stamp, marker))
-            rows.append((stamp, [*([np.nan] * 2 if p.outputs is None else p.outputs), p.label]))
-        self.proba = _stream(f"{name}-proba", "Predictions", *zip(*rows, strict=True), n_channels=3, format="float32")
-        self.markers = _stream(name, "Markers", *zip(*markers, strict=True), format="string")
+            label = [p.label] if outputs.kind == "classification" else []
+            rows.append((stamp, [*([np.nan] * 2 if p.outputs is None else p.outputs), *label]))
+        self.proba = _stream(f"{name}-{outputs.column}", "Predictions", *zip(*rows, strict=True),
+                             n_channels=len(rows[0][1]), format="float32")  # fmt: skip
+        number = "int32" if marker_format == "int32" else "string"
+        self.markers = _stream(name, "Markers", *zip(*markers, strict=True), format=number)
+        self.events = []
         told = [(t, json.dumps(d)) for t, d in record.told]
         self.status = _stream(f"{name}-status", "Markers", *zip(*told, strict=True), format="string")
 
     def audit(self, path, model=None):
-        write_xdf(path, self.eeg, self.proba, self.markers, self.status)
-        return audit(read_evidence(path), model or self.model)
+        write_xdf(path, self.eeg, self.proba, self.markers, self.status, *self.events)
+        column = self.model.contract.outputs.column
+        return audit(read_evidence(path, column=column), model or self.model)
 
 
 def _stream(name, kind, stamps, values, n_channels=1, sfreq=0, format="float32"):
@@ -72,6 +80,90 @@ def test_an_honest_session_is_identical(model, tmp_path, name):
         counts = one.count("predictions")
         assert set(counts) <= {Verdict.IDENTICAL, Verdict.SKIPPED, Verdict.PAUSE} and counts[Verdict.IDENTICAL] > 20
         assert set(one.count("markers")) == {Verdict.IDENTICAL}
+
+
+POLICY = Policy(evidence=Exponential(tau_s=0.2), threshold=0.7, refractory_s=0.25)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"policy": POLICY}, {"marker_format": "json", "policy": POLICY}, {"marker_format": "json"},
+     {"marker_format": "int32"}, {"max_age_s": 0.1}, {"guard": {"max_gap": 0}}],
+)  # fmt: skip
+def test_a_session_with_other_settings_is_identical(model, tmp_path, settings):
+    (one,) = Recorded(model, Script(32).play(5.0).pause(1 / 128).play(5.0), **settings).audit(tmp_path / "s.xdf")
+    assert [str(item) for item in one.wrong] == []
+    assert one.count("predictions")[Verdict.IDENTICAL] > 60 and one.count("markers")[Verdict.IDENTICAL] > 2
+
+
+@pytest.mark.parametrize("marker_format", ["label", "json"])
+def test_a_session_of_a_regression_is_identical(tmp_path, marker_format):
+    model = read_model(build_model(tmp_path / "m.onnx", build_contract(truth=VALUES)))
+    session = Recorded(model, Script().play(8.0), marker_format=marker_format)
+    (one,) = session.audit(tmp_path / "s.xdf")
+    assert not one.wrong and one.count("markers")[Verdict.IDENTICAL] > 60
+    session.proba["values"][70][1] += np.float32(1e-3)
+    (item,) = named(session.audit(tmp_path / "t.xdf"))
+    assert "y is off by" in item.message
+
+
+class TestEvents:
+    """Windows at events of a stream that was recorded too."""
+
+    LATE_S = (-0.2, 0.0, 0.3, 1.3, 0.0, 0.0, 0.2, 1.6)
+
+    @pytest.fixture
+    def session(self, tmp_path):
+        contract = build_contract(events=EventWindow(first=0, max_event_lag_s=0.5), hop=1)
+        model = read_model(build_model(tmp_path / "events.onnx", contract))
+        script = Script(8).play(6.0).pause(0.3).play(3.0).lost(2.0).back().play(6.0)
+        script.world.events.stream = replace(STREAM, name="cues")
+        stamps = [START + t for t in (0.5, 3.0, 4.0, 4.5, 6.1, 7.5, 14.5, 15.0)]
+        played(script, [(t, late, "left") for t, late in zip(stamps, self.LATE_S, strict=True)])
+        session = Recorded(model, script, events={"name": "cues"}, marker_format="json")
+        session.events = [_stream("cues", "Markers", stamps, ["left"] * len(stamps), format="string")]
+        return session
+
+    def test_an_honest_session_is_identical(self, session, tmp_path):
+        found = session.audit(tmp_path / "s.xdf")
+        assert [str(item) for one in found for item in one.wrong] == []
+        decided = sum(one.count("markers")[Verdict.IDENTICAL] for one in found)
+        assert len(found) == 2 and decided == len(session.markers["values"]) >= 4
+
+    def test_an_event_at_another_sample(self, session, tmp_path):
+        session.events[0]["stamps"][2] += 2 / 128
+        found = [item for one in session.audit(tmp_path / "s.xdf") for item in one.wrong]
+        assert {item.stream for item in found} == {"predictions", "markers"}
+
+    def test_an_event_that_was_not_decoded(self, session, tmp_path):
+        session.events[0]["stamps"].append(START + 5.0)
+        session.events[0]["values"].append("right")
+        found = [item for one in session.audit(tmp_path / "s.xdf") for item in one.wrong]
+        assert [(item.stream, item.verdict) for item in found] == [
+            (s, Verdict.MISSING) for s in ("predictions", "markers")
+        ]
+
+    def test_events_that_were_not_recorded(self, session, tmp_path):
+        session.events = []
+        assert {one.problem for one in session.audit(tmp_path / "s.xdf")} == {"the stream of events was not recorded"}
+
+
+class TestSaved:
+    """What `run --save` wrote."""
+
+    def test_an_honest_session_is_identical_and_a_changed_one_is_not(self, model, tmp_path):
+        path = tmp_path / "s.npz"
+        Script().play(5.0).stall(2.0).play(2.0).pause(0.5).play(4.0).lost(1.0).run(model, save=path)
+        (one,) = audit(read_evidence(path), model)
+        counts = one.count("predictions")
+        assert not one.wrong and counts[Verdict.IDENTICAL] > 150 and set(counts) == {Verdict.IDENTICAL, Verdict.PAUSE}
+        with np.load(path) as arrays:
+            kept = dict(arrays)
+        kept["prediction_proba"][60] = kept["prediction_proba"][60, ::-1]
+        kept["prediction_reasons"][2] = "gap"
+        np.savez(path, **kept)
+        (one,) = audit(read_evidence(path), model)
+        assert [item.sample for item in one.wrong] == [8 * row + 6 for row in (2, 60)]
 
 
 def named(found, *streams):

@@ -8,12 +8,15 @@ from rtdecode.audit.comparison import Comparison, Due
 from rtdecode.audit.evidence import Evidence, Row
 from rtdecode.audit.following import Difference, Followed, follow
 from rtdecode.audit.verdict import ConnectionAudit, Item, Verdict
+from rtdecode.contract import Event
 from rtdecode.decoder import Decoder
 from rtdecode.engine import ModelFile
 from rtdecode.errors import RecordingError
 from rtdecode.libraries import libraries
 
 _CLOSE = 1e-5
+# Why events give nothing that came before the connection or after it: nobody need have seen them.
+_UNSEEN = ("before-start", "end")
 # A clock offset that moves by less is not told (1 ms), and its sum with a stamp is rounded.
 _UNTOLD_S = 1.001e-3
 
@@ -47,6 +50,8 @@ def _audit(number: int, evidence: Evidence, model: ModelFile) -> ConnectionAudit
     _refuse_other_outputs(evidence.rows, model, start.model)
     stamps = _Stamps(evidence, model)
     origin = _origin(evidence)
+    if model.contract.events and evidence.events is None:
+        origin = "the stream of events was not recorded"
     if isinstance(origin, str):
         result.problem = origin
         if origin == _MISSING:
@@ -73,12 +78,17 @@ class _Stamps:
         self._offsets = [(-1, start.correction_s), *evidence.corrections]
         hop_s = model.contract.window.hop / model.contract.signal.sfreq / start.speed
         # On the same host the offset is exactly 0: stamps are those of the source to the last bit.
-        same = all(seconds == 0 for _, seconds in self._offsets)
+        same = all(seconds == 0 for _, seconds in self._offsets) and start.one_clock
         self.tolerance_s = 0.0 if same else min(_UNTOLD_S, 0.45 * hop_s)
         self.newest = max((row.timestamp for row in evidence.rows), default=-np.inf) - self._offsets[-1][1]
 
     def local(self, raw: float, sample: int) -> float:
         return raw + next((s for since, s in reversed(self._offsets) if sample > since), self._offsets[0][1])
+
+    def is_same(self, event: Event | None, other: Event) -> bool:
+        """Tell whether two events are one."""
+        same = event is not None and event.label == other.label
+        return same and event is not None and abs(event.timestamp - other.timestamp) <= self.tolerance_s
 
     def item(self, difference: Difference) -> Item:
         """Tell a difference of the signal."""
@@ -124,9 +134,9 @@ def _compare(
 ) -> list[Item]:
     until = followed.until if followed.until is not None else len(followed.seen)
     due = [
-        Due(p, stamps.local(p.timestamp, p.sample), p.sample < followed.due and p.reason != "before-start")
+        Due(p, stamps.local(p.timestamp, p.sample), p.sample < followed.due and p.reason not in _UNSEEN)
         for p in followed.predictions
-        if p.sample < until and p.event not in evidence.untimely
+        if p.sample < until and not any(stamps.is_same(p.event, e) for e in evidence.untimely)
     ]
     rows, markers = list(evidence.rows), list(evidence.markers or ())
     if model.contract.events:

@@ -18,6 +18,8 @@ from rtdecode.recording import Session, Stream, read_recording, read_session
 
 # Abstentions that time makes, and no sample.
 PAUSES = ("stalled", "stream-lost")
+# Abstentions of events because of when they, or the end, came.
+_UNTIMELY = ("late", "end", *PAUSES)
 
 
 class _Document(BaseModel):
@@ -29,7 +31,12 @@ class _Identity(_Document):
     host: str
 
 
+class _Choice(_Document):
+    name: str | None
+
+
 class _Settings(_Document):
+    events: _Choice | None = None
     guard: GuardSettings
     policy: Policy | None
     marker_format: MarkerFormat
@@ -48,6 +55,11 @@ class Start(_Document):
     speed: Annotated[float, Field(gt=0)]
     settings: _Settings
     versions: dict[str, str]
+
+    @property
+    def one_clock(self) -> bool:
+        """Whether signal and events come from one host."""
+        return self.events is None or self.events.host == self.stream.host
 
 
 class Stop(_Document):
@@ -117,8 +129,8 @@ class Evidence:
         What was published for hops or events, and repeated.
     markers : tuple of (float, str or int), or None
         Stamps and markers of NAME; None if it was not recorded.
-    events : tuple of Event
-        Of the stream of events, in the clock of the samples.
+    events : tuple of Event, or None
+        Of the stream of events, in the clock of the samples; None if it was not recorded.
     stop : Stop or None
         How it ended; None if the recorder had ended before.
     incidents : tuple of Told, or None
@@ -138,7 +150,7 @@ class Evidence:
     timestamps: NDArray[np.float64]
     rows: tuple[Row, ...]
     markers: tuple[tuple[float, str | int], ...] | None
-    events: tuple[Event, ...] = ()
+    events: tuple[Event, ...] | None = None
     stop: Stop | None = None
     incidents: tuple[Told, ...] | None = None
     skips: tuple[tuple[int, int], ...] = ()
@@ -284,7 +296,7 @@ class _Telling:
             abstention = _valid(_Abstention, document, path)
             if abstention.reason in PAUSES and abstention.label is None:
                 self.pauses.append(stamp)
-            elif abstention.reason in ("late", "end", *PAUSES) and abstention.event_timestamp is not None:
+            elif abstention.reason in _UNTIMELY and abstention.event_timestamp is not None:
                 self.untimely.add(Event(abstention.event_timestamp, abstention.label or ""))
 
 
@@ -328,7 +340,7 @@ def _of_source(session: Session, told: _Telling) -> Evidence:
         timestamps=source.timestamps,
         rows=(),
         markers=None,
-        events=tuple(_events(session, start, source)),
+        events=_events(session, start, source),
         stop=told.stop,
         incidents=tuple(told.incidents),
         skips=tuple(told.skips),
@@ -338,21 +350,19 @@ def _of_source(session: Session, told: _Telling) -> Evidence:
     )
 
 
-def _events(session: Session, start: Start, source: Stream) -> Iterator[Event]:
-    """Return the events that were recorded, in the source's clock."""
-    if start.events is None:
-        return
-    same_clock = start.events.host == start.stream.host
-    for stream in session.streams:
-        if stream.layout.name != start.events.name or stream.layout.sfreq:
-            continue
+def _events(session: Session, start: Start, source: Stream) -> tuple[Event, ...] | None:
+    """Return the events that were recorded, in the source's clock; None without their stream."""
+    name = start.events.name if start.events else start.settings.events.name if start.settings.events else None
+    streams = [s for s in session.streams if s.layout.name == name and s.layout.sfreq == 0]
+    events = []
+    for stream in streams:
         stamps = stream.timestamps
-        if not same_clock:
+        if not start.one_clock:
             # Into the recorder's clock by the events' own offsets, out of it again by the source's.
             stamps = stamps + stream.offset(stamps)
             stamps = stamps - source.offset(stamps - source.offset(stamps))
-        for stamp, value in zip(stamps, stream.values[:, 0], strict=True):
-            yield Event(float(stamp), str(value))
+        events += [Event(float(t), str(v)) for t, v in zip(stamps, stream.values[:, 0], strict=True)]
+    return tuple(events) if streams else None
 
 
 def _saved(path: Path, column: str) -> Evidence:
@@ -369,6 +379,9 @@ def _saved(path: Path, column: str) -> Evidence:
         stamps = np.asarray(arrays["timestamps"], np.float64)
         columns = ("prediction_timestamps", f"prediction_{column}", "prediction_labels", "prediction_reasons")
         kept = list(zip(*(arrays[name] for name in columns), strict=True))
+        events = _pairs(arrays["event_timestamps"], arrays["event_labels"])
+        at_events = "prediction_events" in arrays
+        of_rows = _pairs(arrays["prediction_event_timestamps"], arrays["prediction_events"]) if at_events else ()
     rows = [
         Row(float(t), None if np.isnan(v).all() else np.asarray(v, np.float32), int(label), str(reason) or None)
         for t, v, label, reason in kept
@@ -380,7 +393,12 @@ def _saved(path: Path, column: str) -> Evidence:
         timestamps=stamps,
         rows=tuple(rows),
         markers=None,
-        events=recording.events,
+        events=events,
         stop=Stop(samples=len(stamps), last_timestamp=float(stamps[-1])),
         pauses=tuple(row.timestamp for row in rows if row.reason in PAUSES),
+        untimely=frozenset(e for e, row in zip(of_rows, rows, strict=False) if e.label and row.reason in _UNTIMELY),
     )
+
+
+def _pairs(stamps: NDArray[np.float64], labels: NDArray[np.str_]) -> tuple[Event, ...]:
+    return tuple(Event(float(t), str(label)) for t, label in zip(stamps, labels, strict=True))

@@ -98,7 +98,7 @@ def _index(stamps: NDArray[np.float64], stamp: float | None, start: int, newest:
 def _decode(evidence: Evidence, decoder: Decoder, seen: NDArray[np.intp]) -> tuple[list[Prediction], list[Told]]:
     predictions: list[Prediction] = []
     told = []
-    events: Sequence[Event] = evidence.events
+    events: Sequence[Event] = evidence.events or ()
     for start in range(0, len(seen), _CHUNK):
         chunk = seen[start : start + _CHUNK]
         stamps = evidence.timestamps[chunk]

@@ -1,21 +1,29 @@
 """Audits: a recorded session is held to its decoder file, and every difference is found by name."""
 
+import csv
 import json
+import pickle
+import uuid
+from collections import Counter
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtdecode.audit import WRONG, Verdict, audit, read_evidence
-from rtdecode.contract import EventWindow, Exponential, Policy
+from rtdecode.contract import Classification, EventWindow, Exponential, Policy
 from rtdecode.engine import read_model
+from rtdecode.errors import RecordingError
 from rtdecode.libraries import libraries
 from rtdecode.marker import marker_of
-from tests.builders import VALUES, build_contract, build_model, linear_graph
+from tests.builders import VALUES, build_contract, build_model, build_recording, linear_graph
+from tests.processes import Program, rtdecode, run_rtdecode
 from tests.scripted import START, STREAM, Script
 from tests.test_live_events import played
+from tests.test_runner import acted, chunks, steps
 from tests.xdf import write_xdf
 
 
@@ -80,6 +88,15 @@ def test_an_honest_session_is_identical(model, tmp_path, name):
         counts = one.count("predictions")
         assert set(counts) <= {Verdict.IDENTICAL, Verdict.SKIPPED, Verdict.PAUSE} and counts[Verdict.IDENTICAL] > 20
         assert set(one.count("markers")) == {Verdict.IDENTICAL}
+
+
+@settings(max_examples=30)
+@given(chunk=chunks, steps=steps)
+def test_whatever_happens_an_honest_session_is_identical(model, tmp_path_factory, chunk, steps):
+    script = acted(Script(chunk).play(4.0), steps).play(1.0)
+    found = Recorded(model, script).audit(tmp_path_factory.mktemp("x") / "s.xdf")
+    assert [str(item) for one in found for item in one.wrong] == []
+    assert sum(one.count("predictions")[Verdict.IDENTICAL] for one in found) > 20
 
 
 POLICY = Policy(evidence=Exponential(tau_s=0.2), threshold=0.7, refractory_s=0.25)
@@ -435,3 +452,89 @@ class TestWhatIsRecorded:
         assert one.count("predictions")[Verdict.CLOSE] == 1
         session.proba["values"][row][0] += np.float32(2e-5)
         assert len(named(session.audit(tmp_path / "t.xdf"))) == 1
+
+
+@pytest.fixture(scope="module")
+def recorded_live(tmp_path_factory, model):
+    """What a recorder in another process has of a source and of a decoder that waited for it."""
+    folder, prefix = tmp_path_factory.mktemp("live"), uuid.uuid4().hex[:8]
+    source, ours, heard = f"{prefix}-source", f"{prefix}-ours", folder / "heard.pickle"
+    build_recording(2400).save(folder / "r.npz")
+    run = ("run", "--model", model.path, "--stream", source, "--name", ours, "--once", "--wait-listener")
+    with (
+        rtdecode("play", folder / "r.npz", "--name", source, "--speed", 4) as player,
+        rtdecode(*run) as decoder,
+        Program("-m", "tests.recorder", prefix, "5", str(heard)) as recorder,
+    ):
+        assert [p.wait(90) for p in (player, decoder, recorder)] == [0, 0, 0], decoder.output
+    streams = []
+    for info, values, stamps in pickle.loads(heard.read_bytes()):
+        channel_format = ElementTree.fromstring(info).findtext("channel_format")
+        streams.append({"info": info, "format": channel_format, "stamps": stamps, "values": values})
+    return streams
+
+
+class TestLive:
+    """Real LSL: player, decoder and recorder in processes of their own; `rtdecode audit` in a fourth."""
+
+    def test_what_was_recorded_is_identical(self, recorded_live, model, tmp_path):
+        path = write_xdf(tmp_path / "s.xdf", *recorded_live)
+        code, output = run_rtdecode("audit", path, "--model", model.path, "--csv", tmp_path / "s.csv")
+        assert code == 0 and "are what the decoder file makes of the recorded signal" in output
+        with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as text:
+            verdicts = Counter((row["stream"], row["verdict"]) for row in csv.DictReader(text))
+        assert verdicts["predictions", "identical"] > 50 and verdicts["markers", "identical"] > 20
+        wrong = {key for key in verdicts if key[1] in WRONG}
+        assert not wrong
+
+    def test_a_row_that_was_changed_ends_with_the_exit_code_of_recordings(self, recorded_live, model, tmp_path):
+        changed = [dict(stream) for stream in recorded_live]
+        proba = next(s for s in changed if "-proba</name>" in s["info"])
+        proba["values"] = proba["values"].copy()
+        at = int(np.flatnonzero(proba["values"][:, -1] >= 0)[5])
+        proba["values"][at, :2] = proba["values"][at, 1::-1]
+        code, output = run_rtdecode("audit", write_xdf(tmp_path / "s.xdf", *changed), "--model", model.path)
+        assert code == 4 and f"differing at LSL time {proba['stamps'][at]:.6f}" in output
+        assert "1 differences" in output
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        ("status", "the status stream of exactly one decoder is needed; recorded: none"),
+        ("proba", "holds 0 streams 'ours-proba'"),
+        ("eeg", "lacks the decoder's source 'amplifier'"),
+    ],
+)
+def test_what_an_audit_needs_and_was_not_recorded_is_told(session, tmp_path, left_out, message):
+    streams = {"eeg": session.eeg, "proba": session.proba, "status": session.status}
+    del streams[left_out]
+    with pytest.raises(RecordingError, match=message):
+        read_evidence(write_xdf(tmp_path / "s.xdf", *streams.values()))
+
+
+def test_a_status_stream_of_another_kind_is_told(session, tmp_path):
+    session.status["values"][0] = "hello"
+    with pytest.raises(RecordingError, match="no JSON object: 'hello'"):
+        session.audit(tmp_path / "s.xdf")
+    session.status["values"][0] = json.dumps({"event": "start", "sha256": "x"})
+    with pytest.raises(RecordingError, match="event 'start' cannot be audited: model: Field required"):
+        session.audit(tmp_path / "s.xdf")
+
+
+def test_a_decoder_of_other_outputs_is_refused(session, tmp_path):
+    three = Classification(class_names=("left", "right", "rest"))
+    contract = build_contract(truth={"outputs": three})
+    signal = contract.signal
+    proto = linear_graph(signal.n_channels, contract.window.n_times, n_outputs=3)
+    other = read_model(build_model(tmp_path / "other.onnx", contract, proto))
+    with pytest.raises(RecordingError, match=r"gave 2 outputs; model .* gives left, right, rest"):
+        session.audit(tmp_path / "s.xdf", other)
+
+
+def test_a_decoder_begins_when_somebody_listens(model):
+    script = Script().play(8.0)
+    script.world.record.listens = False
+    script.world.at(START + 4.0, lambda: setattr(script.world.record, "listens", True))
+    (start,) = script.run(model, wait_listener=True).of("start")
+    assert START + 4.0 < start["first_timestamp"] < START + 6.0

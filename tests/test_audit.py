@@ -39,8 +39,8 @@ class Recorded:
         self.model, outputs = model, model.contract.outputs
         record = script.run(model, name=name, **settings)
         signal = [part for inlet in script.world.inlets for part in inlet.received]
-        samples, stamps = (np.concatenate(part) for part in zip(*signal, strict=True))
-        self.eeg = _stream(STREAM.name, "EEG", stamps, samples, n_channels=4, sfreq=128, format="float32")
+        samples = [pair for xs, ts in signal for pair in zip(ts, xs, strict=True)]
+        self.eeg = _stream(STREAM.name, "EEG", samples, n_channels=4, sfreq=128)
         marker_format = settings.get("marker_format", "label")
         rows, markers = [], []
         for _, stamp, p in record.rows:
@@ -49,13 +49,12 @@ class Recorded:
                 markers.append((stamp, marker))
             label = [p.label] if outputs.kind == "classification" else []
             rows.append((stamp, [*([np.nan] * 2 if p.outputs is None else p.outputs), *label]))
-        self.proba = _stream(f"{name}-{outputs.column}", "Predictions", *zip(*rows, strict=True),
-                             n_channels=len(rows[0][1]), format="float32")  # fmt: skip
+        self.proba = _stream(f"{name}-{outputs.column}", "Predictions", rows, n_channels=len(rows[0][1]))
         number = "int32" if marker_format == "int32" else "string"
-        self.markers = _stream(name, "Markers", *zip(*markers, strict=True), format=number)
+        self.markers = _stream(name, "Markers", markers, format=number)
         self.events = []
         told = [(t, json.dumps(d)) for t, d in record.told]
-        self.status = _stream(f"{name}-status", "Markers", *zip(*told, strict=True), format="string")
+        self.status = _stream(f"{name}-status", "Markers", told, format="string")
 
     def audit(self, path, model=None):
         write_xdf(path, self.eeg, self.proba, self.markers, self.status, *self.events)
@@ -63,9 +62,9 @@ class Recorded:
         return audit(read_evidence(path, column=column), model or self.model)
 
 
-def _stream(name, kind, stamps, values, n_channels=1, sfreq=0, format="float32"):
+def _stream(name, kind, rows, n_channels=1, sfreq=0, format="float32"):
     return {"name": name, "kind": kind, "n_channels": n_channels, "sfreq": sfreq, "format": format,
-            "stamps": list(stamps), "values": list(values)}  # fmt: skip
+            "stamps": [t for t, _ in rows], "values": [value for _, value in rows]}  # fmt: skip
 
 
 def scripts():
@@ -138,7 +137,7 @@ class TestEvents:
         stamps = [START + t for t in (0.5, 3.0, 4.0, 4.5, 6.1, 7.5, 14.5, 15.0)]
         played(script, [(t, late, "left") for t, late in zip(stamps, self.LATE_S, strict=True)])
         session = Recorded(model, script, events={"name": "cues"}, marker_format="json")
-        session.events = [_stream("cues", "Markers", stamps, ["left"] * len(stamps), format="string")]
+        session.events = [_stream("cues", "Markers", [(t, "left") for t in stamps], format="string")]
         return session
 
     def test_an_honest_session_is_identical(self, session, tmp_path):
@@ -364,6 +363,25 @@ def test_any_single_change_of_any_row_is_found(model, tmp_path_factory, change, 
     (one,) = session.audit(tmp_path_factory.mktemp("x") / "s.xdf")
     assert one.wrong and all(item.verdict in WRONG for item in one.wrong)
     assert len(one.wrong) <= 3 and abs(one.wrong[0].timestamp - stamp) < 1e-6
+
+
+class TestStamps:
+    """Sources whose stamps are wrong."""
+
+    def test_stamps_that_were_not_to_be_believed(self, model, tmp_path):
+        script = Script().play(5.0)
+        for _ in range(20):
+            script.stamp(float("nan")).play(1 / 16).stamp(0.0).play(1 / 16)
+        assert named(Recorded(model, script.play(14.0)).audit(tmp_path / "s.xdf")) == []
+
+    def test_stamps_that_go_back(self, model, tmp_path):
+        session = Recorded(model, Script().play(5.0).stamp(-0.25).play(6.0))
+        assert named(session.audit(tmp_path / "s.xdf")) == []
+
+    def test_a_first_sample_without_a_stamp_is_found_nowhere(self, model, tmp_path):
+        session = Recorded(model, Script().stamp(float("nan")).play(2.0).stamp(0.0).play(6.0))
+        (one,) = session.audit(tmp_path / "s.xdf")
+        assert "had no stamp" in one.problem and set(one.count("predictions")) == {Verdict.UNKNOWN}
 
 
 class TestWhatIsRecorded:

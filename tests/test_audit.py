@@ -362,7 +362,12 @@ def test_any_single_change_of_any_row_is_found(model, tmp_path_factory, change, 
         }[change]  # fmt: skip
     (one,) = session.audit(tmp_path_factory.mktemp("x") / "s.xdf")
     assert one.wrong and all(item.verdict in WRONG for item in one.wrong)
-    assert len(one.wrong) <= 3 and abs(one.wrong[0].timestamp - stamp) < 1e-6
+    first = one.wrong[0]
+    if first.stream == "skips":
+        # One more among results that were skipped: which of them, nobody can know.
+        assert change == "abstain" and first.timestamp <= stamp
+    else:
+        assert len(one.wrong) <= 3 and abs(first.timestamp - stamp) < 1e-6
 
 
 class TestStamps:

@@ -45,16 +45,17 @@ def audit(
 
 
 def _tell(audits: "list[ConnectionAudit]", show: int) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from rtdecode.audit import Verdict
 
-    table = Table("connection", "stream", *(verdict.value for verdict in Verdict))
-    for one in audits:
-        for stream in ("predictions", "markers"):
-            counts = one.count(stream)
-            table.add_row(str(one.number), stream, *(str(counts[verdict] or "") for verdict in Verdict))
+    rows = [(one.number, stream, one.count(stream)) for one in audits for stream in ("predictions", "markers")]
+    verdicts = [verdict for verdict in Verdict if any(counts[verdict] for *_, counts in rows)]
+    table = Table("connection", "stream", "rows", *(verdict.value for verdict in verdicts), box=SIMPLE)
+    for number, stream, counts in rows:
+        table.add_row(str(number), stream, str(counts.total()), *(str(counts[verdict]) for verdict in verdicts))
     Console().print(table)
     for one in audits:
         if one.problem:
@@ -86,8 +87,8 @@ def _conclude(session: Path, audits: "list[ConnectionAudit]") -> None:
     wrong = sum(len(one.wrong) for one in audits)
     if wrong:
         raise RecordingError(f"{session} is not what the decoder file makes of its signal: {wrong} differences.")
-    counts = sum((one.count("predictions") for one in audits), start=type(audits[0].count("predictions"))())
-    compared = counts[Verdict.IDENTICAL] + counts[Verdict.CLOSE]
+    counts = [one.count("predictions") for one in audits]
+    compared = sum(one[Verdict.IDENTICAL] + one[Verdict.CLOSE] for one in counts)
     if not compared:
         raise RecordingError(f"Nothing is proven: no decision of {session} can be audited.")
     print(f"{compared} decisions and abstentions are what the decoder file makes of the recorded signal.")

@@ -229,8 +229,7 @@ def _same_decisions(path: Path, session: Recording, log: Recording, model: Model
         return None
     if not np.array_equal(session.timestamps, log.timestamps):
         return None
-    outputs = model.contract.outputs
-    again = prediction_arrays(decode_recording(log, Decoder(model, log.signal)).predictions, outputs)
+    again = prediction_arrays(decode_recording(log, Decoder(model, log.signal)).predictions, model.contract)
     n = len(again["prediction_samples"])
     with np.load(path) as arrays:
         kept = {key: arrays[key] for key in again}

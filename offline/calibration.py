@@ -25,7 +25,11 @@ _WIDEST = math.log(50)
 
 
 def fit_calibrated(
-    dataset: Dataset, train: list[Trial], validation: list[Trial], progress: Progress | None = None
+    dataset: Dataset,
+    train: list[Trial],
+    validation: list[Trial],
+    progress: Progress | None = None,
+    start: Fitted | None = None,
 ) -> Fitted:
     """Fit the configured preprocessing and network (see `fit_network`), and the temperature of its probabilities.
 
@@ -33,7 +37,7 @@ def fit_calibrated(
     fitted on all blocks of trials but one, and tried on that one. No other trial is seen. Where trials are too few
     to be divided so, probabilities stay as they are.
     """
-    fitted = fit_network(dataset, train, validation, progress)
+    fitted = fit_network(dataset, train, validation, progress, start)
     if dataset.configuration.targets is not None:
         return fitted
     try:

@@ -1,6 +1,7 @@
 """Fitting a network: skorch, Adam, early stopping, best weights restored."""
 
 import contextlib
+import copy
 import ctypes
 import math
 import sys
@@ -127,14 +128,24 @@ def n_samples(seconds: float, sfreq: float) -> int:
 
 
 def fit_network(
-    dataset: Dataset, train: list[Trial], validation: list[Trial], progress: Progress | None = None
+    dataset: Dataset,
+    train: list[Trial],
+    validation: list[Trial],
+    progress: Progress | None = None,
+    start: Fitted | None = None,
 ) -> Fitted:
     """Fit the configured preprocessing and network on whole trials.
 
-    Fitted steps and weights learn from `train`; `validation` decides when to stop, nothing else is seen.
+    Fitted steps and weights learn from `train`; `validation` decides when to stop, nothing else is seen. With
+    `start` it goes on from that one's weights, behind its preprocessing.
     """
     configuration = dataset.configuration
-    steps, network, n_times = build(dataset, train)
+    if start is None:
+        steps, network, n_times = build(dataset, train)
+    else:
+        steps, network, n_times = start.steps, copy.deepcopy(start.network).train(), start.n_times
+        network.set_temperature(1.0)
+        _begin(configuration)
     output = Chain(steps, dataset.signal).output
     stride = n_samples(configuration.stride_s, output.sfreq)
     cutter = Cutter(dataset, steps)
@@ -215,12 +226,7 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
             f"{n_times / output.sfreq:.3g} s, but the longest unbroken recording lasts {longest / rate:.3g} s. "
             "Shorten the window, or take filters of lower order or wider bands."
         )
-    _keep_memory()
-    # torch and numpy's global generators, which skorch and torch draw from; one thread, so that sums are
-    # always taken in the same order.
-    torch.set_num_threads(1)
-    torch.manual_seed(configuration.training.seed)
-    np.random.seed(configuration.training.seed)  # noqa: NPY002
+    _begin(configuration)
     network = make_network(
         configuration.model.network,
         inputs_of(
@@ -230,6 +236,15 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
         configuration.model.model_dump()["recurrent"],
     )
     return steps, network.train(), n_times
+
+
+def _begin(configuration: TrainingConfiguration) -> None:
+    """Prepare torch and numpy, whose global generators skorch and torch draw from, for one fit."""
+    _keep_memory()
+    # One thread, so that sums are always taken in the same order.
+    torch.set_num_threads(1)
+    torch.manual_seed(configuration.training.seed)
+    np.random.seed(configuration.training.seed)  # noqa: NPY002
 
 
 def _keep_memory() -> None:

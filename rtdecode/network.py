@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.decoder import Prediction
+from rtdecode.errors import StreamError
 from rtdecode.lsl import Marker, StreamChoice, StreamFound
 from rtdecode.marker import MarkerFormat
 
@@ -63,6 +64,13 @@ class Sink(Protocol):
         """Tell whether somebody reads what happens."""
 
 
+class EventSink(Protocol):
+    """Where cues go; `rtdecode.lsl.Outlet` tells what the method promises."""
+
+    def push(self, values: NDArray[Any], timestamps: NDArray[np.float64]) -> None:
+        """Publish markers (n_markers, 1), each with its own stamp."""
+
+
 class Network(Protocol):
     """Makes inlets and outlets."""
 
@@ -77,3 +85,18 @@ class Network(Protocol):
 
     def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> Sink:
         """Make the three streams of a decoder."""
+
+    def event_outlet(self, name: str) -> EventSink:
+        """Make a stream of markers."""
+
+
+def not_found(
+    choice: StreamChoice, streams: Sequence[StreamFound], ours: Sequence[str], wait_s: float
+) -> StreamError:
+    """Return the error that no stream fits a choice; it lists those that are there, without `ours`, by name."""
+    others = [str(s) for s in streams if s.name not in ours]
+    seen = "Streams that are there:\n  " + "\n  ".join(others) if others else "No stream at all is there."
+    return StreamError(
+        f"No stream found in {wait_s:g} s; wanted: {choice}. {seen}\n"
+        "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
+    )

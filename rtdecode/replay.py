@@ -1,7 +1,7 @@
 """Decoding a recording as fast as it goes, with the decoder of the live run, and scoring it."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,9 @@ class Replay:
             # At events a trial is one window.
             windows = None if self.contract.events else self.window_accuracy()
             of_predictions = [f for f in (self.trial_accuracy(), self.trial_auc(), windows) if f]
-            return of_predictions + self.decision_figures()
+            # First what its training was judged by: of rare targets an accuracy says little.
+            measure = next((score.name for score in self.contract.provenance.scores), "")
+            return sorted(of_predictions, key=lambda f: f.name != measure) + self.decision_figures()
         pairs = self.segments or self._trial_values()
         return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
 
@@ -91,7 +93,7 @@ class Replay:
         """Return what the policy's decisions are worth; none without a policy or without trials."""
         if self.policy is None or self.course is None:
             return []
-        decided = prediction_arrays(self.predictions, self.contract.outputs)["prediction_decisions"].astype(np.int64)
+        decided = prediction_arrays(self.predictions, self.contract)["prediction_decisions"].astype(np.int64)
         return decision_figures([self.course], [decided])
 
     def trial_accuracy(self) -> Figure | None:
@@ -127,7 +129,7 @@ class Replay:
         """Write the predictions as .csv or .npz, by the ending of `path`."""
         path, outputs = Path(path), self.contract.outputs
         refuse_output(path, ".csv", ".npz")
-        arrays = prediction_arrays(self.predictions, outputs)
+        arrays = prediction_arrays(self.predictions, self.contract)
         if path.suffix == ".npz":
             with path.open("wb") as file:
                 np.savez(file, output_names=np.array(outputs.names), **arrays)  # type: ignore[arg-type]
@@ -145,19 +147,18 @@ class Replay:
                     rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", decision, *shown, *event])
 
 
-def prediction_arrays(
-    predictions: list[Prediction], outputs: Classification | Regression
-) -> dict[str, NDArray[np.generic]]:
+def prediction_arrays(predictions: Sequence[Prediction], contract: Contract) -> dict[str, NDArray[np.generic]]:
     """Return predictions as arrays of equal length: stamps, samples, proba (or values), labels, reasons, decisions.
 
     A label or decision of -1 is none. With windows at events also the events' labels and stamps; empty and NaN where
     a row belongs to none.
     """
+    outputs = contract.outputs
     rows = np.full((len(predictions), len(outputs.names)), np.nan, np.float32)
     for row, p in zip(rows, predictions, strict=True):
         if p.outputs is not None:
             row[:] = p.outputs
-    events = {
+    at_events = {
         "prediction_events": np.array([p.event.label if p.event else "" for p in predictions], np.str_),
         "prediction_event_timestamps": np.array([p.event.timestamp if p.event else np.nan for p in predictions]),
     }
@@ -168,7 +169,7 @@ def prediction_arrays(
         "prediction_labels": np.array([p.label for p in predictions], np.int64),
         "prediction_reasons": np.array([p.reason or "" for p in predictions], dtype=np.str_),
         "prediction_decisions": np.array([-1 if p.decision is None else p.decision for p in predictions], np.int64),
-        **(events if any(p.event for p in predictions) else {}),
+        **(at_events if contract.events else {}),
     }
 
 
@@ -205,7 +206,7 @@ def course(recording: Recording, decoder: Decoder, predictions: list[Prediction]
     trials, outputs = decoder.contract.trials, decoder.contract.outputs
     if trials is None or not isinstance(outputs, Classification):
         return None
-    arrays = prediction_arrays(predictions, outputs)
+    arrays = prediction_arrays(predictions, decoder.contract)
     samples = arrays["prediction_samples"].astype(np.int64)
     length_s = decoder.contract.window.n_times / decoder.chain.output.sfreq
     rest = decoder.policy.rest if decoder.policy else ()

@@ -24,7 +24,7 @@ from rtdecode.lsl import (
     versions,
 )
 from rtdecode.marker import MarkerFormat
-from rtdecode.network import Inlet, Markers, Network
+from rtdecode.network import Inlet, Markers, Network, not_found
 from rtdecode.realtime import quiet_collector
 from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable
@@ -244,19 +244,11 @@ class Runner:
             if found and found.uid not in self._refused:
                 return found
             if self._first is None and self._clock() >= until:
-                raise self._not_found(everything)
+                raise not_found(self._choice, everything, self._output_names(), self.settings.wait_s)
             if self._lost:
                 self._reporter.repeat(*self._lost)
             self._reporter.greet()
         return None
-
-    def _not_found(self, everything: Sequence[StreamFound]) -> StreamError:
-        others = [str(s) for s in everything if s.name not in self._output_names()]
-        seen = "Streams that are there:\n  " + "\n  ".join(others) if others else "No stream at all is there."
-        return StreamError(
-            f"No stream found in {self.settings.wait_s:g} s; wanted: {self._choice}. {seen}\n"
-            "Start the amplifier's LSL outlet (or `rtdecode play`), and check firewall and network."
-        )
 
     def _is_over(self) -> bool:
         return self._clock() >= self._deadline
@@ -315,7 +307,7 @@ class Runner:
         path, number = self.settings.save, len(self.saved) + 1
         path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         self.saved.append(path)
-        return SessionWriter(path, inlet.signal, self.model.contract.outputs, inlet.speed)
+        return SessionWriter(path, inlet.signal, self.model.contract, inlet.speed)
 
     def _close_session(self, saver: SessionWriter) -> None:
         about = {**self._start, **self.summary.figures()}

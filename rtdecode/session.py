@@ -1,4 +1,4 @@
-"""Keeping what the decoder saw, off the loop: samples, stamps, predictions."""
+"""Keeping what came from a stream, off the loop: samples, stamps, events, and what a decoder made of them."""
 
 import json
 import queue
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Event, Regression, Signal
+from rtdecode.contract import Contract, Event, Signal
 from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError, refuse_output
-from rtdecode.recording import Recording
+from rtdecode.recording import Recording, event_arrays
 from rtdecode.replay import prediction_arrays
 
 
@@ -34,7 +34,7 @@ def _partial(path: Path) -> Path:
 class _Chunk(NamedTuple):
     samples: NDArray[np.float32]
     timestamps: NDArray[np.float64]
-    predictions: list[Prediction]
+    predictions: Sequence[Prediction] = ()
     events: Sequence[Event] = ()
 
 
@@ -76,8 +76,8 @@ class SessionWriter:
         The .npz to write.
     signal : Signal
         Of the samples as they arrive from the stream.
-    outputs : Classification or Regression
-        What the predictions are.
+    contract : Contract, optional
+        Of the decoder whose predictions are kept; None: there are none.
     speed : float
         How many times faster the samples are stamped than their rate says: the recording tells, and is read as it
         was at speed 1.
@@ -88,12 +88,12 @@ class SessionWriter:
         Why not everything could be kept, for the user.
     """
 
-    def __init__(self, path: Path, signal: Signal, outputs: Classification | Regression, speed: float = 1.0) -> None:
+    def __init__(self, path: Path, signal: Signal, contract: Contract | None = None, speed: float = 1.0) -> None:
         refuse_unwritable(path)
-        self.path, self._signal, self._outputs, self._speed = path, signal, outputs, speed
+        self.path, self._signal, self._contract, self._speed = path, signal, contract, speed
         self._folder = _partial(path)
         self.problem: str | None = None
-        nothing = self._rows(_Chunk(np.empty((0, signal.n_channels), np.float32), np.empty(0), []))
+        nothing = self._rows(_Chunk(np.empty((0, signal.n_channels), np.float32), np.empty(0)))
         try:
             self._folder.mkdir()
             (self._folder / "signal.json").write_text(signal.model_dump_json(), encoding="utf-8")
@@ -109,7 +109,7 @@ class SessionWriter:
         self,
         samples: NDArray[np.float32],
         timestamps: NDArray[np.float64],
-        predictions: list[Prediction],
+        predictions: Sequence[Prediction] = (),
         events: Sequence[Event] = (),
     ) -> None:
         """Keep a chunk, the events that came with it, and what it gave; returns at once."""
@@ -120,9 +120,8 @@ class SessionWriter:
         return {
             "samples": chunk.samples,
             "timestamps": chunk.timestamps,
-            "event_timestamps": np.array([e.timestamp for e in chunk.events], np.float64),
-            "event_labels": np.array([e.label for e in chunk.events], np.str_),
-            **prediction_arrays(chunk.predictions, self._outputs),
+            **event_arrays(chunk.events),
+            **(prediction_arrays(chunk.predictions, self._contract) if self._contract else {}),
         }
 
     def _work(self) -> None:

@@ -70,6 +70,17 @@ class Record:
         return [row for row in self.rows if row[2].reason is None]
 
 
+class CueOutlet:
+    """An outlet of markers that keeps them: (when pushed, stamp, label)."""
+
+    def __init__(self, name, clock):
+        self.name, self._clock, self.pushed = name, clock, []
+
+    def push(self, values, timestamps):
+        for (label,), timestamp in zip(values.tolist(), timestamps.tolist(), strict=True):
+            self.pushed.append((self._clock(), timestamp, label))
+
+
 class Inlet:
     """What one connection receives: `received` holds all of it."""
 
@@ -177,6 +188,10 @@ class World:
 
     def markers(self, choice, exclude):
         return self.events
+
+    def event_outlet(self, name):
+        self.cues = CueOutlet(name, self.clock)
+        return self.cues
 
     def freeze(self, seconds):
         """Stop the decoder: the clock goes on, what is due waits."""

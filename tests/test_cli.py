@@ -13,6 +13,7 @@ from tests.processes import run_rtdecode
 
 COMMANDS = [
     "train",
+    "adapt",
     "export",
     "config",
     "models",
@@ -21,6 +22,7 @@ COMMANDS = [
     "verify",
     "replay",
     "streams",
+    "collect",
     "run",
     "play",
     "listen",

@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from rtdecode.contract import Classification
 from rtdecode.decoder import Prediction
 from rtdecode.recording import read_recording
 from rtdecode.session import SessionWriter
-from tests.builders import build_recording
+from tests.builders import build_contract, build_recording
 
 PREDICTIONS = [
     Prediction(1.0, 7, None, -1, "warming-up"),
@@ -19,7 +18,7 @@ PREDICTIONS = [
 
 @pytest.fixture
 def writer(tmp_path, recording):
-    return SessionWriter(tmp_path / "s.npz", recording.signal, Classification(class_names=("left", "right")))
+    return SessionWriter(tmp_path / "s.npz", recording.signal, build_contract())
 
 
 def interrupt(writer, monkeypatch, times):

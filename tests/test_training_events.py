@@ -1,5 +1,7 @@
 """Trained, evaluated and decoded at events: the same windows, to the last bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -11,6 +13,7 @@ from offline.evaluation import run_fold
 from offline.export import export
 from offline.partition import make_folds
 from offline.simulation import simulate
+from rtdecode.contract import Score
 from rtdecode.decoder import Decoder
 from rtdecode.latency import hop_times
 from rtdecode.proof import prove_chunking
@@ -92,6 +95,14 @@ def test_the_replay_scores_what_the_training_scored(result, model, held_out):
     (figure,) = result.figures(configuration())
     assert [f.name for f in replayed.figures()] == ["accuracy over trials", "AUC"]
     assert replayed.trial_accuracy().value == figure.value > 0.5
+
+
+def test_a_decoder_scored_by_its_auc_is_told_by_it_first(model, held_out):
+    score = Score(name="AUC", value=0.7, low=0.6, high=0.8, chance=0.5, n=24, split="two sessions")
+    provenance = model.contract.provenance.model_copy(update={"scores": (score,)})
+    other = replace(model, contract=model.contract.model_copy(update={"provenance": provenance}))
+    replayed = decode_recording(held_out, Decoder(other, held_out.signal))
+    assert [f.name for f in replayed.figures()] == ["AUC", "accuracy over trials"]
 
 
 def test_the_predictions_are_written_with_their_events(model, held_out, tmp_path):

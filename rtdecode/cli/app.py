@@ -37,6 +37,7 @@ def _root(
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Offline": {
         "train": training.train,
+        "adapt": training.adapt,
         "export": training.export,
         "tune": training.tune,
         "config": training.config,
@@ -52,6 +53,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "doctor": live.doctor,
         "latency": timing.latency,
         "streams": live.streams,
+        "collect": training.collect,
         "run": live.run,
         "play": live.play,
         "listen": consumers.listen,

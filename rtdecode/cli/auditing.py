@@ -45,18 +45,13 @@ def audit(
 
 
 def _tell(audits: "list[ConnectionAudit]", show: int) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     from rtdecode.audit import Verdict
 
-    rows = [(one.number, stream, one.count(stream)) for one in audits for stream in ("predictions", "markers")]
-    verdicts = [verdict for verdict in Verdict if any(counts[verdict] for *_, counts in rows)]
-    table = Table("connection", "stream", "rows", *(verdict.value for verdict in verdicts), box=SIMPLE)
-    for number, stream, counts in rows:
-        table.add_row(str(number), stream, str(counts.total()), *(str(counts[verdict]) for verdict in verdicts))
-    Console().print(table)
+    for one in audits:
+        for stream in ("predictions", "markers"):
+            counts = one.count(stream)
+            told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+            print(f"connection {one.number}, {counts.total()} {stream}: {told or 'none'}")
     for one in audits:
         if one.problem:
             print(f"connection {one.number} cannot be audited: {one.problem}.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 
-def _end_on_sigterm() -> None:
+def end_on_sigterm() -> None:
     """Let SIGTERM end a run as Ctrl-C does, with its summary."""
 
     def interrupt(*_: object) -> None:
@@ -131,7 +131,7 @@ def run(
     document.update({k: v for k, v in options.items() if v is not None})
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
     model_file = read_model(model)
-    _end_on_sigterm()
+    end_on_sigterm()
     line = StatusLine(sys.stderr, model_file.contract.outputs.names)
     runner = Runner(model_file, settings, line)
     try:
@@ -215,7 +215,7 @@ def play(
     print(*session.streams, sep="\n", flush=True)
     if list_only:
         return
-    _end_on_sigterm()
+    end_on_sigterm()
 
     def ready() -> None:
         print("waiting for a consumer", flush=True)

@@ -1,11 +1,13 @@
 """Commands whose work is in the package `offline`, which needs an extra and is loaded when called."""
 
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rtdecode.cli.live import end_on_sigterm
 from rtdecode.errors import ConfigurationError
 
 _EXTRA = "pip install 'rtdecode[offline,cpu]'"
@@ -85,6 +87,86 @@ def tune(
     other thresholds do. Its figures are those of the recordings that chose: score the policy with `replay` on others.
     """
     _offline("commands").tune(model, recordings, false_per_minute, tuple(rest or ()), output or model, curve)
+
+
+def adapt(
+    model: Annotated[Path, typer.Argument(help="A decoder file with its checkpoint (.pt) beside it, or that one.")],
+    recording: Annotated[Path, typer.Argument(help="A new recording with events of the same classes.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The .onnx to write.", show_default="MODEL-adapted.onnx")
+    ] = None,
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option(help="What it was trained on, for what is fitted in closed form; may be repeated."),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Learning rate, relative to that of its training.", min=1e-6)] = 0.1,
+) -> None:
+    """Fit a decoder further on a new recording, and tell how good it was and is on trials it never saw."""
+    _offline("adaptation").adapt(model, recording, trained_on or [], output, rate)
+
+
+def collect(
+    output: Annotated[
+        Path | None, typer.Argument(help="The .npz to write.", show_default="collected-DATE.npz")
+    ] = None,
+    classes: Annotated[str, typer.Option(help="What is cued, with commas.")] = "left,right",
+    trials: Annotated[int, typer.Option(help="Trials of each class.", min=1)] = 20,
+    cue_s: Annotated[float, typer.Option(help="Seconds of a cue.")] = 4.0,
+    rest_s: Annotated[tuple[float, float], typer.Option(help="Shortest and longest rest between cues.")] = (2.0, 3.0),
+    check_s: Annotated[
+        float, typer.Option(help="Seconds that the stream must be without fault before the first cue.", min=0)
+    ] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of the order and the rests.", min=0)] = 0,
+    train: Annotated[
+        str | None, typer.Option(help="Then train with this configuration, for example `collected`.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="The decoder file to write.", show_default="OUTPUT.onnx")] = None,
+    stream: Annotated[str | None, typer.Option(help="Name of the stream to record.")] = None,
+    type: Annotated[str | None, typer.Option(help="Its type; EEG or MEG when not given.")] = None,
+    source_id: Annotated[str | None, typer.Option(help="Its source_id.")] = None,
+    host: Annotated[str | None, typer.Option(help="The host it comes from.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to look for the stream.")] = 30.0,
+    ch_names: Annotated[str | None, typer.Option(help="Channels, with commas, of a stream that names none.")] = None,
+    units: Annotated[str | None, typer.Option(help="Unit of all channels of a stream that declares none.")] = None,
+) -> None:
+    """Record a live stream while cues are shown, and train a decoder from it.
+
+    Cues are shown here and published as STREAM-cues. What is wrong with the stream is told before the first one.
+    Ctrl-C ends it; what was recorded is kept.
+    """
+    from rich.console import Console
+
+    from rtdecode.collector import Collector, CollectSettings
+    from rtdecode.configuration import validate
+    from rtdecode.errors import refuse_output
+    from rtdecode.prompter import Prompter
+
+    output = output or Path(f"collected-{datetime.now():%Y%m%d-%H%M%S}.npz")
+    document = {
+        "stream": {"name": stream, "type": type, "source_id": source_id, "host": host},
+        "ch_names": ch_names.split(",") if ch_names else None, "units": units, "wait_s": wait, "check_s": check_s,
+        "cues": {
+            "classes": [name.strip() for name in classes.split(",")],
+            "trials": trials, "cue_s": cue_s, "rest_s": rest_s, "seed": seed,
+        },
+    }  # fmt: skip
+    settings = validate(CollectSettings, document, "Options")
+    model = model or output.with_suffix(".onnx")
+    trainer = None
+    if train:
+        # Whatever is wrong with it is better told before somebody sat through the session.
+        refuse_output(model, ".onnx")
+        trainer = _offline("collected").Trainer(train, output, model, settings.cues)
+    end_on_sigterm()
+    console = Console()
+    with Prompter(console, trials * len(settings.cues.classes)) as screen:
+        collected = Collector(output, settings, screen).run()
+    cued = ", ".join(f"{n} {name}" for name, n in collected.cued.items())
+    print(f"{output}: {collected.n_samples} samples, {cued}; faults: {dict(collected.incidents) or 'none'}")
+    if trainer and collected.complete:
+        trainer.train(collected.stream.name)
+    elif trainer:
+        print(f"Not trained: the session was interrupted. To train on it: rtdecode train {train} --data DIR")
 
 
 def config(

@@ -225,9 +225,11 @@ class Guard:
         self._rate_told = drifts
         if health is None:
             return
-        if segment.fault or segment.reason == "non-finite":
+        # Whatever else is wrong with it, what is not finite tells nothing of a channel.
+        finite = segment.reason is None or bool(np.isfinite(segment.samples).all())
+        if segment.fault or not finite:
             health.break_off()
-        if segment.reason != "non-finite" and health.add(segment.samples):
+        if finite and health.add(segment.samples):
             if health.refusal is None and health.message and health.message != self._channels_told:
                 self.note("bad-channels", health.message)
             self._channels_told = health.message

@@ -144,7 +144,7 @@ def _describe(
         told = f"lists {len(names)} channel labels for {n} channels" if any(names) else "has no channel labels"
         raise StreamError(
             f"Stream {stream} {told}. Let the source describe its channels, or list them as `ch_names` in "
-            "the file given with `run --config`."
+            "the file given with `run --config`, or with `collect --ch-names`."
         )
     default = stream.type.lower() if stream.type.upper() in ("EEG", "MEG") else "misc"
     told_types = fields["type"] if len(fields["type"]) == n else [""] * n
@@ -164,7 +164,7 @@ def _describe(
         raise StreamError(
             f"Stream {stream} does not declare the unit of {len(undeclared)} channels "
             f"({undeclared[0]}, ...). "
-            "Let the source declare it, or give `units` in the file given with `run --config`."
+            "Let the source declare it, or give `units` in the file given with `run --config`, or `collect --units`."
         )
     try:
         return Signal(

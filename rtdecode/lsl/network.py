@@ -6,8 +6,9 @@ from rtdecode.contract import Classification, Regression
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.inlet import SignalInlet
 from rtdecode.lsl.markers import MarkerReader
-from rtdecode.lsl.outlets import DecoderOutlets
+from rtdecode.lsl.outlets import DecoderOutlets, Outlet
 from rtdecode.marker import MarkerFormat
+from rtdecode.recording import Layout
 
 
 class LslNetwork:
@@ -28,3 +29,7 @@ class LslNetwork:
     def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> DecoderOutlets:
         """Make the three streams of a decoder."""
         return DecoderOutlets(name, outputs, marker_format)
+
+    def event_outlet(self, name: str) -> Outlet:
+        """Make a stream of markers."""
+        return Outlet(Layout.of_markers(name), f"rtdecode-{name}")

@@ -3,7 +3,17 @@
 from rtdecode.contract import Event
 from rtdecode.recording.positions import Positions
 from rtdecode.recording.readers import read_recording, read_session
-from rtdecode.recording.recording import Recording
+from rtdecode.recording.recording import Recording, event_arrays
 from rtdecode.recording.session import Layout, Session, Stream
 
-__all__ = ["Event", "Layout", "Positions", "Recording", "Session", "Stream", "read_recording", "read_session"]
+__all__ = [
+    "Event",
+    "Layout",
+    "Positions",
+    "Recording",
+    "Session",
+    "Stream",
+    "event_arrays",
+    "read_recording",
+    "read_session",
+]

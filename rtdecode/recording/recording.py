@@ -1,9 +1,11 @@
 """The one type of recording that training, replay, play and verify read."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,14 @@ def at_nominal_rate(timestamps: NDArray[np.float64], speed: float, first: float 
         return timestamps
     origin = timestamps[0] if first is None else first
     return origin + (timestamps - origin) * speed
+
+
+def event_arrays(events: Sequence[Event]) -> dict[str, NDArray[Any]]:
+    """Return events as an .npz holds them: stamps and labels."""
+    return {
+        "event_timestamps": np.array([e.timestamp for e in events], np.float64),
+        "event_labels": np.array([e.label for e in events], dtype=np.str_),
+    }
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ class Recording:
         return digest.hexdigest()
 
     def save(self, path: str | Path, **more: NDArray[np.generic]) -> None:
-        """Write an .npz that `read_recording` reads; `more` arrays are kept beside."""
+        """Write an .npz that `read_recording` reads; `more` arrays are kept beside, or instead of ours."""
         arrays = {
             "samples": self.samples,
             "timestamps": self.timestamps,
@@ -113,8 +123,7 @@ class Recording:
             "ch_types": np.array(self.signal.ch_types),
             "units": np.array(self.signal.units),
             "positions": np.array([self.positions.get(n, (np.nan, np.nan)) for n in self.signal.ch_names]),
-            "event_timestamps": np.array([e.timestamp for e in self.events], np.float64),
-            "event_labels": np.array([e.label for e in self.events], dtype=np.str_),
+            **event_arrays(self.events),
         }
         with Path(path).open("wb") as file:
-            np.savez(file, **arrays, **more)  # type: ignore[arg-type]
+            np.savez(file, **{**arrays, **more})  # type: ignore[arg-type]

@@ -64,6 +64,11 @@ class Layout:
                 ElementTree.SubElement(channel, tag).text = text
         return cls(name, kind, signal.n_channels, signal.sfreq, "float32", ElementTree.tostring(desc, "unicode"))
 
+    @classmethod
+    def of_markers(cls, name: str) -> "Layout":
+        """Describe a stream of markers (strings)."""
+        return cls(name, "Markers", 1, 0.0, "string")
+
     @cached_property
     def root(self) -> ElementTree.Element:
         """The description, parsed; not to be changed."""
@@ -201,7 +206,7 @@ class Session:
         signal = Stream(Layout.of_signal(name, recording.signal), recording.timestamps, recording.samples)
         stamps = np.array([event.timestamp for event in recording.events], np.float64)
         labels = np.array([[event.label] for event in recording.events], object).reshape(-1, 1)
-        events = Stream(Layout(f"{name}-events", "Markers", 1, 0.0, "string"), stamps, labels)
+        events = Stream(Layout.of_markers(f"{name}-events"), stamps, labels)
         return cls((signal, events), recording.path)
 
     @cached_property

@@ -1,0 +1,130 @@
+"""An existing decoder fitted further on a new recording: `rtdecode adapt`."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from offline.calibration import fit_calibrated
+from offline.checkpoint import Checkpoint, make_checkpoint, read_checkpoint
+from offline.commands import export
+from offline.configuration import TrainingConfiguration
+from offline.dataset import Dataset, Source, Trial, load_dataset
+from offline.evaluation import FoldResult, decode
+from offline.models.closed_form import ClosedForm
+from offline.partition import Fold, make_folds
+from offline.training import Fitted
+from rtdecode.configuration import validate
+from rtdecode.contract import Score
+from rtdecode.engine import read_model
+from rtdecode.errors import ConfigurationError, ModelError, refuse_output
+from rtdecode.preprocessing import read_steps
+from rtdecode.scoring import Figure
+
+# The last third of the new trials is what both decoders are judged on.
+_N_BLOCKS = 3
+
+
+def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | None, rate: float) -> None:
+    """Fit a decoder further, tell how good it was and is on trials it never saw, and write it.
+
+    A network goes on from its weights with `rate` times its learning rate, behind the preprocessing it has. What is
+    fitted in closed form is fitted anew on all it was trained on, which must be given, and the new trials.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be adapted, or the file is there already.
+    ModelError
+        The checkpoint is missing or another decoder's.
+    RecordingError
+        The recording does not fit the decoder.
+    """
+    output = output or model.with_name(f"{model.stem}-adapted.onnx")
+    refuse_output(output, ".onnx")
+    for path in (output, output.with_suffix(".pt")):
+        if path.exists():
+            raise ConfigurationError(f"{path} exists already. Give another --output; nothing is overwritten.")
+    checkpoint = _checkpoint_of(model)
+    dataset = _dataset(checkpoint, model, recording, trained_on, rate)
+    fold = make_folds(dataset)[-1]
+    by_id = {trial.id: trial for trial in dataset.trials}
+    train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
+    contract = checkpoint.contract
+    steps = read_steps(contract.preprocessing)
+    before = Fitted(checkpoint.network, steps, contract.window.n_times, contract.window.hop, 0)
+    after = fit_calibrated(dataset, train, validation, start=None if trained_on else before)
+    split = f"the last third of {recording.name}, {len(test)} trials that neither decoder learned from"
+    figures = {name: _figures(dataset, fold, fitted, test) for name, fitted in (("before", before), ("after", after))}
+    print(f"On {split}:")
+    for name, found in figures.items():
+        print("\n".join(f"{name}: {figure.name} {figure}" for figure in found))
+    if figures["after"][0].value <= figures["before"][0].value:
+        print("Adapting did not help on these trials: the old decoder may serve as well.")
+    scores = [Score(**asdict(figure), split=split) for figure in figures["after"]]
+    _told_whence(make_checkpoint(dataset, after, {t.recording for t in train}, scores), checkpoint).save(
+        output.with_suffix(".pt")
+    )
+    export(output.with_suffix(".pt"), output)
+
+
+def _checkpoint_of(model: Path) -> Checkpoint:
+    """Read the checkpoint of a decoder file, which stands beside it, or the one that is given."""
+    beside = model.with_suffix(".pt")
+    if model.suffix != ".pt" and not beside.exists():
+        raise ModelError(f"{model} cannot be adapted without its checkpoint {beside}. Give the .pt of its training.")
+    checkpoint = read_checkpoint(beside)
+    if model.suffix != ".pt" and read_model(model).contract.provenance != checkpoint.contract.provenance:
+        raise ModelError(f"{beside} is the checkpoint of another decoder than {model}. Give the .pt of its training.")
+    return checkpoint
+
+
+def _dataset(checkpoint: Checkpoint, model: Path, recording: Path, trained_on: list[Path], rate: float) -> Dataset:
+    contract, document = checkpoint.contract, dict(checkpoint.contract.provenance.configuration)
+    closed_form = isinstance(checkpoint.network, ClosedForm)
+    if contract.targets or checkpoint.subjects:
+        what = "continuous targets" if contract.targets else "people told apart"
+        raise ConfigurationError(f"{model} cannot be adapted: it is a decoder of {what}. Train anew with `train`.")
+    if closed_form and not trained_on:
+        raise ConfigurationError(
+            f"{model} is fitted in closed form, which cannot go on from its result: give what it was trained on with "
+            "--trained-on, and it is fitted to all of it."
+        )
+    if trained_on and not closed_form:
+        raise ConfigurationError(
+            f"{model} goes on from its weights; --trained-on is for what is fitted in closed form."
+        )
+    document["recordings"] = {"pattern": "*.npz"}
+    document["channels"] = {"names": contract.signal.ch_names}
+    document["split"] = {"kind": "stratified-blocks", "n_folds": _N_BLOCKS}
+    training = document["training"]
+    document["training"] = {**training, "learning_rate": rate * training["learning_rate"], "own_weight": 1}
+    configuration = validate(TrainingConfiguration, document, f"The configuration in {model}")
+    sources = [Source(path, path.stem, {}, own=path == recording) for path in (recording, *trained_on)]
+    dataset = replace(load_dataset(configuration, sources), signal=contract.signal)
+    given = {fingerprint[:16] for fingerprint in dataset.fingerprints[1:]}
+    known = set(contract.provenance.data_fingerprint.split("+"))
+    if dataset.fingerprints[0][:16] in known:
+        raise ConfigurationError(f"{model} was trained on {recording} already. Give a new recording.")
+    if closed_form and given != known:
+        raise ConfigurationError(
+            f"--trained-on is not what {model} was trained on: {', '.join(contract.provenance.recordings)}."
+        )
+    return dataset
+
+
+def _figures(dataset: Dataset, fold: Fold, fitted: Fitted, test: list[Trial]) -> list[Figure]:
+    truth, decided = decode(dataset, fitted, test)
+    return FoldResult(fold, fitted, truth, decided, None, 0.0).figures(dataset.configuration)
+
+
+def _told_whence(adapted: Checkpoint, old: Checkpoint) -> Checkpoint:
+    """Let the provenance name what the old decoder had learned from, too."""
+    new, before = adapted.contract.provenance, old.contract.provenance
+    merged = new.model_copy(
+        update={
+            "recordings": tuple(dict.fromkeys((*before.recordings, *new.recordings))),
+            "data_fingerprint": "+".join(
+                dict.fromkeys((*before.data_fingerprint.split("+"), *new.data_fingerprint.split("+")))
+            ),
+        }
+    )
+    return replace(adapted, contract=adapted.contract.model_copy(update={"provenance": merged}))

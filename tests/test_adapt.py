@@ -1,0 +1,101 @@
+"""A decoder fitted further on a new recording."""
+
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from offline.adaptation import adapt
+from offline.checkpoint import read_checkpoint
+from offline.simulation import simulate
+from offline.workflow import train
+from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.preprocessing import Chain, read_steps
+from tests.test_training import configuration
+
+CLOSED = {"network": "csp-lda", "settings": {}}
+
+
+def mirrored(recording):
+    """The same subject with its cap the wrong way round: what was left is right."""
+    names = recording.signal.ch_names
+    swapped = [names.index(name.translate(str.maketrans("123456", "214365"))) for name in names]
+    return replace(recording, samples=np.ascontiguousarray(recording.samples[:, swapped]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapt")
+    simulate(48, 1).save(folder / "old.npz")
+    mirrored(simulate(60, 2)).save(folder / "new.npz")
+    return folder
+
+
+def trained(folder, name, **changes):
+    document = configuration(
+        recordings={"pattern": "old.npz", "decoder_per": None},
+        split={"kind": "stratified-blocks", "n_folds": 2},
+        baseline=None,
+        **changes,
+    ).model_dump(mode="json")
+    settings = type(configuration()).model_validate(document)
+    run = train(settings, folder, folder / name, [], ["all"], 1, Console(file=StringIO()))
+    return run.finals["all"]
+
+
+@pytest.fixture(scope="module")
+def network(folder):
+    return trained(folder, "network")
+
+
+@pytest.fixture(scope="module")
+def closed(folder):
+    return trained(
+        folder, "closed", model=CLOSED, preprocessing=[{"step": "filter", "l_freq": 8, "h_freq": 30, "order": 4}]
+    )
+
+
+def test_a_network_learns_a_cap_the_wrong_way_round(folder, network, tmp_path, capsys):
+    output = tmp_path / "adapted.onnx"
+    adapt(network, folder / "new.npz", [], output, 1.0)
+    told = capsys.readouterr().out
+    before, after = (float(told.partition(f"{when}: accuracy ")[2][:5]) for when in ("before", "after"))
+    assert before < 0.4 < 0.6 < after and "20 trials that neither decoder learned from" in told
+    old, new = read_checkpoint(network), read_checkpoint(output.with_suffix(".pt"))
+    samples = np.random.default_rng(0).standard_normal((500, 16))
+    steps = [Chain(read_steps(c.contract.preprocessing), c.contract.signal) for c in (old, new)]
+    assert steps[0].process(samples).tobytes() == steps[1].process(samples).tobytes() and output.exists()
+    assert any(not torch.equal(a, b) for a, b in zip(old.network.parameters(), new.network.parameters(), strict=True))
+    provenance = new.contract.provenance
+    assert provenance.recordings == ("old", "new") and provenance.data_fingerprint.count("+") == 1
+    assert provenance.scores[0].value == pytest.approx(after, abs=5e-4) and provenance.scores[0].n == 20
+
+
+@pytest.mark.parametrize(
+    ("which", "recording", "trained_on", "told"),
+    [
+        ("network", "old.npz", [], "was trained on .*old.npz already"),
+        ("network", "new.npz", ["old.npz"], "goes on from its weights"),
+        ("closed", "new.npz", [], "cannot go on from its result"),
+        ("closed", "new.npz", ["new.npz"], "is not what .* was trained on: old"),
+    ],
+)
+def test_what_cannot_be_adapted_is_refused(folder, request, tmp_path, which, recording, trained_on, told):
+    with pytest.raises(ConfigurationError, match=told):
+        model = request.getfixturevalue(which)
+        adapt(model, folder / recording, [folder / name for name in trained_on], tmp_path / "a.onnx", 0.1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_fitted_in_closed_form_is_fitted_to_all_of_it(folder, closed, tmp_path, capsys):
+    adapt(closed, folder / "new.npz", [folder / "old.npz"], tmp_path / "a.onnx", 0.1)
+    assert "before: accuracy" in capsys.readouterr().out
+    assert set(read_checkpoint(tmp_path / "a.pt").contract.provenance.recordings) == {"old", "new"}
+
+
+def test_a_decoder_file_needs_its_checkpoint(folder, model_path, tmp_path):
+    with pytest.raises(ModelError, match="without its checkpoint"):
+        adapt(model_path, folder / "new.npz", [], tmp_path / "a.onnx", 0.1)

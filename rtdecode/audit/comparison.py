@@ -149,7 +149,7 @@ class Comparison:
             return Verdict.DIFFERING, _NOT_TOLD
         if row.outputs is not None and due.outputs is None:
             return Verdict.DIFFERING, f"must abstain: {due.reason}"
-        off, message = 0.0, f"label {row.label} instead of {due.label}"
+        off = 0.0
         if row.outputs is not None and due.outputs is not None:
             each = np.abs(row.outputs.astype(np.float64) - due.outputs)
             allowed = self.tolerance * np.maximum(1.0, np.abs(due.outputs))
@@ -157,7 +157,7 @@ class Comparison:
             if not (each <= allowed).all():
                 return Verdict.DIFFERING, f"{self.outputs.names[at]} is off by {each[at]:.3g}"
         if row.label != due.label:
-            return Verdict.DIFFERING, message
+            return Verdict.DIFFERING, f"label {row.label} instead of {due.label}"
         return (Verdict.CLOSE, f"off by {off:.3g}") if off else (Verdict.IDENTICAL, "")
 
     def _wrong_skips(self, withheld: Sequence[Due], skips: Sequence[tuple[int, int]]) -> list[Item]:

@@ -55,7 +55,7 @@ def _audit(number: int, evidence: Evidence, model: ModelFile) -> ConnectionAudit
     if isinstance(origin, str):
         result.problem = origin
         if origin == _MISSING:
-            result.items.append(stamps.item(Difference("samples", 0, start.first_timestamp or 0.0, origin)))
+            result.items.append(stamps.item(Difference(0, start.first_timestamp or 0.0, origin)))
         result.items += [Item("predictions", Verdict.UNKNOWN, row.timestamp) for row in evidence.rows]
         result.items += [Item("markers", Verdict.UNKNOWN, t, found=str(m)) for t, m in evidence.markers or ()]
         return result
@@ -119,6 +119,18 @@ def _origin(evidence: Evidence) -> int | str:
     return _MISSING
 
 
+def _untold_pauses(evidence: Evidence, tolerance_s: float) -> list[Item]:
+    """Return the stalls and losses that were told, and of which no row speaks; the last row may be the recorder's."""
+    spoken = np.array([row.timestamp for row in evidence.rows if row.outputs is None])
+    last = max((row.timestamp for row in evidence.rows), default=-np.inf)
+    message = "a stall or loss is told here, and no row abstains"
+    return [
+        Item("predictions", Verdict.MISSING, told, message=message)
+        for told in evidence.pauses
+        if told < last and not np.any(np.abs(spoken - told) <= tolerance_s)
+    ]
+
+
 def _refuse_other_outputs(rows: Sequence[Row], model: ModelFile, ran: str) -> None:
     names = model.contract.outputs.names
     other = next((row for row in rows if row.outputs is not None and len(row.outputs) != len(names)), None)
@@ -155,6 +167,7 @@ def _compare(
     comparison = Comparison(model.contract.outputs, tolerance, stamps.tolerance_s, end)
     skips = [(sample, n) for sample, n in evidence.skips if sample < until]
     items, published = comparison.rows(due, rows, pauses, skips)
+    items += _untold_pauses(evidence, stamps.tolerance_s)
     if evidence.markers is not None:
         items += comparison.markers(published, markers, evidence.start.settings.marker_format)
     return items

@@ -20,7 +20,6 @@ _OF_TIME = ("gap", "clock", "imputed", "bad-stamp")
 class Difference:
     """A difference between signal or verdicts as recorded and as the decoder had them: at a sample, a raw stamp."""
 
-    what: str
     sample: int
     raw_timestamp: float
     message: str
@@ -85,7 +84,7 @@ def follow(evidence: Evidence, make: Callable[[], Decoder], origin: int, newest:
         more = f"{lost} fewer" if lost > 0 else f"{-lost} more"
         message = f"up to here the decoder saw {stop.samples} samples; the recording holds {more}"
         at = float(stamps[last])
-        followed.differences.append(Difference("samples", followed.due - 1, at, message))
+        followed.differences.append(Difference(followed.due - 1, at, message))
     return followed
 
 
@@ -129,22 +128,22 @@ def _mend(followed: Followed, evidence: Evidence, found: list[Told]) -> bool:
     note = followed.differences.append
     if reason not in _OF_TIME:
         who = "the decoder told" if live and live.sample == sample else "the recorded samples give"
-        note(Difference("verdict", sample, float(stamps[here]), f"only {who} {reason!r}"))
+        note(Difference(sample, float(stamps[here]), f"only {who} {reason!r}"))
         return False
     there = _index(stamps, live.raw_timestamp, here) if live and live.sample == sample else None
     if there is not None and there > here:
         message = f"{there - here} recorded samples did not reach the decoder"
-        note(Difference("samples", sample, float(stamps[here]), message))
+        note(Difference(sample, float(stamps[here]), message))
         followed.seen = np.concatenate([followed.seen[:sample], np.arange(there, followed.seen[-1] + 1)])
         return True
     if there == here:
-        note(Difference("verdict", sample, float(stamps[here]), f"only the decoder told {reason!r}"))
+        note(Difference(sample, float(stamps[here]), f"only the decoder told {reason!r}"))
         return False
     start = evidence.start
     before_s = stamps[here] - stamps[followed.seen[sample - 1]] if sample else np.nan
     lost = before_s * start.signal.sfreq * start.speed - 1
     many = f"{round(lost)}" if np.isfinite(lost) and lost > 0.5 else "some"
     message = f"before this sample {many} are missing in the recording that reached the decoder"
-    note(Difference("samples", sample, float(stamps[here]), message))
+    note(Difference(sample, float(stamps[here]), message))
     followed.until = sample
     return False

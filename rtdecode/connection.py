@@ -71,6 +71,7 @@ class Connection:
         self._inlet, self._decoder, self._reporter = inlet, decoder, reporter
         self._clock, self._strict, self._started, self._saver = clock, strict, started, saver
         self.correction = Correction(inlet.correction()[0])
+        self._told_s = self.correction.seconds
         self._markers = markers
         self._marker_correction: Correction | None = None
         self._ahead = False
@@ -109,6 +110,9 @@ class Connection:
         finally:
             self._release()
             self._finish("end")
+            if self._seen:
+                last = self._last if np.isfinite(self._last) else None
+                self._reporter.tell("stop", self._clock(), samples=self._seen, last_timestamp=last)
 
     def _finish(self, reason: str) -> None:
         """Abstain for every event that still waits."""
@@ -157,7 +161,8 @@ class Connection:
         self._repeat_at = None
         self._pace.arrive(len(timestamps), arrived)
         if not self._seen:
-            self._started(float(timestamps[0]), self.correction.seconds)
+            self._told_s = self.correction.seconds
+            self._started(float(timestamps[0]), self._told_s)
         self._decode(samples, timestamps, self._events(), arrived)
         self._seen += len(timestamps)
         self._last = float(timestamps[-1])
@@ -189,8 +194,7 @@ class Connection:
         self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], events: list[Event], arrived: float
     ) -> None:
         predictions = self._decoder.push(samples, timestamps, events)
-        for incident in self._decoder.guard.drain():
-            self._reporter.incident(incident)
+        self._tell_incidents(timestamps)
         self._save(samples, timestamps, predictions, events)
         # What an event gives is not out of date because another one came.
         backlog = self._pace.backlog and self._markers is None
@@ -206,6 +210,12 @@ class Connection:
             self._release()
             for prediction in predictions:
                 self._publish(prediction, arrived)
+
+    def _tell_incidents(self, timestamps: NDArray[np.float64]) -> None:
+        for incident in self._decoder.guard.drain():
+            at = incident.sample - self._seen
+            known = at < len(timestamps) and bool(np.isfinite(timestamps[at]))
+            self._reporter.incident(incident, float(timestamps[at]) if known else None)
 
     def _release(self) -> None:
         """Publish the result that was held back: nothing newer came."""
@@ -253,8 +263,10 @@ class Connection:
             self._saver.add(samples, timestamps, predictions, events)
 
     def _mind_offset(self) -> None:
-        before, (seconds, uncertainty_s) = self.correction.seconds, self._inlet.correction()
+        before, (seconds, uncertainty_s) = self._told_s, self._inlet.correction()
+        # From what was told last: clocks that drift apart move it by little at a time.
         if self.correction.offer(seconds, uncertainty_s) and abs(seconds - before) > _JUMP_S:
+            self._told_s = seconds
             told = {"correction_s": seconds, "from_s": before, "uncertainty_s": uncertainty_s}
             self._reporter.tell("correction", self._clock(), **told, sample=self._seen - 1)
 

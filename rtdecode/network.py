@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.decoder import Prediction
 from rtdecode.errors import StreamError
-from rtdecode.lsl import Marker, MarkerFormat, StreamChoice, StreamFound
+from rtdecode.lsl import Marker, StreamChoice, StreamFound
+from rtdecode.marker import MarkerFormat
 
 
 class Inlet(Protocol):

@@ -149,11 +149,15 @@ class Reporter:
         self._tell_change(prediction, timestamp)
         self._watcher.prediction(prediction, age, latency)
 
-    def incident(self, incident: Incident) -> None:
-        """Tell what the guard found; when it leads to abstentions, its message is told with them."""
+    def is_heard(self) -> bool:
+        """Tell whether somebody listens to what is told."""
+        return self._sink.has_listener()
+
+    def incident(self, incident: Incident, timestamp: float | None) -> None:
+        """Tell what the guard found, with the raw stamp of its sample; what it leads to is told with its message."""
         self.summary.incidents[incident.reason] += 1
         self._why[incident.reason] = incident.message
-        self.tell("incident", self._clock(), **incident._asdict())
+        self.tell("incident", self._clock(), **incident._asdict(), raw_timestamp=timestamp)
 
     def repeat(self, abstention: Prediction, correction_s: float) -> None:
         """Publish an abstention again while no data come, so that consumers know that we are there."""
@@ -171,7 +175,9 @@ class Reporter:
         """Tell every fault, every event without a result, and when abstaining begins or has another reason."""
         reason, sample, event = prediction.reason, prediction.sample, prediction.event
         if event is None:
-            changed, self._abstaining = reason != self._abstaining, reason
+            # Rows that repeat these are known by their stamp: every stall has one.
+            changed = reason != self._abstaining or reason in ("stalled", "stream-lost")
+            self._abstaining = reason
             if reason == "gap" or (changed and reason in ("clock", "non-finite", "stream-lost")):
                 self.tell("gap" if reason == "gap" else "reset", timestamp, reason=reason, sample=sample)
             if changed and reason is not None:

@@ -1,6 +1,5 @@
 """The only loop: finds the stream, connects to it, and again when it was lost. It owns the clock."""
 
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,23 +7,23 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from rtdecode import __version__
 from rtdecode.connection import Connection
 from rtdecode.contract import Policy
 from rtdecode.decoder import Decoder, Prediction
-from rtdecode.engine import ModelFile, runtime_version
+from rtdecode.engine import ModelFile
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.guard import GuardSettings
+from rtdecode.libraries import libraries
 from rtdecode.log import LogFile
 from rtdecode.lsl import (
     DecoderOutlets,
     LslNetwork,
-    MarkerFormat,
     StreamChoice,
     StreamFound,
     local_clock,
     versions,
 )
+from rtdecode.marker import MarkerFormat
 from rtdecode.network import Inlet, Markers, Network, not_found
 from rtdecode.realtime import quiet_collector
 from rtdecode.reporter import Reporter, State, Watcher
@@ -54,6 +53,8 @@ class RunSettings(BaseModel):
         `label`, `json` or `int32`.
     wait_s : float
         How long to look for the stream at the start.
+    wait_listener : bool
+        Connect to the stream when somebody listens to NAME-status: a recorder then has every sample and every row.
     duration_s : float or None
         End this long after the stream was first opened.
     once : bool
@@ -84,6 +85,7 @@ class RunSettings(BaseModel):
     name: str | None = None
     marker_format: MarkerFormat = "label"
     wait_s: float = Field(default=30.0, gt=0)
+    wait_listener: bool = False
     duration_s: float | None = Field(default=None, gt=0)
     once: bool = False
     guard: GuardSettings = GuardSettings()
@@ -136,6 +138,7 @@ class Runner:
         self._refused: set[str] = set()
         self._lost: tuple[Prediction, float] | None = None
         self._deadline = float("inf")
+        self._start: dict[str, Any] = {}
         self._markers: Markers | None = None
         self.saved: list[Path] = []
 
@@ -161,7 +164,7 @@ class Runner:
         self._reporter.state(State.SEARCHING, "start", f"looking for {self._choice}")
         try:
             with quiet_collector():
-                self._connect_again_and_again(known)
+                self._connect_again_and_again(self._wait_for_listener(known))
         except KeyboardInterrupt:
             self._reporter.state(State.STOPPING, "interrupted", "interrupted")
         finally:
@@ -171,6 +174,12 @@ class Runner:
             if log and (problem := log.close()):
                 self._watcher.state("NOT LOGGED", problem)
         return self.summary
+
+    def _wait_for_listener(self, known: list[StreamFound]) -> list[StreamFound]:
+        """Wait if that was asked for; return the streams that are there then."""
+        while self.settings.wait_listener and not self._reporter.is_heard():
+            known = self._network.streams(_ROUND_S)
+        return known
 
     def _refuse_wrong_use_of_events(self) -> None:
         at_events, given = self.model.contract.events is not None, self.settings.events is not None
@@ -301,7 +310,7 @@ class Runner:
         return SessionWriter(path, inlet.signal, self.model.contract, inlet.speed)
 
     def _close_session(self, saver: SessionWriter) -> None:
-        about = {"model": self.model.name, "sha256": self.model.sha256, **self.summary.figures()}
+        about = {**self._start, **self.summary.figures()}
         if not saver.close(about):
             self.saved.remove(saver.path)
         if saver.problem:
@@ -351,9 +360,7 @@ class Runner:
             "signal": inlet.signal.model_dump(),
             "speed": inlet.speed,
             "settings": self.settings.model_copy(update={"policy": self._policy}).model_dump(mode="json"),
-            "versions": {
-                "rtdecode": __version__, "python": platform.python_version(), "numpy": np.__version__,
-                "onnxruntime": runtime_version(), **versions(),
-            },
-        }  # fmt: skip
+            "versions": {**libraries(), **versions()},
+        }
         self._reporter.start(timestamp + correction_s if finite else self._clock(), **told)
+        self._start = told

@@ -48,7 +48,7 @@ def responses(
             at = recording.sample_at(event.timestamp)
             found.append((class_names.index(name), at, at + round((trials.tmax_s + late_s) * sfreq)))
     found.sort(key=lambda trial: trial[1])
-    nexts = [start for _, start, _ in found[1:]] + [len(recording.samples)]
+    nexts = [*(start for _, start, _ in found), len(recording.samples)][1:]
     return [(truth, start, min(stop, after)) for (truth, start, stop), after in zip(found, nexts, strict=True)]
 
 

@@ -21,7 +21,6 @@ from tests.builders import (
     build_state,
     counting_graph,
     graph,
-    graph,
     push_in_chunks,
 )
 
@@ -231,21 +230,6 @@ def test_an_artefact_does_not_stay_in_the_state(tmp_path):
     window, artefact = np.ones((4, 4), np.float32), np.full((4, 4), 3e38, np.float32)
     first, broken, after = (engine.run(x) for x in (window, artefact, window))
     assert np.isnan(broken).all() and after.tolist() == first.tolist() == [16.0, 0.0]
-
-
-def test_an_artefact_does_not_stay_in_the_state(tmp_path):
-    nodes = [
-        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
-        helper.make_node("Add", ["state_count", "sum"], ["next_state_count"]),
-        helper.make_node("Concat", ["next_state_count", "state_count"], ["proba"], axis=1),
-    ]
-    shapes = {"x": (1, 4, 4), "state_count": (1, 1)}, {"proba": (1, 2), "next_state_count": (1, 1)}
-    contract = build_contract(steps=[], n_times=4, hop=4, states=(build_state(),))
-    decoder = rtdecode.load(build_model(tmp_path / "m.onnx", contract, graph(nodes, {}, *shapes)))
-    samples = np.ones((40, 4))
-    samples[20] = 3e38
-    reasons = [p.reason for p in decoder.push(samples, np.arange(40) / 128)]
-    assert reasons == [None] * 5 + ["non-finite-output"] + [None] * 4
 
 
 def test_states_travel_from_hop_to_hop_and_start_anew_after_a_gap(tmp_path):

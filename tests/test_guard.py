@@ -217,3 +217,19 @@ def test_the_verdict_does_not_depend_on_chunking(sizes, bad, jitter):
     guard, told = watch(samples, stamps, sizes)
     whole, expected = watch(samples, stamps)
     assert told == expected and guard.incidents == whole.incidents and guard.drain() == whole.drain()
+
+
+@pytest.mark.parametrize("refusal", ["clock", "rate"])
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_a_refusal_begins_and_ends_at_the_same_sample_whatever_the_chunks(refusal, size):
+    samples, stamps = clean(8000)
+    if refusal == "clock":
+        stamps[500:600:2] = np.nan
+    else:
+        stamps[:1500] = stamps[1500] - 1.03 * (1500 - np.arange(1500)) / SFREQ
+    guard, reasons = Guard(SFREQ, GuardSettings()), []
+    for at in range(0, len(stamps), size):
+        for s in guard.check(samples[at : at + size], stamps[at : at + size]):
+            reasons += [s.reason] * len(s.timestamps)
+    whole = [s.reason for s in Guard(SFREQ, GuardSettings()).check(samples, stamps) for _ in s.timestamps]
+    assert reasons == whole and refusal in reasons and reasons[-1] is None

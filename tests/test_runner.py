@@ -84,15 +84,20 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=2 * settings.default.max_examples)
-@given(chunk=chunks, steps=steps)
-def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps):
-    script = Script(chunk).play(4.0)
+def acted(script, steps):
+    """Put generated steps into a script."""
     for name, *arguments in steps:
         if name == "away":
             script.lost(arguments[0]).back(arguments[1]).play(3.0)
         else:
             getattr(script, name)(*arguments)
+    return script
+
+
+@settings(max_examples=2 * settings.default.max_examples)
+@given(chunk=chunks, steps=steps)
+def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps):
+    script = acted(Script(chunk).play(4.0), steps)
     record = script.play(1.0).run(model)
     check_every_hop(model, script)
     check_states(record)

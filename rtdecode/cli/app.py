@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rtdecode.cli import consumers, files, live, timing, training
+from rtdecode.cli import auditing, consumers, files, live, timing, training
 
 app = typer.Typer(
     name="rtdecode",
@@ -47,6 +47,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "inspect": files.inspect,
         "verify": files.verify,
         "replay": files.replay,
+        "audit": auditing.audit,
     },
     "Online": {
         "doctor": live.doctor,

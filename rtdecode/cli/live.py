@@ -78,6 +78,9 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of our streams.", show_default="rtdecode-MODEL")] = None,
     marker_format: Annotated[str | None, typer.Option(help="label, json or int32.", show_default="label")] = None,
     wait: Annotated[float | None, typer.Option(help="Seconds to look for the stream.", show_default="30")] = None,
+    wait_listener: Annotated[
+        bool, typer.Option("--wait-listener", help="Begin when NAME-status is listened to: by a recorder, say.")
+    ] = False,
     duration: Annotated[float | None, typer.Option(help="End after this many seconds of stream.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End when the stream ends.")] = False,
     gap_tolerance_ms: Annotated[
@@ -120,7 +123,8 @@ def run(
         if chosen and isinstance(there := document.get(key) or {}, dict):
             document[key] = {**there, **chosen}
     options = {
-        "name": name, "marker_format": marker_format, "wait_s": wait, "duration_s": duration,
+        "name": name, "marker_format": marker_format, "wait_s": wait, "wait_listener": wait_listener or None,
+        "duration_s": duration,
         "once": once or None, "max_age_s": max_age,
         "strict": strict or None, "save": save, "log": log, "trace": trace or None,
     }  # fmt: skip

@@ -140,9 +140,9 @@ class Guard:
             if self.health:
                 stop = min(stop, at + self.health.room)
             lost = 0.0 if missing is None else float(missing[at])
-            step, stamps = self._time(timestamps[at:stop], lost, missing is None)
+            step, stamps, refusal = self._time(timestamps[at:stop], lost, missing is None)
             done = at + len(stamps)
-            segments = self._sort(Segment(at, done, samples[at:done], stamps), step, bool(finite[at]))
+            segments = self._sort(Segment(at, done, samples[at:done], stamps), step, bool(finite[at]), refusal)
             self._seen += len(stamps)
             self._watch(segments[-1])
             yield from segments
@@ -160,26 +160,38 @@ class Guard:
 
     def _time(
         self, timestamps: NDArray[np.float64], lost: float, by_stamps: bool
-    ) -> tuple[Step, NDArray[np.float64]]:
-        """Take stamps from the first on, as many as lie on the fit, at least one; return them, mended."""
+    ) -> tuple[Step, NDArray[np.float64], str | None]:
+        """Take stamps from the first on, as many as lie on the fit, at least one.
+
+        Returns
+        -------
+        step : Step
+            What the first of them is.
+        stamps : array of float64
+            They, mended.
+        refusal : str or None
+            Why they must not be believed. What is learned from them holds from the next one on: where a chunk ends
+            changes nothing.
+        """
         if lost > 0:
             self.clock.skip(int(lost))
+        refusal = self.clock.refusal
         n = self.clock.follow(timestamps)
         if n:
             step, stamps = Step(None, 0, math.nan), timestamps[:n]
         else:
             step = self.clock.judge(float(timestamps[0]), by_stamps)
-            stamps = np.array([step.timestamp])
+            stamps, refusal = np.array([step.timestamp]), self.clock.refusal
         if step.is_bad:
             self.note("bad-stamp", f"stamp {timestamps[0]} is replaced by the fit", tell=not self._bad_stamp)
         self._bad_stamp = step.is_bad
-        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps
+        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps, refusal
 
-    def _sort(self, segment: Segment, step: Step, finite: bool) -> list[Segment]:
+    def _sort(self, segment: Segment, step: Step, finite: bool, refusal: str | None) -> list[Segment]:
         """Decide what becomes of a piece of which no sample, or the only one, may be faulty."""
         stood_in = []
         fault, held, rows = step.fault, self._held, segment.samples
-        reason = self.clock.refusal or (self.health.refusal if self.health else None)
+        reason = refusal or (self.health.refusal if self.health else None)
         if fault == "gap" and self._last is not None and 0 < step.lost <= self.settings.max_gap - held:
             stood_in.append(self._stand_in(self._last, segment, step.lost))
             fault, held = None, held + step.lost

@@ -6,7 +6,6 @@ import platform
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from rtdecode.latency.stages import (
     joined,
     verdict,
 )
+from rtdecode.libraries import processor
 from rtdecode.lsl import versions
 
 _SCHEMA = 1
@@ -164,7 +164,7 @@ def describe_machine() -> dict[str, str]:
     """Tell processor, system and versions; not whose machine it is."""
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = {
-        "processor": f"{_processor()}, {n} cores for this process",
+        "processor": f"{processor()}, {n} cores for this process",
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         "rtdecode": __version__,
@@ -175,12 +175,3 @@ def describe_machine() -> dict[str, str]:
     if hasattr(os, "getloadavg"):
         told["load average"] = f"{os.getloadavg()[0]:.2f} over the last minute, this measurement included"
     return told
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

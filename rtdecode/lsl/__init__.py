@@ -5,14 +5,13 @@ from rtdecode.lsl.feed import OutputFeed, OutputRow
 from rtdecode.lsl.inlet import SignalInlet
 from rtdecode.lsl.markers import Marker
 from rtdecode.lsl.network import LslNetwork
-from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat, Outlet, local_clock, versions
+from rtdecode.lsl.outlets import DecoderOutlets, Outlet, local_clock, versions
 from rtdecode.lsl.reader import OutputReader
 
 __all__ = [
     "DecoderOutlets",
     "LslNetwork",
     "Marker",
-    "MarkerFormat",
     "Outlet",
     "OutputFeed",
     "OutputReader",

@@ -6,7 +6,8 @@ from rtdecode.contract import Classification, Regression
 from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
 from rtdecode.lsl.inlet import SignalInlet
 from rtdecode.lsl.markers import MarkerReader
-from rtdecode.lsl.outlets import DecoderOutlets, MarkerFormat, Outlet
+from rtdecode.lsl.outlets import DecoderOutlets, Outlet
+from rtdecode.marker import MarkerFormat
 from rtdecode.recording import Layout
 
 

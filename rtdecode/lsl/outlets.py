@@ -4,7 +4,7 @@ import ctypes
 import json
 import os
 import socket
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pylsl
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from rtdecode.contract import Classification, Regression
 from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError
+from rtdecode.marker import MarkerFormat, marker_of
 from rtdecode.recording import Layout
-
-MarkerFormat = Literal["label", "json", "int32"]
 
 _from_xml = pylsl.lib.lib.lsl_streaminfo_from_xml
 _from_xml.restype, _from_xml.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
@@ -137,36 +136,16 @@ class DecoderOutlets:
     def publish(self, prediction: Prediction, timestamp: float) -> None:
         """Publish one prediction or abstention, stamped `timestamp` in this host's clock."""
         outputs = prediction.outputs
+        marker = marker_of(prediction, timestamp, self._outputs, self._format)
+        if marker is not None:
+            self._markers.push_sample([marker], timestamp)
         if outputs is None:
             self._row.fill(np.nan)
         else:
             self._row[: len(outputs)] = outputs
-            if not self._classifies or prediction.decision is not None:
-                self._markers.push_sample([self._marker(prediction, outputs, timestamp)], timestamp)
         if self._classifies:
             self._row[-1] = prediction.label
         self._predictions.push_sample(self._row, timestamp)
-
-    def _marker(self, prediction: Prediction, outputs: NDArray[np.float32], timestamp: float) -> str | int | None:
-        if self._format == "int32":
-            return prediction.decision
-        event = {}
-        if prediction.event:
-            local = prediction.event.timestamp + (timestamp - prediction.timestamp)
-            event = {"event": {"label": prediction.event.label, "timestamp": local}}
-        named = dict(zip(self._names, map(float, outputs), strict=True))
-        if not self._classifies:
-            if self._format == "label":
-                return " ".join(f"{value:.6g}" for value in outputs)
-            return json.dumps({"values": named, "sample": prediction.sample, **event})
-        assert prediction.decision is not None
-        label = self._names[prediction.decision]
-        if self._format == "label":
-            return label
-        told = {"label": label, "index": prediction.decision, "proba": named, "sample": prediction.sample, **event}
-        if prediction.evidence is not None:
-            told |= {"evidence": prediction.evidence, "used_s": prediction.used_s}
-        return json.dumps(told)
 
     def status(self, document: dict[str, Any], timestamp: float) -> None:
         """Publish one JSON object on NAME-status."""

@@ -67,7 +67,7 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
         return _read_mne(path)
 
 
-def read_session(path: str | Path, name: str | None = None) -> Session:
+def read_session(path: str | Path, name: str | None = None, one_clock: bool = True) -> Session:
     """Read all streams of a recording.
 
     Parameters
@@ -78,6 +78,8 @@ def read_session(path: str | Path, name: str | None = None) -> Session:
     name : str, optional
         Of the signal's stream, where the file does not name it (`rtdecode-play`); that of its events is
         `<name>-events`.
+    one_clock : bool
+        Bring the stamps of an XDF file into the recorder's clock; otherwise they are those of each source.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def read_session(path: str | Path, name: str | None = None) -> Session:
             "with --prefix, or choose among them with --stream."
         )
     with _told_in_one_sentence(path):
-        return read_xdf_session(path)
+        return read_xdf_session(path, one_clock)
 
 
 def _is_xdf(path: Path) -> bool:

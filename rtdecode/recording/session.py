@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 from xml.etree import ElementTree
@@ -140,12 +140,15 @@ class Stream:
         In the layout's format; of str (dtype object) for strings.
     first : int
         The number of its first sample in the recording.
+    clock_offsets : array of float64, (n_offsets, 2)
+        If the stamps are in its source's clock: pairs of such a stamp and what brings it into the recorder's.
     """
 
     layout: Layout
     timestamps: NDArray[np.float64]
     values: NDArray[Any]
     first: int = 0
+    clock_offsets: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
 
     def __post_init__(self) -> None:
         if len(self.timestamps) and not np.isfinite(self.timestamps).any():
@@ -166,6 +169,11 @@ class Stream:
         set_back = np.where(steps < -_SET_BACK_S, interval - steps, 0.0)
         arrivals: NDArray[np.float64] = np.maximum.accumulate(stamps + np.concatenate([[0.0], np.cumsum(set_back)]))
         return arrivals
+
+    def offset(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what must be added to stamps to bring them into the recorder's clock."""
+        times, values = self.clock_offsets.T
+        return np.interp(at, times, values) if len(values) else np.zeros_like(at)
 
     def cut(self, start: int, stop: int | None = None) -> "Stream":
         """Return samples [start, stop)."""

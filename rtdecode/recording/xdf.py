@@ -43,19 +43,22 @@ def read_xdf(path: Path, stream: str | None) -> Recording:
     return Recording(signal, samples, stamps, tuple(sorted(events)), str(path), positions)
 
 
-def read_xdf_session(path: Path) -> Session:
-    """Read every stream, its stamps brought into the recorder's clock by pyxdf, and not otherwise changed.
+def read_xdf_session(path: Path, one_clock: bool) -> Session:
+    """Read every stream, its stamps as they are, or brought into the recorder's clock by pyxdf.
 
     pyxdf leaves out one thing: the sample after the last that an outlet's end made up (pylsl issue 67).
     """
-    layouts, streams = _load(path, one_clock=True)
+    layouts, streams = _load(path, one_clock)
     read = []
     for layout, found in zip(layouts, streams, strict=True):
         shape = len(found["time_stamps"]), layout.n_channels
         values = np.empty(shape, NUMBERS.get(layout.channel_format, object))
         if len(values):
             values[:] = found["time_series"]
-        read.append(Stream(layout, np.asarray(found["time_stamps"], np.float64), values))
+        stamps, offsets = np.asarray(found["time_stamps"], np.float64), np.empty((0, 2))
+        if not one_clock and "clock_values" in found:
+            offsets = np.column_stack([found["clock_times"], found["clock_values"]])
+        read.append(Stream(layout, stamps, values, clock_offsets=offsets))
     if not read:
         raise RecordingError(f"Recording {path} holds no stream.")
     return Session(tuple(read), str(path))

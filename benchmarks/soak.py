@@ -134,15 +134,15 @@ def _soak(
                 starts.append(float(told.partition("sample 0 at ")[2].partition(";")[0]))
                 faulty += [float(t) for t in re.findall(r"LSL time ([0-9.]+)", told)]
         finally:
-            decoder.terminate()
-            code = decoder.wait(120)
             over.set()
             listener.join()
+            decoder.terminate()
+            code = decoder.wait(120)
     return code, np.array(ages), np.array(state), starts, faulty
 
 
 def _listen(reader, ages: list[tuple[float, float]], over: threading.Event) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    while not over.is_set():
+    while not over.is_set() and not reader.lost:
         values, stamps, now = reader.pull()
         ages += [(now, now - t) for row, t in zip(values, stamps, strict=True) if not np.isnan(row[0])]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtdecode.contract import Contract, Policy, Signal
-    from rtdecode.decoder import Decoder, Prediction, load
+    from rtdecode.decoder import Decoder, load
     from rtdecode.errors import (
         ConfigurationError,
         DeadlineError,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         StreamError,
     )
     from rtdecode.listener import Listener, Output
+    from rtdecode.prediction import Prediction
     from rtdecode.recording import Event, Recording, read_recording
     from rtdecode.replay import Replay, decode_recording
 
@@ -31,7 +32,7 @@ _HOME = {
     "Policy": "contract",
     "Signal": "contract",
     "Decoder": "decoder",
-    "Prediction": "decoder",
+    "Prediction": "prediction",
     "load": "decoder",
     "ConfigurationError": "errors",
     "DeadlineError": "errors",

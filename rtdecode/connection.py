@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.contract import Event
-from rtdecode.decoder import Decoder, Prediction
+from rtdecode.decoder import Decoder
 from rtdecode.errors import DeadlineError, StreamLostError
 from rtdecode.network import Inlet, Markers
 from rtdecode.pace import STALL_S, Correction, Pace
+from rtdecode.prediction import Prediction
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
 

@@ -4,7 +4,7 @@ import json
 from typing import Any, Literal
 
 from rtdecode.contract import Classification, Regression
-from rtdecode.decoder import Prediction
+from rtdecode.prediction import Prediction
 
 MarkerFormat = Literal["label", "json", "int32"]
 

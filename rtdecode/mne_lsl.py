@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.contract import Signal, canonical_unit
-from rtdecode.decoder import Decoder, Prediction
+from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError
+from rtdecode.prediction import Prediction
 
 
 def signal_of(info: Any) -> Signal:

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from typing import TextIO
 
-from rtdecode.decoder import Prediction
+from rtdecode.prediction import Prediction
 
 _LINE_EVERY_S = 0.25
 _PLAIN_EVERY_S = 5.0

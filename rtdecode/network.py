@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.contract import Classification, Regression, Signal
-from rtdecode.decoder import Prediction
 from rtdecode.errors import StreamError
 from rtdecode.lsl import Marker, StreamChoice, StreamFound
 from rtdecode.marker import MarkerFormat
+from rtdecode.prediction import Prediction
 
 
 class Inlet(Protocol):

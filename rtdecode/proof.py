@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.contract import Event
-from rtdecode.decoder import Decoder, Prediction
+from rtdecode.decoder import Decoder
 from rtdecode.errors import ModelError
+from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording
 
 

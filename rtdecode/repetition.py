@@ -11,8 +11,8 @@ from typing import Annotated, NamedTuple, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError
+from rtdecode.prediction import Prediction
 
 # A probability of 0 would outweigh everything else.
 _LEAST = 1e-12

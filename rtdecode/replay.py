@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Classification, Contract, Policy, Regression, Trials
 from rtdecode.decisions import OUTSIDE, Course, decision_figures
-from rtdecode.decoder import Decoder, Prediction
+from rtdecode.decoder import Decoder
 from rtdecode.errors import refuse_output
+from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording
 from rtdecode.scoring import Figure, accuracy, auc, regression
 from rtdecode.truth import channel_values, responses, spans

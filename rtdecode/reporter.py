@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rtdecode.decoder import Prediction
 from rtdecode.guard import Incident
 from rtdecode.log import LogFile
 from rtdecode.network import Sink
+from rtdecode.prediction import Prediction
 from rtdecode.summary import Summary
 
 STATUS_VERSION = 1

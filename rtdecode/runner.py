@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rtdecode.connection import Connection
 from rtdecode.contract import Policy
-from rtdecode.decoder import Decoder, Prediction
+from rtdecode.decoder import Decoder
 from rtdecode.engine import ModelFile
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.guard import GuardSettings
@@ -25,6 +25,7 @@ from rtdecode.lsl import (
 )
 from rtdecode.marker import MarkerFormat
 from rtdecode.network import Inlet, Markers, Network, not_found
+from rtdecode.prediction import Prediction
 from rtdecode.realtime import quiet_collector
 from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable

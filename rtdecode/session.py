@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.contract import Contract, Event, Signal
-from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError, refuse_output
+from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording, event_arrays
 from rtdecode.replay import prediction_arrays
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.decoder import Decoder, Prediction
+from rtdecode.decoder import Decoder
 from rtdecode.network import Inlet, Sink
+from rtdecode.prediction import Prediction
 
 # All in seconds of LSL's clock, but for `sample`, and `*_s` which are durations.
 TRACE_FIELDS = ("sample", "timestamp", "arrived", "preprocessing_s", "graph_s", "decoded", "published")

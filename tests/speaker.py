@@ -6,8 +6,8 @@ from itertools import count
 import numpy as np
 
 from rtdecode.contract import Classification, Regression
-from rtdecode.decoder import Prediction
 from rtdecode.lsl import DecoderOutlets, local_clock
+from rtdecode.prediction import Prediction
 from rtdecode.realtime import sleep_until
 
 HOP_S = 0.01

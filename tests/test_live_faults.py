@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from rtdecode.contract import Classification
-from rtdecode.decoder import Prediction, load
+from rtdecode.decoder import load
 from rtdecode.lsl import DecoderOutlets, local_clock
+from rtdecode.prediction import Prediction
 from tests.builders import build_contract, build_model
 from tests.listener import LABELS, Listener, consumer, first_stamp, source
 from tests.outlet import noise

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rtdecode.contract import Event
-from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError
+from rtdecode.prediction import Prediction
 from rtdecode.repetition import Repetitions, RepetitionSettings
 
 ITEMS = ("row-1", "row-2", "row-3")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtdecode.contract import Event
-from rtdecode.decoder import Prediction
+from rtdecode.prediction import Prediction
 from rtdecode.recording import read_recording
 from rtdecode.session import SessionWriter
 from tests.builders import build_contract, build_recording

@@ -10,8 +10,8 @@ from rtdecode.audit.evidence import Row
 from rtdecode.audit.pairing import pair
 from rtdecode.audit.verdict import Item, Verdict
 from rtdecode.contract import Classification, Regression
-from rtdecode.decoder import Prediction
 from rtdecode.marker import MarkerFormat, marker_of
+from rtdecode.prediction import Prediction
 
 _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 _NOT_TOLD = "abstained, and no skip is told"

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rtdecode.audit.evidence import Evidence, Told
 from rtdecode.contract import Event
-from rtdecode.decoder import Decoder, Prediction
+from rtdecode.decoder import Decoder
+from rtdecode.prediction import Prediction
 
 _CHUNK = 512
 # Told by the guard of a sample, whatever the chunks were; its warnings come at a chunk's end.

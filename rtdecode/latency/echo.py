@@ -6,9 +6,9 @@ from contextlib import suppress
 import numpy as np
 
 from rtdecode.contract import Classification, Regression
-from rtdecode.decoder import Prediction
 from rtdecode.errors import StreamError
 from rtdecode.lsl import LslNetwork, StreamChoice, StreamFound, local_clock
+from rtdecode.prediction import Prediction
 from rtdecode.realtime import quiet_collector
 
 _ROUND_S = 1.0

@@ -11,9 +11,9 @@ import pylsl
 from numpy.typing import NDArray
 
 from rtdecode.contract import Classification, Regression
-from rtdecode.decoder import Prediction
 from rtdecode.errors import ConfigurationError
 from rtdecode.marker import MarkerFormat, marker_of
+from rtdecode.prediction import Prediction
 from rtdecode.recording import Layout
 
 _from_xml = pylsl.lib.lib.lsl_streaminfo_from_xml

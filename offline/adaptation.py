@@ -80,7 +80,7 @@ def _checkpoint_of(model: Path) -> Checkpoint:
             raise ModelError(
                 f"{beside} is the checkpoint of another decoder than {model}. Give the .pt of its training."
             )
-        if contract.policy:
+        if contract.policy != checkpoint.contract.policy:
             print("The policy was tuned for the old probabilities and is not kept: run `rtdecode tune` anew.")
     return checkpoint
 

@@ -143,6 +143,7 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
             for name, initial in zip(fitted.network.state_names, fitted.network.initial_state(), strict=True)
         ),
         trials=configuration.trials,
+        policy=configuration.policy,
         calibration=fitted.calibration,
         targets=None if targets is None else Targets(**targets.model_dump(exclude={"names"})),
         amplitude=_amplitude(dataset.signal, recordings),

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from offline.recipes import Recipe
 from rtdecode.configuration import read_yaml, validate
-from rtdecode.contract import Classification, Names, Regression, Targets, Trials
+from rtdecode.contract import Classification, Names, Policy, Regression, Targets, Trials
 from rtdecode.errors import ConfigurationError
 
 
@@ -192,7 +192,10 @@ class Training(_Part):
 
 
 class TrainingConfiguration(_Part):
-    """A training run."""
+    """A training run.
+
+    `policy` is written into the decoder files, as what decides by default; training and scores know nothing of it.
+    """
 
     name: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
     recordings: Recordings
@@ -207,6 +210,7 @@ class TrainingConfiguration(_Part):
     split: Split
     measure: Literal["accuracy", "auc"] = "accuracy"
     baseline: Literal["csp-lda"] | None = None
+    policy: Policy | None = None
 
     @model_validator(mode="after")
     def _truth(self) -> Self:
@@ -241,7 +245,7 @@ class TrainingConfiguration(_Part):
     def _for_classes_only(self) -> Self:
         if self.targets is not None:
             wrong: list[str] = [
-                key for key in ("measure", "baseline") if getattr(self, key) not in (None, "accuracy")
+                key for key in ("measure", "baseline", "policy") if getattr(self, key) not in (None, "accuracy")
             ]
             wrong += ["training.class_weight"] if self.training.class_weight else []
             stratified = self.split.kind == "stratified-blocks" and self.trials is None
@@ -256,6 +260,16 @@ class TrainingConfiguration(_Part):
                 f"training.class_weight needs a number for each of {', '.join(self.class_names)}; it has "
                 f"{', '.join(weights)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _decides(self) -> Self:
+        trials, events = self.trials, self.events
+        if self.policy is None or trials is None:
+            return self
+        is_event = (lambda label: trials.is_event(label, events.labels)) if events else None
+        if problem := self.policy.problem(self.class_names, is_event):
+            raise ValueError(f"policy: {problem}")
         return self
 
     @property

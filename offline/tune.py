@@ -69,6 +69,11 @@ def policies_for(model: ModelFile, rest: tuple[str, ...]) -> list[Policy]:
     outputs, trials = contract.outputs, contract.trials
     if not isinstance(outputs, Classification) or trials is None:
         raise ConfigurationError(f"{model.path} has no classes with trials to decide; there is nothing to tune.")
+    if contract.events:
+        raise ConfigurationError(
+            f"{model.path} predicts at events: there is no rate of false activations. A policy of repeated events is "
+            "given by the training configuration, or by `rtdecode run --config`."
+        )
     if problem := Policy(rest=rest).problem(outputs.class_names):
         raise ConfigurationError(f"--rest: {problem}.")
     window_s = contract.window.n_times / Decoder(model).chain.output.sfreq

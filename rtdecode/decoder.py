@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtdecode.contract import Event, Policy, Signal
+from rtdecode.contract import Event, Policy, Repeated, Signal
 from rtdecode.engine import Engine, ModelFile, check_graph, read_model
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
 from rtdecode.event_queue import Due, EventQueue
@@ -25,6 +25,7 @@ from rtdecode.guard import Guard, GuardSettings, Health, Segment
 from rtdecode.policy import Decider
 from rtdecode.prediction import Prediction
 from rtdecode.preprocessing import Chain, read_steps
+from rtdecode.repetition import Repetitions
 from rtdecode.ring import Ring
 
 _SAFE_SHARE = 0.5
@@ -59,6 +60,8 @@ class Decoder:
         Counts and tells incidents.
     policy : Policy or None
         What decides; None: every prediction is its own decision.
+    decision_names : tuple of str
+        What is decided, by index: classes, or items of repeated events.
     """
 
     def __init__(
@@ -99,11 +102,13 @@ class Decoder:
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
         self.policy, self._decider = policy or contract.policy, None
-        if self.policy and not self._classifies:
-            raise ConfigurationError(f"A policy decides between classes; model {model.name!r} is a regression.")
-        if self.policy and self._queue:
-            raise ConfigurationError(f"A policy decides hop by hop; model {model.name!r} predicts at events.")
-        if self.policy:
+        self.decision_names = contract.decision_names(self.policy)
+        self._repetitions: Repetitions | None = None
+        if self.policy and (problem := contract.problem_with(self.policy)):
+            raise ConfigurationError(f"Policy for model {model.name!r}: {problem}.")
+        if self.policy and isinstance(self.policy.evidence, Repeated):
+            self._repetitions = Repetitions(self.policy.evidence, contract.outputs.names, speed)
+        elif self.policy:
             self._decider = Decider(
                 self.policy, contract.outputs.names, window.hop / self.chain.output.sfreq, self.source.sfreq
             )
@@ -189,13 +194,18 @@ class Decoder:
         """
         self.guard.restart()
         self._anew(reason)
+        if self._repetitions:
+            self._repetitions.restart()
         return self._decided(self._abstain(timestamp, self._seen - 1, reason))
 
     def _decided(self, prediction: Prediction) -> Prediction:
-        """Let the policy have its say, hop after hop."""
-        if self._decider is None:
+        """Let the policy have its say, hop after hop, or event after event."""
+        if self._repetitions:
+            decided = self._repetitions.decide(prediction)
+        elif self._decider:
+            decided = self._decider.decide(prediction.proba, prediction.sample)
+        else:
             return prediction
-        decided = self._decider.decide(prediction.proba, prediction.sample)
         if decided is None:
             return replace(prediction, decision=None)
         return replace(prediction, decision=decided.index, evidence=decided.evidence, used_s=decided.used_s)
@@ -236,11 +246,15 @@ class Decoder:
                 f"samples {samples.shape} with timestamps {timestamps.shape}: "
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
             )
-        predictions = self._take(events)
+        decided = [self._decided(prediction) for prediction in self._take(events)]
         counts = None if self._counter is None else samples[:, self._counter].astype(np.float64)
         for segment in self.guard.check(self.adapted(samples), timestamps, counts):
+            predictions: list[Prediction] = []
             if segment.fault:
                 self._anew(segment.fault)
+                if segment.fault == "clock" and self._repetitions:
+                    # Pauses are told by stamps, and these have begun anew.
+                    self._repetitions.restart()
                 if self._queue is None:
                     predictions.append(self._abstain(segment.timestamps[0], self._seen, segment.fault))
                 predictions += self._at_events()
@@ -248,7 +262,9 @@ class Decoder:
                 self._pass_over(segment, segment.reason, predictions)
             else:
                 self._feed(segment, predictions)
-        return [self._decided(prediction) for prediction in predictions]
+            # At once: a fault in the next segment comes after what this one gave.
+            decided += map(self._decided, predictions)
+        return decided
 
     def _take(self, events: Sequence[Event]) -> list[Prediction]:
         """Take note of events; return what those give that are refused, or whose window is there already."""

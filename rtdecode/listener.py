@@ -26,7 +26,8 @@ class Output:
     received : float
         When it arrived here, in the same clock.
     label : str, optional
-        The class; None of an abstention, and of a decoder of continuous targets.
+        The class, or the item of repeated events that is decided; None of an abstention, and of a decoder of
+        continuous targets.
     proba : mapping of str to float, optional
         Probability by class. A decision has it only if markers are JSON (`run --marker-format json`).
     values : mapping of str to float, optional
@@ -155,7 +156,7 @@ def _decision(row: OutputRow) -> Output:
         said = json.loads(marker)
         return Output(row.timestamp, row.received, said.get("label"), said.get("proba"), said.get("values"))
     if reader.marker_format == "int32":
-        return Output(row.timestamp, row.received, reader.output_names[marker])
+        return Output(row.timestamp, row.received, reader.decision_names[marker])
     if not reader.classifies:
         values = dict(zip(reader.output_names, map(float, marker.split()), strict=True))
         return Output(row.timestamp, row.received, values=values)

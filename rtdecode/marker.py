@@ -10,7 +10,11 @@ MarkerFormat = Literal["label", "json", "int32"]
 
 
 def marker_of(
-    prediction: Prediction, timestamp: float, outputs: Classification | Regression, marker_format: MarkerFormat
+    prediction: Prediction,
+    timestamp: float,
+    outputs: Classification | Regression,
+    decision_names: tuple[str, ...],
+    marker_format: MarkerFormat,
 ) -> str | int | None:
     """Return what is published for a prediction; None if nothing is decided.
 
@@ -22,8 +26,10 @@ def marker_of(
         With which it is published.
     outputs : Classification or Regression
         What the decoder gives.
+    decision_names : tuple of str
+        What it decides, by index: classes, or items of repeated events.
     marker_format : str
-        `label` (the class's name; of a regression its values as text), `json`, or `int32` (the class's index).
+        `label` (the name of what is decided; of a regression its values as text), `json`, or `int32` (its index).
     """
     given, classifies = prediction.outputs, isinstance(outputs, Classification)
     if given is None or (classifies and prediction.decision is None):
@@ -33,10 +39,10 @@ def marker_of(
     if marker_format == "label":
         if prediction.decision is None:
             return " ".join(f"{value:.6g}" for value in given)
-        return outputs.names[prediction.decision]
+        return decision_names[prediction.decision]
     told: dict[str, Any] = {outputs.column: dict(zip(outputs.names, map(float, given), strict=True))}
     if prediction.decision is not None:
-        told = {"label": outputs.names[prediction.decision], "index": prediction.decision, **told}
+        told = {"label": decision_names[prediction.decision], "index": prediction.decision, **told}
     told["sample"] = prediction.sample
     if prediction.event:
         local = prediction.event.timestamp + (timestamp - prediction.timestamp)

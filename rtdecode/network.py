@@ -83,7 +83,13 @@ class Network(Protocol):
     def markers(self, choice: StreamChoice, exclude: tuple[str, ...]) -> Markers:
         """Begin to look for a stream of markers and to read it."""
 
-    def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> Sink:
+    def outlets(
+        self,
+        name: str,
+        outputs: Classification | Regression,
+        marker_format: MarkerFormat,
+        decision_names: tuple[str, ...] | None = None,
+    ) -> Sink:
         """Make the three streams of a decoder."""
 
     def event_outlet(self, name: str) -> EventSink:

@@ -21,16 +21,17 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided at a hop.
+    """What was decided at a hop, or an event.
 
     Attributes
     ----------
     index : int
-        Of the class.
+        Of the class, or of the item.
     evidence : float
-        The probability that reached the threshold.
+        The probability that reached the threshold; that of the item.
     used_s : float
-        Seconds of predictions it rests on (of exponential smoothing, its time constant).
+        Seconds of predictions it rests on (of exponential smoothing, its time constant; of repeated events, from the
+        first one to the newest sample).
     """
 
     index: int
@@ -39,7 +40,7 @@ class Decision:
 
 
 class Decider:
-    """Decides by a policy.
+    """Decides by a policy, hop by hop.
 
     Parameters
     ----------

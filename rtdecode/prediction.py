@@ -36,7 +36,8 @@ class Prediction:
     event : Event or None
         At which its window stands; None if windows slide.
     decision : int or None
-        Index of the class that is decided at this hop; None: none is. Without a policy it is the label.
+        Index into `Decoder.decision_names` of what is decided at this hop or event; None: nothing is. Without a
+        policy it is the label.
     evidence, used_s : float or None
         What a policy's decision rests on: see `rtdecode.policy.Decision`.
     """

@@ -130,10 +130,13 @@ class Replay:
         """Write the predictions as .csv or .npz, by the ending of `path`."""
         path, outputs = Path(path), self.contract.outputs
         refuse_output(path, ".csv", ".npz")
-        arrays = prediction_arrays(self.predictions, self.contract)
+        arrays, decided = (
+            prediction_arrays(self.predictions, self.contract),
+            self.contract.decision_names(self.policy),
+        )
         if path.suffix == ".npz":
             with path.open("wb") as file:
-                np.savez(file, output_names=np.array(outputs.names), **arrays)  # type: ignore[arg-type]
+                np.savez(file, output_names=np.array(outputs.names), decision_names=np.array(decided), **arrays)  # type: ignore[arg-type]
         else:
             with path.open("w", encoding="utf-8", newline="") as text:
                 rows = csv.writer(text)
@@ -143,7 +146,7 @@ class Replay:
                 for p in self.predictions:
                     shown = [""] * len(outputs.names) if p.outputs is None else [repr(float(v)) for v in p.outputs]
                     label = outputs.names[p.label] if p.label >= 0 else ""
-                    decision = "" if p.decision is None else outputs.names[p.decision]
+                    decision = "" if p.decision is None else decided[p.decision]
                     event = [p.event.label, repr(p.event.timestamp)] if p.event else []
                     rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", decision, *shown, *event])
 
@@ -203,9 +206,12 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
 
 
 def course(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> Course | None:
-    """Put predictions beside the trials they may decide (see `truth.responses`); None if these are no classes."""
+    """Put predictions beside the trials they may decide (see `truth.responses`).
+
+    None if these are no classes, or windows stand at events: what repeated events decide is no class.
+    """
     trials, outputs = decoder.contract.trials, decoder.contract.outputs
-    if trials is None or not isinstance(outputs, Classification):
+    if trials is None or not isinstance(outputs, Classification) or decoder.contract.events:
         return None
     arrays = prediction_arrays(predictions, decoder.contract)
     samples = arrays["prediction_samples"].astype(np.int64)

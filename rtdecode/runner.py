@@ -153,7 +153,7 @@ class Runner:
         if settings.save:
             refuse_unwritable(settings.save)
         known = self._refuse_taken_names()
-        sink = self._network.outlets(self.name, outputs, settings.marker_format)
+        sink = self._network.outlets(self.name, outputs, settings.marker_format, fresh.decision_names)
         self._tracer = Tracer(self._clock) if settings.trace else None
         if self._tracer:
             self._tracer.watch_sink(sink)

@@ -183,7 +183,7 @@ class World:
         self.inlets.append(self.inlet)
         return self.inlet
 
-    def outlets(self, name, outputs, marker_format):
+    def outlets(self, name, outputs, marker_format, decision_names=None):
         return self.record
 
     def markers(self, choice, exclude):

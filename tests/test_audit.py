@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtdecode.audit import WRONG, Verdict, audit, read_evidence
-from rtdecode.contract import Classification, EventWindow, Exponential, Policy
+from rtdecode.contract import Classification, EventWindow, Exponential, Policy, Repeated
 from rtdecode.engine import read_model
 from rtdecode.errors import RecordingError
 from rtdecode.libraries import libraries
@@ -38,13 +38,14 @@ class Recorded:
     def __init__(self, model, script, name="ours", **settings):
         self.model, outputs = model, model.contract.outputs
         record = script.run(model, name=name, **settings)
+        decided = model.contract.decision_names(settings.get("policy"))
         signal = [part for inlet in script.world.inlets for part in inlet.received]
         samples = [pair for xs, ts in signal for pair in zip(ts, xs, strict=True)]
         self.eeg = _stream(STREAM.name, "EEG", samples, n_channels=4, sfreq=128)
         marker_format = settings.get("marker_format", "label")
         rows, markers = [], []
         for _, stamp, p in record.rows:
-            marker = marker_of(p, stamp, outputs, marker_format)
+            marker = marker_of(p, stamp, outputs, decided, marker_format)
             if marker is not None:
                 markers.append((stamp, marker))
             label = [p.label] if outputs.kind == "classification" else []
@@ -158,6 +159,25 @@ class TestEvents:
         assert [(item.stream, item.verdict) for item in found] == [
             (s, Verdict.MISSING) for s in ("predictions", "markers")
         ]
+
+    @pytest.mark.parametrize("marker_format", ["label", "int32"])
+    def test_items_that_repeated_events_decide(self, tmp_path, marker_format):
+        contract = build_contract(events=EventWindow(first=0, labels=("row-*",)), hop=1)
+        model = read_model(build_model(tmp_path / "events.onnx", contract))
+        items = ("row-1", "row-2", "row-3")
+        policy = Policy(evidence=Repeated(target="left", choices={"row": items}, n_repetitions=2))
+        script = Script(8).play(14.0)
+        script.world.events.stream = replace(STREAM, name="cues")
+        shown = [(START + t + 0.3 * i, items[i % 3]) for t in (4.0, 9.0) for i in range(6)]
+        played(script, [(t, 0.01, item) for t, item in shown])
+        session = Recorded(model, script, events={"name": "cues"}, marker_format=marker_format, policy=policy)
+        session.events = [_stream("cues", "Markers", shown, format="string")]
+        (one,) = session.audit(tmp_path / "s.xdf")
+        assert one.count("markers") == {Verdict.IDENTICAL: 2} and not one.wrong
+        (was, _) = session.markers["values"]
+        session.markers["values"][0] = (was + 1) % 3 if marker_format == "int32" else items[items.index(was) - 1]
+        (item,) = named(session.audit(tmp_path / "t.xdf"))
+        assert (item.stream, item.verdict, item.message) == ("markers", Verdict.DIFFERING, "says something else")
 
     def test_events_that_were_not_recorded(self, session, tmp_path):
         session.events = []

@@ -23,6 +23,7 @@ class Session:
         source, ours = names
         with rtdecode("run", "--model", model_path, "--stream", source, "--name", ours, "--once", *run) as decoder:
             readers = {n: OutputReader(n) for n in (ours, f"{ours}-{outputs}", f"{ours}-status")}
+            self.decision_names = readers[ours].decision_names
             clock = pylsl.local_clock
             self.started = clock()
             with rtdecode("play", recording_path, "--name", source, *play) as player:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtdecode.contract import Event, EventWindow
+from rtdecode.contract import Event, EventWindow, Policy
 from rtdecode.decoder import Decoder
 from rtdecode.engine import read_model
 from rtdecode.errors import StreamError
@@ -176,6 +176,23 @@ class TestLsl:
             assert told["event"]["timestamp"] == pytest.approx(p.event.timestamp + since_start, abs=1e-6)
         with np.load(tmp_path / "saved.npz") as arrays:
             assert list(arrays["prediction_reasons"][:4]) == [p.reason or "" for p in replayed]
+
+    def test_the_item_that_repeated_events_decide_is_told(self, tmp_path, names):
+        items = ("row-1", "row-2", "row-3")
+        contract = build_contract(events=EventWindow(first=0, labels=("row-*",)), hop=1)
+        policy = {"evidence": {"kind": "repeated", "target": "left", "choices": {"row": items}, "n_repetitions": 2}}
+        model = read_model(build_model(tmp_path / "m.onnx", contract))
+        (tmp_path / "run.yaml").write_text(json.dumps({"policy": policy}), encoding="utf-8")
+        recording = build_recording(1200)
+        events = [Event(float(recording.timestamps[400 + 40 * i]), items[i % 3]) for i in range(6)]
+        replace(recording, events=tuple(events)).save(tmp_path / "r.npz")
+        run = ("--events", f"{names[0]}-events", "--config", tmp_path / "run.yaml", "--marker-format", "int32")
+        session = Session(tmp_path / "r.npz", model.path, names, run=run)
+        recording = read_recording(tmp_path / "r.npz")
+        decoder = Decoder(model, recording.signal, policy=Policy.model_validate(policy))
+        decided = [p.decision for p in decode_recording(recording, decoder).predictions if p.decision is not None]
+        assert [row for _, row in session.markers] == [decided] and len(session.proba) >= 6
+        assert session.decision_names == items
 
     def test_a_stream_of_integers_is_read_lost_and_found_again(self, names, eventually):
         def outlet():

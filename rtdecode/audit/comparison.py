@@ -37,6 +37,8 @@ class Comparison:
     ----------
     outputs : Classification or Regression
         What the decoder gives.
+    decision_names : tuple of str
+        What it decides, by index.
     tolerance : float
         Of probabilities and values; 0: equal to the last bit.
     tolerance_s : float
@@ -46,6 +48,7 @@ class Comparison:
     """
 
     outputs: Classification | Regression
+    decision_names: tuple[str, ...]
     tolerance: float
     tolerance_s: float
     end: float
@@ -105,8 +108,11 @@ class Comparison:
         self, published: Sequence[Due], markers: Sequence[tuple[float, str | int]], marker_format: MarkerFormat
     ) -> list[Item]:
         """Compare markers of NAME with what was published beside them."""
-        marked = [(one, marker_of(one.prediction, one.timestamp, self.outputs, marker_format)) for one in published]
-        due = [(one, marker) for one, marker in marked if marker is not None]
+        due = []
+        for one in published:
+            marker = marker_of(one.prediction, one.timestamp, self.outputs, self.decision_names, marker_format)
+            if marker is not None:
+                due.append((one, marker))
         items = []
         for i, j in pair([one.timestamp for one, _ in due], [t for t, _ in markers], 0.0, frozenset()):
             if i is None:

@@ -164,7 +164,8 @@ def _compare(
         j for j, row in enumerate(rows)
         if row.outputs is None and np.any(np.abs(told - row.timestamp) <= stamps.tolerance_s)
     )  # fmt: skip
-    comparison = Comparison(model.contract.outputs, tolerance, stamps.tolerance_s, end)
+    names = model.contract.decision_names(evidence.start.settings.policy)
+    comparison = Comparison(model.contract.outputs, names, tolerance, stamps.tolerance_s, end)
     skips = [(sample, n) for sample, n in evidence.skips if sample < until]
     items, published = comparison.rows(due, rows, pauses, skips)
     items += _untold_pauses(evidence, stamps.tolerance_s)

@@ -75,7 +75,7 @@ def _in_short(row: "OutputRow") -> str:
     if isinstance(first, dict):
         return ", ".join(f"{key} {value}" for key, value in first.items() if key != "version")[:_SHORT]
     if isinstance(first, int):
-        return f"{first} ({names[first]})"
+        return f"{first} ({row.reader.decision_names[first]})"
     if isinstance(first, str):
         return first
     if first is None:

@@ -19,7 +19,7 @@ from rtdecode.contract.document import (
     write_metadata,
 )
 from rtdecode.contract.events import Event, EventWindow
-from rtdecode.contract.policy import Accumulated, Exponential, Mean, Policy
+from rtdecode.contract.policy import Accumulated, Exponential, Mean, Policy, Repeated
 from rtdecode.contract.signal import DEFAULT_UNITS, Adapter, Signal, canonical_unit
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Policy",
     "Provenance",
     "Regression",
+    "Repeated",
     "Score",
     "Signal",
     "State",

@@ -145,6 +145,10 @@ class Trials(_Part):
         """Return the class to which an event's label belongs."""
         return next((name for name, labels in self.classes.items() if label in labels), None)
 
+    def is_event(self, label: str, others: tuple[str, ...]) -> bool:
+        """Tell whether a label belongs to a class, or fits one of the other patterns."""
+        return self.class_of(label) is not None or any(fnmatchcase(label, pattern) for pattern in others)
+
 
 class State(_Part):
     """A tensor the graph takes as `state_<name>` and gives back as `next_state_<name>`."""
@@ -284,10 +288,8 @@ class Contract(_Part):
                 raise ValueError(f"trials are of classes that are no output: {', '.join(sorted(unknown))}")
             if self.targets:
                 raise ValueError("targets are for a regression")
-            if self.policy and (problem := self.policy.problem(self.outputs.class_names)):
-                raise ValueError(problem)
-        elif self.policy or self.calibration:
-            raise ValueError("policy and calibration are for a classification")
+        elif self.calibration:
+            raise ValueError("a calibration is for a classification")
         elif self.targets and self.targets.values:
             n = len(self.outputs.names)
             if set(self.targets.values) != trials or any(len(v) != n for v in self.targets.values.values()):
@@ -304,11 +306,29 @@ class Contract(_Part):
             raise ValueError("the baseline goes beyond the end of the window")
         return self
 
+    @model_validator(mode="after")
+    def _decides(self) -> Self:
+        if self.policy and (problem := self.problem_with(self.policy)):
+            raise ValueError(problem)
+        return self
+
+    def problem_with(self, policy: Policy) -> str:
+        """Say why a policy cannot decide on what this decoder gives; nothing if it can."""
+        if not isinstance(self.outputs, Classification):
+            return "a policy decides between classes, and this is a regression"
+        return policy.problem(self.outputs.class_names, self.is_event if self.events else None)
+
+    def decision_names(self, policy: Policy | None) -> tuple[str, ...]:
+        """Return the names of what is decided, by index; of a regression nothing is."""
+        if not isinstance(self.outputs, Classification):
+            return ()
+        return policy.decision_names(self.outputs.class_names) if policy else self.outputs.class_names
+
     def is_event(self, label: str) -> bool:
         """Tell whether a window stands at events of this label."""
         if self.events is None or self.trials is None:
             return False
-        return self.trials.class_of(label) is not None or any(fnmatchcase(label, p) for p in self.events.labels)
+        return self.trials.is_event(label, self.events.labels)
 
 
 def write_metadata(contract: Contract) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """When a prediction becomes a decision."""
 
 import json
-from typing import Annotated, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _Seconds = Annotated[float, Field(ge=0, le=3600)]
 _Probability = Annotated[float, Field(ge=0, le=1)]
+_Between = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Part(BaseModel):
@@ -56,6 +58,50 @@ class Accumulated(_Part):
     timeout_s: Annotated[float, Field(gt=0, le=3600)] | None = None
 
 
+class Repeated(_Part):
+    """Events show items (rows, columns, pictures) again and again, and the attended one is wanted.
+
+    Evidence is the sum of the log likelihood ratios of an item's events, of which the decoder says whether each was
+    the target: independent given the target, as a P300 speller takes them (Kindermans et al. 2014,
+    doi 10.1088/1741-2560/11/3/035005). What is decided is an item. Events that were abstained from count for nothing.
+
+    Attributes
+    ----------
+    target : str
+        Class of the events that show the attended item.
+    choices : dict of str to tuple of str
+        Of each choice (say, `row` and `column`) its items: labels of their events.
+    n_repetitions : int
+        Predictions of every item after which the most probable one is decided.
+    probability : float or None
+        Decided sooner when an item is as probable as this, and each has been shown once; None: never sooner.
+    prior : float
+        Share of targets that the classifier expects: that in training, or 0.5 if classes were weighed `balanced`.
+    pause_s : float or None
+        A pause of so long between two events ends a trial: all sums begin anew, and until then each choice is decided
+        once. None: there are no trials, and the sums of a choice begin anew when it is decided.
+    """
+
+    kind: Literal["repeated"] = "repeated"
+    target: str
+    choices: Annotated[dict[str, Annotated[tuple[str, ...], Field(min_length=2)]], Field(min_length=1)]
+    n_repetitions: Annotated[int, Field(ge=1)]
+    probability: _Between | None = None
+    prior: _Between = 0.5
+    pause_s: Annotated[float, Field(gt=0, le=3600)] | None = 2.0
+
+    @model_validator(mode="after")
+    def _one_choice_an_item(self) -> Self:
+        if twice := sorted({item for item in self.items if self.items.count(item) > 1}):
+            raise ValueError(f"items that stand twice: {', '.join(twice)}")
+        return self
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Items of all choices, one after the other."""
+        return tuple(item for items in self.choices.values() for item in items)
+
+
 class Policy(_Part):
     """What turns a prediction per hop into a decision now and then.
 
@@ -64,8 +110,9 @@ class Policy(_Part):
 
     Attributes
     ----------
-    evidence : Mean, Exponential or Accumulated
-        What thresholds are compared with: smoothed, or accumulated probabilities.
+    evidence : Mean, Exponential, Accumulated or Repeated
+        What thresholds are compared with: smoothed, or accumulated probabilities. With windows at events only
+        `Repeated`, which goes with none of the other settings.
     threshold : float
         Probability that a class must reach. Of several that do, the most probable is the candidate; without one
         the decider abstains.
@@ -83,7 +130,7 @@ class Policy(_Part):
         Classes that stand for doing nothing. They compete with the others and are never decided.
     """
 
-    evidence: Annotated[Mean | Exponential | Accumulated, Field(discriminator="kind")] = Mean()
+    evidence: Annotated[Mean | Exponential | Accumulated | Repeated, Field(discriminator="kind")] = Mean()
     threshold: _Probability = 0.0
     thresholds: dict[str, _Probability] = {}
     hysteresis: _Probability | None = None
@@ -95,16 +142,48 @@ class Policy(_Part):
     def _sensible(self) -> Self:
         if self.hysteresis is not None and isinstance(self.evidence, Accumulated):
             raise ValueError("hysteresis is for smoothed evidence; accumulated evidence begins anew after a decision")
+        if isinstance(self.evidence, Repeated) and (others := self._differing().keys() - {"evidence"}):
+            raise ValueError(f"evidence of kind repeated knows no {', '.join(sorted(others))}")
         return self
 
-    def problem(self, class_names: tuple[str, ...]) -> str:
-        """Say what does not fit the classes; nothing if all fits."""
+    def _differing(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def decision_names(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of what is decided, by index: items of repeated events, else the classes."""
+        return self.evidence.items if isinstance(self.evidence, Repeated) else class_names
+
+    def problem(self, class_names: tuple[str, ...], is_event: Callable[[str], bool] | None = None) -> str:
+        """Say why it cannot decide; nothing if it can.
+
+        Parameters
+        ----------
+        class_names : tuple of str
+            Of the decoder.
+        is_event : callable, optional
+            Tells of a label whether the decoder predicts at its events; None: it predicts at every hop.
+        """
+        if isinstance(self.evidence, Repeated):
+            return self._problem_with_items(self.evidence, class_names, is_event)
+        if is_event:
+            return f"evidence of kind {self.evidence.kind} is of hops, and this predicts at events: use repeated"
         unknown = [name for name in (*self.thresholds, *self.rest) if name not in class_names]
         if unknown:
             return f"the policy speaks of {', '.join(unknown)}; the classes are {', '.join(class_names)}"
         return "the policy calls every class rest" if set(class_names) <= set(self.rest) else ""
 
+    @staticmethod
+    def _problem_with_items(
+        evidence: Repeated, class_names: tuple[str, ...], is_event: Callable[[str], bool] | None
+    ) -> str:
+        if is_event is None:
+            return "evidence of kind repeated is of events, and this predicts at every hop"
+        if evidence.target not in class_names:
+            return f"the target {evidence.target!r} is no class; the classes are {', '.join(class_names)}"
+        others = [item for item in evidence.items if not is_event(item)]
+        return f"items at whose events nothing is predicted: {', '.join(others)}; see events.labels" if others else ""
+
     def told(self) -> str:
         """Return what differs from the defaults, as JSON (which is YAML too)."""
         evidence = {"evidence": {"kind": self.evidence.kind, **self.evidence.model_dump(exclude_defaults=True)}}
-        return json.dumps(evidence | self.model_dump(mode="json", exclude_defaults=True, exclude={"evidence"}))
+        return json.dumps({**self._differing(), **evidence})

@@ -26,9 +26,15 @@ class LslNetwork:
         """Begin to look for a stream of markers and to read it."""
         return MarkerReader(choice, exclude)
 
-    def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> DecoderOutlets:
+    def outlets(
+        self,
+        name: str,
+        outputs: Classification | Regression,
+        marker_format: MarkerFormat,
+        decision_names: tuple[str, ...] | None = None,
+    ) -> DecoderOutlets:
         """Make the three streams of a decoder."""
-        return DecoderOutlets(name, outputs, marker_format)
+        return DecoderOutlets(name, outputs, marker_format, decision_names)
 
     def event_outlet(self, name: str) -> Outlet:
         """Make a stream of markers."""

@@ -89,7 +89,9 @@ class DecoderOutlets:
     outputs : Classification or Regression
         What the decoder gives.
     marker_format : str
-        `label` (the class's name; of a regression its values as text), `json`, or `int32` (the class's index).
+        `label` (the name of what is decided; of a regression its values as text), `json`, or `int32` (its index).
+    decision_names : tuple of str, optional
+        What is decided, by index; its classes when not given.
 
     Raises
     ------
@@ -98,10 +100,16 @@ class DecoderOutlets:
     """
 
     def __init__(
-        self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat = "label"
+        self,
+        name: str,
+        outputs: Classification | Regression,
+        marker_format: MarkerFormat = "label",
+        decision_names: tuple[str, ...] | None = None,
     ) -> None:
         self._outputs, self._names, self._format = outputs, outputs.names, marker_format
         self._classifies = isinstance(outputs, Classification)
+        classes = self._names if self._classifies else ()
+        self._decisions = classes if decision_names is None else decision_names
         if not self._classifies and marker_format == "int32":
             raise ConfigurationError("A regression has no class to publish as int32; choose label or json.")
         number = pylsl.cf_int32 if marker_format == "int32" else pylsl.cf_string
@@ -125,9 +133,10 @@ class DecoderOutlets:
         described = desc.append_child("rtdecode")
         for key, value in (("role", "output"), ("kind", self._outputs.kind), ("marker_format", self._format)):
             described.append_child_value(key, value)
-        named = described.append_child("outputs")
-        for output_name in self._names:
-            named.append_child_value("name", output_name)
+        for key, names in (("outputs", self._names), ("decisions", self._decisions)):
+            named = described.append_child(key)
+            for each in names:
+                named.append_child_value("name", each)
         channels = desc.append_child("channels")
         for label in labels:
             channels.append_child("channel").append_child_value("label", label)
@@ -136,7 +145,7 @@ class DecoderOutlets:
     def publish(self, prediction: Prediction, timestamp: float) -> None:
         """Publish one prediction or abstention, stamped `timestamp` in this host's clock."""
         outputs = prediction.outputs
-        marker = marker_of(prediction, timestamp, self._outputs, self._format)
+        marker = marker_of(prediction, timestamp, self._outputs, self._decisions, self._format)
         if marker is not None:
             self._markers.push_sample([marker], timestamp)
         if outputs is None:

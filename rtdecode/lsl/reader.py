@@ -34,6 +34,8 @@ class OutputReader:
         Names of its channels.
     output_names : tuple of str
         Of the decoder: its classes by index, or its targets.
+    decision_names : tuple of str
+        What it decides, by index: its classes, or items of repeated events.
     classifies : bool
         Whether the decoder decides among classes.
     marker_format : str
@@ -85,6 +87,7 @@ class OutputReader:
         self.marker_format = described.child_value("marker_format")
         self.classifies = described.child_value("kind") == "classification"
         self.output_names = _children(described.child("outputs"))
+        self.decision_names = _children(described.child("decisions"))
 
     def pull(self, timeout_s: float = 0.2) -> tuple[list[list[Any]], NDArray[np.float64], float]:
         """Wait for at least one sample; return values, stamps, and when they were there (LSL's clock)."""

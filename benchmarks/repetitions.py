@@ -22,7 +22,7 @@ from offline.export import export
 from offline.workflow import train
 from rtdecode.contract import Event, Policy, Repeated
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile, read_model
+from rtdecode.engine import ModelFile
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy
@@ -52,7 +52,7 @@ def _trained(data: Path, folder: Path) -> ModelFile:
     events = EventTimes(labels=("item-*",), max_event_lag_s=configuration.events.max_event_lag_s)
     configuration = configuration.model_copy(update={"events": events})
     train(configuration, data, folder / "run", [], [], 1, Console(file=StringIO()))
-    return read_model(export(read_checkpoint(folder / "run" / "01" / "held-out.pt"), folder / "p300.onnx"))
+    return export(read_checkpoint(folder / "run" / "01" / "held-out.pt"), folder / "p300.onnx")
 
 
 def _relabelled(recording: Recording) -> Recording:

@@ -68,7 +68,7 @@ def _tell(model: ModelFile, recordings: list[Recording], n_repetitions: int, pro
     policy = Policy(evidence=evidence)
     replays = [decode_recording(r, Decoder(model, r.signal, policy=policy)) for r in recordings]
     decided = [p for replay in replays for p in replay.predictions if p.decision is not None]
-    figure = accuracy([0] * len(decided), [p.decision for p in decided], "right")
+    figure = accuracy([0] * len(decided), [int(p.decision or 0) for p in decided], "right")
     seconds = sorted(p.used_s for p in decided if p.used_s is not None)
     sooner = "-" if probability is None else f"{probability:g}"
     right = f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"

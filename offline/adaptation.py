@@ -106,13 +106,15 @@ def _dataset(checkpoint: Checkpoint, model: Path, recording: Path, trained_on: l
     training = document["training"]
     document["training"] = {**training, "learning_rate": rate * training["learning_rate"], "own_weight": 1}
     configuration = validate(TrainingConfiguration, document, f"The configuration in {model}")
-    sources = [Source(path, path.stem, {}, own=path == recording) for path in (recording, *trained_on)]
+    sources = [Source(path, path.stem, {}, own=path == recording) for path in (*trained_on, recording)]
     dataset = replace(load_dataset(configuration, sources), signal=contract.signal)
-    given = {fingerprint[:16] for fingerprint in dataset.fingerprints[1:]}
+    *given, new = [fingerprint[:16] for fingerprint in dataset.fingerprints]
     known = set(contract.provenance.data_fingerprint.split("+"))
-    if dataset.fingerprints[0][:16] in known:
+    if new in known:
         raise ConfigurationError(f"{model} was trained on {recording} already. Give a new recording.")
-    if closed_form and given != known:
+    if len(set(given)) < len(given):
+        raise ConfigurationError("--trained-on names a recording twice, and it would count twice. Name each once.")
+    if closed_form and set(given) != known:
         raise ConfigurationError(
             f"--trained-on is not what {model} was trained on: {', '.join(contract.provenance.recordings)}."
         )

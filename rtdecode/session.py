@@ -18,6 +18,8 @@ from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording, event_arrays
 from rtdecode.replay import prediction_arrays
 
+_READABLE = ", which is read as a recording"
+
 
 def refuse_unwritable(path: Path) -> None:
     """Raise ConfigurationError if a session cannot be kept in this file."""
@@ -66,10 +68,11 @@ class _Column:
 class SessionWriter:
     """Appends to `FILE.partial/` from a thread of its own, and makes an .npz recording of it at the end.
 
-    If the program dies, or the disk is full, the folder holds everything up to then: `signal.json`,
-    `samples.f32` (n_samples, n_channels), `timestamps.f64`, `event_timestamps.f64` and `event_labels.txt` (as they
-    came), and the arrays of `prediction_arrays`, all little-endian, row after row, texts as lines of JSON. The .npz
-    is a recording that `rtdecode replay` reads, with the predictions beside it. What is kept in memory does not grow.
+    If the program dies, or the disk is full, the folder holds everything up to then; `read_recording` reads signal
+    and events of it: `signal.json`, `samples.f32` (n_samples, n_channels), `timestamps.f64`, `event_timestamps.f64`
+    and `event_labels.txt` (as they came), and the arrays of `prediction_arrays`, all little-endian, row after row,
+    texts as lines of JSON. The .npz is a recording that `rtdecode replay` reads, with the predictions beside it. What
+    is kept in memory does not grow.
 
     Parameters
     ----------
@@ -136,7 +139,7 @@ class SessionWriter:
             shutil.rmtree(self._folder)
         except Exception as error:  # whatever it is, nobody else would hear of it
             why = getattr(error, "strerror", None) or error
-            self.problem = f"{why}; what could be written lies in {self._folder}"
+            self.problem = f"{why}; what could be written lies in {self._folder}{_READABLE}"
 
     def _append(self) -> str:
         with ExitStack() as files:
@@ -164,7 +167,7 @@ class SessionWriter:
             try:
                 self._thread.join()
             except KeyboardInterrupt:
-                self.problem = f"interrupted twice; all that was kept lies in {self._folder}"
+                self.problem = f"interrupted twice; all that was kept lies in {self._folder}{_READABLE}"
                 return 0
         return self._n_samples
 

@@ -80,6 +80,7 @@ def test_a_network_learns_a_cap_the_wrong_way_round(folder, network, tmp_path, c
         ("network", "old.npz", [], "was trained on .*old.npz already"),
         ("network", "new.npz", ["old.npz"], "goes on from its weights"),
         ("closed", "new.npz", [], "cannot go on from its result"),
+        ("closed", "new.npz", ["old.npz", "old.npz"], "names a recording twice"),
         ("closed", "new.npz", ["new.npz"], "is not what .* was trained on: old"),
     ],
 )

@@ -1,11 +1,13 @@
 """Keeping what the decoder saw."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from rtdecode.contract import Event
+from rtdecode.errors import RecordingError
 from rtdecode.prediction import Prediction
 from rtdecode.recording import read_recording
 from rtdecode.session import SessionWriter
@@ -94,3 +96,44 @@ def test_two_interruptions_are_told_with_where_the_data_are(writer, monkeypatch)
     assert writer.close({}) == 0
     assert "s.npz.partial" in writer.problem and "interrupted" in writer.problem
     join()
+
+
+class TestUnfinished:
+    """The folder that is left when the program dies."""
+
+    @pytest.fixture
+    def folder(self, writer, eventually):
+        recording = build_recording(100)
+        events = [Event(recording.timestamps[3], "left\n"), Event(recording.timestamps[60], "right")]
+        writer.add(recording.samples, recording.timestamps, PREDICTIONS, events)
+        folder = writer.path.with_name("s.npz.partial")
+        eventually(lambda: (folder / "timestamps.f64").stat().st_size == 800, what="the last file to be written")
+        eventually(lambda: (folder / "event_labels.txt").read_text("ascii").count("\n") == 2, what="the labels")
+        yield folder
+        writer.close({})
+
+    def test_it_is_read_as_a_recording(self, folder):
+        whole, kept = build_recording(100), read_recording(folder)
+        assert kept.samples.tobytes() == whole.samples.tobytes()
+        assert kept.timestamps.tobytes() == whole.timestamps.tobytes()
+        assert [e.label for e in kept.events] == ["left\n", "right"] and kept.signal == whole.signal
+
+    def test_what_was_written_in_part_is_left_out(self, folder, tmp_path):
+        cut = tmp_path / "t.npz.partial"
+        shutil.copytree(folder, cut)
+        lengths = {"samples.f32": 16 * 90 + 5, "timestamps.f64": 8 * 95 + 3, "event_labels.txt": 12}
+        for name, n_bytes in lengths.items():
+            (cut / name).write_bytes((cut / name).read_bytes()[:n_bytes])
+        whole, kept = build_recording(100), read_recording(cut)
+        assert kept.samples.tobytes() == whole.samples[:90].tobytes()
+        assert kept.timestamps.tobytes() == whole.timestamps[:90].tobytes()
+        assert [e.label for e in kept.events] == ["left\n"]
+
+    def test_an_empty_one_and_another_folder_are_refused(self, folder, tmp_path):
+        (other := tmp_path / "other.partial").mkdir()
+        with pytest.raises(RecordingError, match=r"is a folder without signal\.json"):
+            read_recording(other)
+        shutil.copytree(folder, tmp_path / "t.npz.partial")
+        (tmp_path / "t.npz.partial" / "samples.f32").write_bytes(b"")
+        with pytest.raises(RecordingError, match="holds no sample"):
+            read_recording(tmp_path / "t.npz.partial")

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from rtdecode.contract import DEFAULT_UNITS, Event, Signal
 from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.recording.fif_tags import refuse_cut_fif
+from rtdecode.recording.partial import read_partial
 from rtdecode.recording.positions import Positions, on_plane
 from rtdecode.recording.recording import Recording, at_nominal_rate
 from rtdecode.recording.session import Session
@@ -40,7 +41,8 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
     path : str or Path
         .npz as `Recording.save` writes it, .xdf, or anything `mne.io.read_raw` reads (FIF with .gz and
         split parts, EDF, BDF, GDF, BrainVision, EEGLAB, ...). Epochs are read too: .npz with `X` and `y`, and
-        MNE's `-epo.fif`. They stand one after the other with a gap in the stamps between them.
+        MNE's `-epo.fif`. They stand one after the other with a gap in the stamps between them. The folder
+        `FILE.npz.partial` that a recorder leaves behind when its program dies is read as far as it was written.
     stream : str, optional
         Name of the signal stream in an XDF file that holds several.
 
@@ -60,6 +62,8 @@ def read_recording(path: str | Path, stream: str | None = None) -> Recording:
             return read_xdf(path, stream)
         if path.suffix == ".npz":
             return _read_npz(path)
+        if path.suffix == ".partial":
+            return read_partial(path)
         if re.search(r"\.fif(\.gz)?$", path.name):
             refuse_cut_fif(path)
         if re.search(r"[-_]epo\.fif(\.gz)?$", path.name):

@@ -205,13 +205,16 @@ def _compare(paths: list[Path], lives: Iterator[Life], model: ModelFile) -> bool
     """Compare every session that was kept with what its outlet pushed; tell whether all are the same."""
     sessions = {path: read_recording(path) for path in paths}
     told: dict[str, int | None] = {}
+    n_lives = 0
     for life in lives:
+        n_lives += 1
         for path, session in sessions.items():
             at = int(np.argmin(np.abs(life.timestamps - session.timestamps[0])))
             if abs(life.timestamps[at] - session.timestamps[0]) < 1e-6:
                 cut = slice(at, at + len(session.samples))
                 log = Recording(life.signal, life.samples[cut], life.timestamps[cut])
                 told[path.name] = _same_decisions(path, session, log, model)
+    print(f"{n_lives} outlets, of which {n_lives - len(told)} were never connected to")
     differing = [name for name, n in told.items() if n is None]
     unknown = [path.name for path in paths if path.name not in told]
     n_same = sum(n or 0 for n in told.values())
@@ -220,7 +223,7 @@ def _compare(paths: list[Path], lives: Iterator[Life], model: ModelFile) -> bool
         f"abstentions identical to those of the source's schedule; differing: {differing or 0}, of unknown origin: "
         f"{unknown or 0}"
     )
-    return n_same > 0 and not differing and not unknown
+    return n_same > 0 and not differing and not unknown and n_lives == len(told)
 
 
 def _same_decisions(path: Path, session: Recording, log: Recording, model: ModelFile) -> int | None:

@@ -277,9 +277,11 @@ class Runner:
                 saver = self._open_session(inlet)
             self._decode(found, inlet, decoder, saver)
         finally:
-            inlet.close()
-            if saver:
-                self._close_session(saver)
+            try:
+                inlet.close()
+            finally:
+                if saver:
+                    self._close_session(saver)
 
     def _wait_for_events(self) -> None:
         """Have the stream of events read before the first sample is taken; later it may come and go."""

@@ -110,8 +110,9 @@ class SessionWriter:
             raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None
         self._queue: queue.SimpleQueue[_Chunk | str] = queue.SimpleQueue()
         self._n_samples = 0
-        self._thread = threading.Thread(target=self._work, name="rtdecode-save", daemon=True)
-        self._thread.start()
+        # Waited for instead of the thread: before Python 3.13 a join that Ctrl-C interrupted takes it for ended.
+        self._finished = threading.Event()
+        threading.Thread(target=self._work, name="rtdecode-save", daemon=True).start()
 
     def add(
         self,
@@ -140,6 +141,8 @@ class SessionWriter:
         except Exception as error:  # whatever it is, nobody else would hear of it
             why = getattr(error, "strerror", None) or error
             self.problem = f"{why}; what could be written lies in {self._folder}{_READABLE}"
+        finally:
+            self._finished.set()
 
     def _append(self) -> str:
         with ExitStack() as files:
@@ -161,11 +164,11 @@ class SessionWriter:
         """
         self._queue.put(json.dumps(about))
         try:
-            self._thread.join()
+            self._finished.wait()
         except KeyboardInterrupt:
             self.interrupted = True
             try:
-                self._thread.join()
+                self._finished.wait()
             except KeyboardInterrupt:
                 self.problem = f"interrupted twice; all that was kept lies in {self._folder}{_READABLE}"
                 return 0

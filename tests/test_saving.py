@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from rtdecode.recording import read_recording
 from rtdecode.session import SessionWriter
 from tests.builders import build_contract, build_recording
 
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to a thread there")
 PREDICTIONS = [
     Prediction(1.0, 7, None, -1, "warming-up"),
     Prediction(2.0, 15, np.array([0.25, 0.75], np.float32), 1, None),
@@ -24,17 +28,17 @@ def writer(tmp_path, recording):
     return SessionWriter(tmp_path / "s.npz", recording.signal, build_contract())
 
 
-def interrupt(writer, monkeypatch, times):
-    """Let so many Ctrl-C come while the file is written."""
-    join, left = writer._thread.join, [KeyboardInterrupt] * times
+def interrupt(writer, monkeypatch, eventually, heard):
+    """Press Ctrl-C while the file is written, until each of `heard` is true of the writer, one after the other."""
+    finish = writer._finish
 
-    def interrupted():
-        if left:
-            raise left.pop()
-        join()
+    def interrupted(about):
+        for each in heard:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            eventually(lambda each=each: each(writer), what="what Ctrl-C does")
+        return finish(about)
 
-    monkeypatch.setattr(writer._thread, "join", interrupted)
-    return join
+    monkeypatch.setattr(writer, "_finish", interrupted)
 
 
 def test_the_file_holds_samples_stamps_predictions_and_what_is_to_be_known(writer):
@@ -83,19 +87,21 @@ def test_without_a_sample_there_is_no_file(writer):
     assert writer.close({}) == 0 and not list(writer.path.parent.iterdir())
 
 
-def test_one_interruption_while_the_file_is_written_is_survived(writer, monkeypatch):
+@needs_signals
+def test_one_interruption_while_the_file_is_written_is_survived(writer, monkeypatch, eventually):
     recording = build_recording(100)
     writer.add(recording.samples, recording.timestamps, PREDICTIONS)
-    interrupt(writer, monkeypatch, 1)
+    interrupt(writer, monkeypatch, eventually, [lambda w: w.interrupted])
     assert writer.close({}) == 100 and writer.problem is None and writer.interrupted
     assert len(read_recording(writer.path).samples) == 100
 
 
-def test_two_interruptions_are_told_with_where_the_data_are(writer, monkeypatch):
-    join = interrupt(writer, monkeypatch, 2)
+@needs_signals
+def test_two_interruptions_are_told_with_where_the_data_are(writer, monkeypatch, eventually):
+    interrupt(writer, monkeypatch, eventually, [lambda w: w.interrupted, lambda w: w.problem])
     assert writer.close({}) == 0
     assert "s.npz.partial" in writer.problem and "interrupted" in writer.problem
-    join()
+    eventually(lambda: not list(writer.path.parent.iterdir()), what="the writer's end")
 
 
 class TestUnfinished:

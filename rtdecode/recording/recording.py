@@ -144,7 +144,7 @@ class Recording:
 
     def save(self, path: str | Path, **more: NDArray[np.generic]) -> None:
         """Write an .npz that `read_recording` reads; `more` arrays are kept beside, or instead of ours."""
-        arrays = {
+        arrays: dict[str, ArrayLike] = {
             "samples": self.samples,
             "timestamps": self.timestamps,
             "sfreq": np.float64(self.signal.sfreq),

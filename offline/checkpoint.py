@@ -66,6 +66,11 @@ class Checkpoint:
     probe: Recording
     subjects: tuple[str, ...] = ()
 
+    @property
+    def form(self) -> str:
+        """The form that was asked for; a decoder that was trained before there were two tells none."""
+        return str(self.contract.provenance.configuration["model"].get("form", "auto"))
+
     def for_subject(self, subject: str) -> "Checkpoint":
         """Return the decoder of one person; ConfigurationError names those it was trained on."""
         if subject not in self.subjects:

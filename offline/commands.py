@@ -37,18 +37,19 @@ def train(
             export(path, run.folder / f"{settings.name}-{group}{whose}.onnx", subject)
 
 
-def export(path: Path, output: Path, subject: str | None = None) -> None:
+def export(path: Path, output: Path, subject: str | None = None, form: str | None = None) -> None:
     """Write a decoder file and tell what was proven."""
     checkpoint = read_checkpoint(path)
-    model = write_decoder(checkpoint if subject is None else checkpoint.for_subject(subject), output)
+    whose = checkpoint if subject is None else checkpoint.for_subject(subject)
+    model = write_decoder(whose, output, form=form or checkpoint.form)
     parity = model.contract.parity
     assert parity is not None
-    reference = "one push" if model.contract.states else "one-shot"
     print(
         f"{model.path}: torch = ONNX Runtime within {parity.torch_onnx_max:.1g} on {parity.n_windows} windows, "
-        f"chunked = {reference} on {parity.n_chunked_predictions} predictions. "
+        f"chunked = one-shot on {parity.n_chunked_predictions} predictions. "
         f"SHA-256 {model.sha256[:16]}..."
     )
+    print(f"Its form is {model.contract.form.kind}: {model.contract.form.why}.")
 
 
 def tune(

@@ -160,16 +160,20 @@ class RecurrentCell(_Part):
     hidden: Annotated[int, Field(ge=1)] = 32
 
 
+Form = Literal["auto", "windowed", "incremental"]
+
+
 class Model(_Part):
     """The network and its settings, by their names in its class.
 
     With `recurrent`, its features feed a recurrent cell that sees the windows one after the other, `window.hop_s`
-    apart in training too.
+    apart in training too. `form` is that of the decoder file: `windowed`, `incremental`, or the faster one.
     """
 
     network: str
     settings: dict[str, Any] = {}
     recurrent: RecurrentCell | None = None
+    form: Form = "auto"
 
 
 class Training(_Part):

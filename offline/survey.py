@@ -68,7 +68,7 @@ def _time(network: Network, sfreq: float) -> NDArray[np.float64]:
     """Return how long each of many runs of the exported graph took, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        write_model(to_onnx(network.fused()), _contract(network, sfreq), path)
+        write_model(to_onnx(network.fused()), contract_of(network, sfreq), path)
         engine = Engine(read_model(path))
     rng = np.random.default_rng(0)
     windows = rng.standard_normal((8, network.n_channels, network.n_times)).astype(np.float32)
@@ -80,7 +80,7 @@ def _time(network: Network, sfreq: float) -> NDArray[np.float64]:
     return times
 
 
-def _contract(network: Network, sfreq: float) -> Contract:
+def contract_of(network: Network, sfreq: float) -> Contract:
     """Describe a decoder that was trained on nothing, as the engine wants a description."""
     n = network.n_channels
     signal = Signal(

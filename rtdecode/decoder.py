@@ -98,7 +98,7 @@ class Decoder:
                 f"at most {_MAX_PENDING} values are kept. Retrain with a shorter hop."
             )
         self._queue = EventQueue(contract, self.chain, speed) if contract.events else None
-        self._ring = Ring(n_channels, (self._queue.n_outputs if self._queue else window.n_times) + most - 1)
+        self._ring = Ring(n_channels, (self._queue.n_outputs if self._queue else self.engine.n_times) + most - 1)
         self._pending = np.empty((longest, contract.signal.n_channels))
         self._classifies = contract.outputs.kind == "classification"
         self.policy, self._decider = policy or contract.policy, None
@@ -323,11 +323,11 @@ class Decoder:
         return self._at_events() if self._queue else [self._slide(timestamp, self._seen - 1)]
 
     def _slide(self, timestamp: float, sample: int) -> Prediction:
-        window = self.contract.window
+        window, n_taken = self.contract.window, self.engine.n_times
         n_outputs = self._hops * window.hop
-        if n_outputs < window.n_times:
+        if n_outputs < n_taken:
             return self._abstain(timestamp, sample, "warming-up")
-        outputs = self.engine.run(self._ring.window(window.n_times, self._ring.written - n_outputs))
+        outputs = self.engine.run(self._ring.window(n_taken, self._ring.written - n_outputs))
         if n_outputs < self.warm_up:
             return self._abstain(timestamp, sample, "warming-up")
         return self._told(timestamp, sample, outputs, self._n_imputed(n_outputs - window.n_times))

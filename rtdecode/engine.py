@@ -5,7 +5,7 @@ Only this module and `graph` touch onnx, and only this one onnxruntime.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Contract, State, read_metadata, write_metadata
+from rtdecode.contract import Contract, Incremental, read_metadata, write_metadata
 from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.ring import Features, aligned
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 30
 _WARM_UP_RUNS = 50
 _WARM_UP_S = 5.0
+_MAX_KEPT = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +104,30 @@ def rewrite(model: ModelFile, contract: Contract, path: str | Path) -> ModelFile
 
 def check_graph(model: ModelFile, n_channels: int) -> None:
     """Check the graph's shapes against the contract; `n_channels` leave the preprocessing."""
-    contract = model.contract
-    x = (1, n_channels, contract.window.n_times)
-    states = {s.name: s.initial.shape for s in contract.states}
-    wanted_in = {"x": x, **{f"state_{name}": shape for name, shape in states.items()}}
+    contract, form = model.contract, model.contract.form
+    n_outputs = len(contract.outputs.names)
+    carried = {f"state_{s.name}": s.initial.shape for s in contract.states}
+    n_times, more_in, more_out = contract.window.n_times, dict[str, tuple[int, ...]](), dict[str, tuple[int, ...]]()
+    if isinstance(form, Incremental):
+        n_times, width = contract.window.hop, model.inputs.get("features", (1,))[-1]
+        more_in, more_out = {"features": (1, form.n_features, width)}, {"next_features": (1, n_times, width)}
+        carried = {name: shape for name, shape in model.inputs.items() if name.startswith("past_")}
+        if 2 * form.n_features * form.stride * width > _MAX_KEPT:
+            raise ModelError(f"{model.path}: a window has more features than the {_MAX_KEPT} values that are kept.")
+    wanted_in = {"x": (1, n_channels, n_times), **more_in, **carried}
     if model.inputs != wanted_in:
         raise ModelError(f"{model.path}: the graph takes {model.inputs}, its description says {wanted_in}.")
-    n_outputs = len(contract.outputs.names)
     first = next(iter(model.outputs), "")
-    wanted_out = {first: (1, n_outputs), **{f"next_state_{n}": shape for n, shape in states.items()}}
+    wanted_out = {first: (1, n_outputs), **more_out, **{f"next_{name}": shape for name, shape in carried.items()}}
     if model.outputs != wanted_out:
         raise ModelError(
             f"{model.path}: the graph gives {model.outputs}, its description says {n_outputs} outputs "
-            f"and the states {states or 'none'}: {wanted_out}."
+            f"and the states {carried or 'none'}: {wanted_out}."
         )
 
 
 class Engine:
-    """ONNX Runtime on CPU: one thread, no spinning, warmed up, fixed memory for its input.
+    """Runs a graph, as its form says: a window at a time, or what is new of it.
 
     The input has an aligned place of its own: vector code may sum in another order where memory is aligned
     differently, and a result must not depend on where a window happened to lie.
@@ -131,28 +139,29 @@ class Engine:
 
     Attributes
     ----------
+    n_times : int
+        Samples that `run` takes.
     run_s : float
         Seconds that `run` takes here: the median of the runs that warmed it up.
     """
 
     def __init__(self, model: ModelFile) -> None:
-        runtime = _runtime()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        options.log_severity_level = 3
-        try:
-            self._session = runtime.InferenceSession(
-                model.graph, sess_options=options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the runtime's exceptions have no common base
-            why = _too_new(model) or f"{_one_line(error)}."
-            raise ModelError(f"ONNX Runtime cannot load {model.path}: {why}") from None
-        self._outputs = list(model.outputs)
-        self._states: Sequence[State] = model.contract.states
-        self._x = _aligned(model.inputs["x"])
+        self._x = aligned(model.inputs["x"])
+        self.n_times = self._x.shape[2]
+        form, outputs = model.contract.form, list(model.outputs)
+        self._head: _Session | None = None
+        if isinstance(form, Incremental):
+            shapes = {name: shape for name, shape in model.inputs.items() if name.startswith("past_")}
+            past = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+            following = [f"next_{name}" for name in ("features", *past)]
+            front, head = _divided(model, ["x", *past], following)
+            self._front, self._head = _Session(model, front, following, past), _Session(model, head, outputs[:1])
+            width = model.inputs["features"][2]
+            self._features = Features(form.n_features, width, form.stride, form.behind)
+            self._n_window, self._n_outputs = model.contract.window.n_times, len(model.contract.outputs.names)
+        else:
+            states = {f"state_{s.name}": s.initial.astype(np.float32) for s in model.contract.states}
+            self._front = _Session(model, model.graph, outputs, states)
         self.reset()
         try:
             self.run_s, output = self._warm_up()
@@ -164,6 +173,8 @@ class Engine:
 
     def _warm_up(self) -> tuple[float, NDArray[np.float32]]:
         """Run often, unless that takes too long: (median of the seconds of a run, what the last one gave)."""
+        if self._head:
+            self._features.written = self._n_window
         took: list[float] = []
         while len(took) < _WARM_UP_RUNS and sum(took) < _WARM_UP_S:
             before = time.perf_counter()
@@ -172,26 +183,100 @@ class Engine:
         return float(np.median(took)), output
 
     def reset(self) -> None:
-        """Set the graph's states back to their initial values."""
-        self._feed: dict[str, Any] = {"x": self._x}
-        for state in self._states:
-            self._feed[f"state_{state.name}"] = state.initial.astype(np.float32)
+        """Void what is carried from run to run."""
+        self._front.reset()
+        if self._head:
+            self._features.clear()
 
-    def run(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one window (n_channels, n_times); return probabilities or values (n_outputs,).
+    def run(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the newest samples (n_channels, n_times); return probabilities or values (n_outputs,).
 
-        NaN, and the states are as at the start, if these would hold what is not finite.
+        NaN, and the states are as at the start, if these would hold what is not finite. In the incremental form NaN
+        until the samples of a whole window have been run; what is not finite leaves it with the window.
         """
-        self._x[0] = window
-        results = self._session.run(self._outputs, self._feed)
-        for name, value in zip(self._outputs[1:], results[1:], strict=True):
-            self._feed[name.removeprefix("next_")] = value
-        if self._states and not all(np.isfinite(value).all() for value in results):
+        self._x[0] = samples
+        given = self._front.run("x", self._x)
+        if self._head is None:
+            return self._sound(given)
+        self._features.write(given)
+        if self._features.written < self._n_window:
+            return np.full(self._n_outputs, np.nan, np.float32)
+        return self._head.run("features", self._features.window()[None])
+
+    def _sound(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        carried = self._front.carried
+        if carried and not all(np.isfinite(values).all() for values in (outputs, *carried)):
             # One artefact would stay in the state for ever.
-            self.reset()
-            return np.full_like(results[0][0], np.nan)
-        outputs: NDArray[np.float32] = results[0][0]
+            self._front.reset()
+            return np.full_like(outputs, np.nan)
         return outputs
+
+
+class _Session:
+    """A graph in ONNX Runtime on CPU, on one thread, without spinning, and what it carries from run to run.
+
+    Parameters
+    ----------
+    model : ModelFile
+        Whose it is.
+    graph : bytes
+        The model's graph or a part of it.
+    outputs : sequence of str
+        What it gives: the first one is told, the others are those that are carried.
+    initial : mapping of str to array
+        What they are before the first run, by the names of the inputs.
+
+    Attributes
+    ----------
+    carried : list of array
+        What is carried to the next run.
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        graph: bytes,
+        outputs: Sequence[str],
+        initial: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
+        runtime = _runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        options.log_severity_level = 3
+        try:
+            self._session = runtime.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's exceptions have no common base
+            why = _too_new(model) or f"{_one_line(error)}."
+            raise ModelError(f"ONNX Runtime cannot load {model.path}: {why}") from None
+        self._outputs, self._initial = list(outputs), initial or {}
+        self._following = [name.removeprefix("next_") for name in outputs[1:]]
+        self.reset()
+
+    def reset(self) -> None:
+        """Set what is carried back to what it was before the first run."""
+        self._feed: dict[str, Any] = dict(self._initial)
+        self.carried: list[NDArray[np.float32]] = list(self._initial.values())
+
+    def run(self, name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give the graph an input; return the first output without its first dimension."""
+        self._feed[name] = value
+        told, *self.carried = self._session.run(self._outputs, self._feed)
+        self._feed.update(zip(self._following, self.carried, strict=True))
+        first: NDArray[np.float32] = told[0]
+        return first
+
+
+def _divided(model: ModelFile, inputs: list[str], outputs: list[str]) -> tuple[bytes, bytes]:
+    """Return front, from these inputs to these outputs, and head of an incremental graph."""
+    from onnx.utils import Extractor
+
+    extractor = Extractor(_parse(model.graph, model.path))
+    front = extractor.extract_model(inputs, outputs)
+    head = extractor.extract_model(["features"], [next(iter(model.outputs))])
+    return front.SerializeToString(), head.SerializeToString()
 
 
 def runtime_version() -> str:
@@ -305,13 +390,6 @@ def _shape(value: Any, path: str) -> tuple[int, ...]:
     if any(not d.HasField("dim_value") or d.dim_value < 1 for d in tensor.shape.dim):
         raise ModelError(f"{path}: the shape of {value.name!r} is not fixed. Export it with a batch of 1.")
     return tuple(d.dim_value for d in tensor.shape.dim)
-
-
-def _aligned(shape: tuple[int, ...], to: int = 64) -> NDArray[np.float32]:
-    n = int(np.prod(shape))
-    raw = np.zeros(4 * n + to, np.uint8)
-    skip = -raw.ctypes.data % to
-    return raw[skip : skip + 4 * n].view(np.float32).reshape(shape)
 
 
 def _one_line(error: Exception) -> str:

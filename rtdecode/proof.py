@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Event
 from rtdecode.decoder import Decoder
-from rtdecode.errors import ModelError
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording
 
@@ -24,7 +23,7 @@ class ChunkingProof:
     n_chunkings : int
         Chunkings tried.
     one_shot : bool
-        Whether there was a one-shot reference: the recording has no gaps, the decoder no states.
+        Whether there was a one-shot reference: the recording has no gaps.
     differing : list of str
         What differed; empty when everything is identical.
     """
@@ -42,9 +41,9 @@ def prove_chunking(
 
     With windows at events these are the recording's own, or, without any, one for every block.
 
-    The one-shot reference preprocesses the whole recording at once and cuts every window out of it; the
-    chunked runs push single samples, whole hops, and random chunks. A recording with gaps, and a decoder with
-    states, have no such reference; there, chunks are compared with one push of everything.
+    The one-shot reference preprocesses the whole recording at once and cuts out of it what the graph takes; the
+    chunked runs push single samples, whole hops, and random chunks. A recording with gaps has no such reference;
+    there, chunks are compared with one push of everything.
     """
     rng = np.random.default_rng(seed)
     sound = np.isfinite(recording.samples).all() and not np.any(
@@ -53,7 +52,7 @@ def prove_chunking(
     recording = replace(recording, events=events_for(recording, make()))
     whole = make().push(recording.samples, recording.timestamps, recording.events)
     differing = []
-    has_reference = bool(sound) and not make().contract.states
+    has_reference = bool(sound)
     if has_reference:
         reference = {(sample, outputs.tobytes()) for sample, outputs in one_shot(make(), recording)}
         decoded = {(p.sample, p.outputs.tobytes()) for p in whole if p.outputs is not None}
@@ -102,7 +101,7 @@ def events_for(recording: Recording, decoder: Decoder) -> tuple[Event, ...]:
 
 
 def one_shot(decoder: Decoder, recording: Recording) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Decode one unbroken recording the plain way: preprocess it whole, then cut every window out of it.
+    """Decode one unbroken recording the plain way: preprocess it whole, then cut what the graph takes out of it.
 
     Parameters
     ----------
@@ -118,17 +117,17 @@ def one_shot(decoder: Decoder, recording: Recording) -> Iterator[tuple[int, NDAr
     outputs : array of float32, (n_outputs,)
         What the decoder must give there.
     """
-    if decoder.contract.states:
-        raise ModelError("A decoder with states has no single window to cut; it is compared chunk by chunk.")
     features = decoder.chain.process(decoder.adapted(recording.samples)).astype(np.float32).T
-    n_times, hop, events = decoder.contract.window.n_times, decoder.contract.window.hop, decoder.contract.events
+    n_times, hop, events = decoder.engine.n_times, decoder.contract.window.hop, decoder.contract.events
     ends: Iterable[int] = range(hop, features.shape[1] + 1, hop)
     reach = n_times + (events.before if events else 0)
     if events:
         firsts = [recording.sample_at(event.timestamp) + events.first for event in recording.events]
         ends = [decoder.chain.n_outputs(first) + reach for first in firsts if first >= 0]
     for end in ends:
-        if decoder.warm_up <= end <= features.shape[1]:
+        if reach <= end <= features.shape[1]:
             window = features[:, end - reach : end]
-            newest = decoder.chain.newest_input(end - 1)
-            yield newest, decoder.engine.run(events.corrected(window) if events else window)
+            # What comes before the warm-up's end is run for what the graph carries on.
+            outputs = decoder.engine.run(events.corrected(window) if events else window)
+            if end >= decoder.warm_up:
+                yield decoder.chain.newest_input(end - 1), outputs

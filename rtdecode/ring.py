@@ -1,4 +1,4 @@
-"""The newest samples, kept so that any window of them is contiguous in time."""
+"""What is newest, kept so that any window of it stands side by side."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +51,50 @@ class Ring:
             raise ValueError(f"{n_times + before} samples asked for, {min(self.written, self.capacity)} kept")
         end = (self.written - 1) % self.capacity + 1 + self.capacity - before
         return self._buffer[:, end - n_times : end]
+
+
+class Features:
+    """Double-written ring of the features of every sample, of which a window takes every so many.
+
+    Those that are taken together stand side by side in memory, so that they are handed on without a copy. Where they
+    stand depends on the samples since the last `clear` alone: so does how vector code sums them.
+
+    Parameters
+    ----------
+    n_taken, width : int
+        Features of a window, and values of each.
+    stride, behind : int
+        Samples between them, and from the newest one to the end of the window.
+    """
+
+    def __init__(self, n_taken: int, width: int, stride: int, behind: int) -> None:
+        # Sample t is the (t // stride)-th of its phase, t % stride.
+        self._twice = aligned((stride, 2, n_taken, width))
+        self._in_time = self._twice.reshape(stride, 2 * n_taken, width)
+        self._n_taken, self._stride, self._behind = n_taken, stride, behind
+        self.written = 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.written = 0
+
+    def write(self, features: NDArray[np.float32]) -> None:
+        """Append features (n_samples, width)."""
+        kept = features[-self._stride * self._n_taken :]
+        self.written += len(features)
+        place, phase = np.divmod(np.arange(self.written - len(kept), self.written), self._stride)
+        self._twice[phase, :, place % self._n_taken] = kept[:, None]
+
+    def window(self) -> NDArray[np.float32]:
+        """Return what the newest window takes: a view (n_taken, width), oldest first, valid until the next write."""
+        place, phase = divmod(self.written - 1 - self._behind, self._stride)
+        first = place % self._n_taken + 1
+        return self._in_time[phase, first : first + self._n_taken]
+
+
+def aligned(shape: tuple[int, ...], to: int = 64) -> NDArray[np.float32]:
+    """Return zeros whose first value stands at a multiple of `to` bytes."""
+    n = int(np.prod(shape))
+    raw = np.zeros(4 * n + to, np.uint8)
+    skip = -raw.ctypes.data % to
+    return raw[skip : skip + 4 * n].view(np.float32).reshape(shape)

@@ -36,9 +36,9 @@ def decode(model, recording, sizes=()):
     return push_in_chunks(Decoder(model), recording, sizes)
 
 
-def broken(kind_at, n_samples=1500):
+def broken(kind_at, n_samples=1500, signal=None):
     """Return a recording with faults put in, at these samples."""
-    recording = build_recording(n_samples)
+    recording = build_recording(n_samples, signal)
     for at, kind in kind_at.items():
         if kind == "nan":
             recording.samples[at : at + 4, 1] = np.nan

@@ -10,7 +10,7 @@ from offline.checkpoint import Checkpoint
 from offline.export import export
 from offline.models import LFCNN, VARCNN, Inputs, make_network
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, read_model
+from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Clamp
 from tests.builders import build_contract, build_recording, build_signal
@@ -78,8 +78,9 @@ def proba_from_file(network, x, folder):
     names = tuple(f"class {i}" for i in range(network.n_outputs))
     outputs = contract.outputs.model_copy(update={"class_names": names})
     contract = contract.model_copy(update={"outputs": outputs, "trials": None})
-    model = export(Checkpoint(contract, network, build_recording(600, signal)), folder / "m.onnx")
-    engine = Engine(read_model(model.path))
+    engine = Engine(
+        export(Checkpoint(contract, network, build_recording(600, signal)), folder / "m.onnx", form="windowed")
+    )
     return np.stack([engine.run(window) for window in x])
 
 

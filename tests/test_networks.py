@@ -23,7 +23,7 @@ from offline.models import (
 from offline.models.closed_form import ClosedForm
 from offline.models.spectrum import Spectrum
 from offline.recipes import FilterBankRecipe
-from rtdecode.engine import Engine, read_model
+from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Clamp
 from tests import formulas
@@ -180,7 +180,7 @@ def exported(network, folder, hop=8):
     outputs = contract.outputs.model_copy(update={"class_names": names})
     contract = contract.model_copy(update={"outputs": outputs, "trials": None})
     probe = build_recording(network.n_times + 20 * hop, signal)
-    return Engine(read_model(export(Checkpoint(contract, network, probe), folder / "m.onnx").path))
+    return Engine(export(Checkpoint(contract, network, probe), folder / "m.onnx", form="windowed"))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from offline.models.stepping import Stepping
 from rtdecode.errors import ConfigurationError
 
 
@@ -141,7 +142,7 @@ class Network(nn.Module, ABC):
 
         `more` goes to `forward` (the `subject` of each window, for a network that is conditioned on people).
         """
-        return self._told(self(x, **more))
+        return self.told(self(x, **more))
 
     def initial_state(self, n_windows: int = 1) -> tuple[Tensor, ...]:
         """Return the state before the first window: zeros (n_windows, width) for each of `state_names`."""
@@ -154,9 +155,10 @@ class Network(nn.Module, ABC):
     def step_outputs(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Return what the decoder file gives for windows, and the next state."""
         raw, *following = self.step(x, *state)
-        return self._told(raw), *following
+        return self.told(raw), *following
 
-    def _told(self, raw: Tensor) -> Tensor:
+    def told(self, raw: Tensor) -> Tensor:
+        """Turn what `forward` gives (batch, n_outputs) into what the decoder file gives."""
         if self.target_mean is None or self.target_std is None:
             return torch.softmax(raw if self.sharpness is None else raw * self.sharpness, dim=-1)
         return raw * self.target_std + self.target_mean
@@ -176,6 +178,16 @@ class Network(nn.Module, ABC):
         Only linear neighbours are merged, so it differs by rounding alone.
         """
         return self
+
+    def stepping(self) -> Stepping:
+        """Return the incremental form, of a network in evaluation mode that is `fused`.
+
+        Raises
+        ------
+        ValueError
+            It has none; the message says why, in the words of `inspect`.
+        """
+        raise ValueError("the network looks at the window as a whole")
 
     @property
     def receptive_field(self) -> int | None:

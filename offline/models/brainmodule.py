@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from offline.models.base import Network
 from offline.models.encoder import Encoder
-from offline.models.layers import one_of
+from offline.models.layers import Single, one_of
 from offline.models.spectrum import Spectrum
+from offline.models.stepping import ZEROS, Front, Mean, Stepping, stepping
 
 
 class BrainModule(Network):
@@ -219,6 +220,13 @@ class BrainModule(Network):
         if self.spectrum is None:
             return self.encoder.receptive_field
         return (self.encoder.receptive_field - 1) * self.spectrum.hop + self.spectrum.n_fft
+
+    def stepping(self) -> Stepping:
+        """See Network."""
+        if self.encoder.padding != "valid":
+            raise ValueError(ZEROS)
+        front = Front(self.n_channels, (self.projection, *self.encoder.stepped()))
+        return stepping(front, nn.Sequential(Mean(), Single(self.fc)), self.n_times)
 
     def for_subject(self, subject: int) -> Self:
         """Return a copy for one person: matrix, embedding and spatial attention folded into the projection.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from offline.models.layers import Nonlinearity, Pool, folded, xavier
 from offline.models.schirrmeister import TimeThenSpace
+from offline.models.stepping import Front, Stepping, dense, stepping
 
 
 class Deep4Net(TimeThenSpace):
@@ -126,6 +127,13 @@ class Deep4Net(TimeThenSpace):
             assert isinstance(convolution, nn.Conv1d)
             block[1], block[2] = folded(convolution, block[2])
         return network
+
+    def stepping(self) -> Stepping:
+        """See Network."""
+        first, *later = self.pools
+        rest = (layer for pair in zip(self.blocks, later, strict=True) for part in pair for layer in part)
+        front = Front(self.n_channels, (self.temporal, *first, *rest))
+        return stepping(front, dense(self.fc, front.width), self.n_times)
 
     @property
     def receptive_field(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from offline.models.base import Network
 from offline.models.layers import Nonlinearity, Pool, folded, limit_norm, one_of, xavier
+from offline.models.stepping import ZEROS, Front, Stepping, dense, flat, stepping
 
 
 class EEGNet(Network):
@@ -103,6 +104,16 @@ class EEGNet(Network):
         x = self.nonlinearity(self.norm2(self.point(self.depth(x)))[:, :, 0])  # (B, f2, T / pool1)
         pooled: Tensor = self.pool2(x)
         return pooled
+
+    def stepping(self) -> Stepping:
+        """See Network."""
+        if self.temporal.padding[1] or self.spatial.padding[1]:
+            raise ValueError(ZEROS)
+        # After fusing, the filters over channels come first; all are convolutions over time alone then.
+        space, time = flat(self.temporal), flat(self.spatial)
+        layers = (space, time, self.nonlinearity, self.pool1, flat(self.depth), flat(self.point), self.nonlinearity)
+        front = Front(self.n_channels, (*layers, self.pool2))
+        return stepping(front, dense(self.fc, front.width), self.n_times)
 
     @property
     def receptive_field(self) -> int:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offline.models.layers import Nonlinearity, folded, one_of
+from offline.models.stepping import Stepped
 
 
 class Encoder(nn.Module):
@@ -71,15 +72,26 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode (batch, hidden, n_times) to (batch, n_out, n_times or n_times - receptive_field + 1)."""
         x = F.dropout(x, self._dropouts[0], self.training)
-        for k, (block, skip, reach) in enumerate(zip(self.blocks, self.skips, self._reaches, strict=True)):
-            new = self.activation(block(self._padded(x, reach)))
-            if k < len(self.blocks) - 1:
-                new = F.dropout(new, self._dropouts[1], self.training)
-            # Of what is longer the newest samples: every value stays beside that of the same sample.
-            x = skip(x[:, :, x.shape[2] - new.shape[2] :]) + new if self._skip else new
+        for k, reach in enumerate(self._reaches):
+            x = self.block(k, x, self._padded(x, reach))
             if str(k) in self.glus:
                 x = F.glu(self.glus[str(k)](self._padded(x, self._context)), dim=1)
         return x
+
+    def block(self, k: int, x: Tensor, seen: Tensor) -> Tensor:
+        """Return what block k makes of x (batch, width, n_times), of which its convolution sees `seen`."""
+        new = self.activation(self.blocks[k](seen))
+        if k < len(self.blocks) - 1:
+            new = F.dropout(new, self._dropouts[1], self.training)
+        # Of what is longer the newest samples: every value stays beside that of the same sample.
+        return self.skips[k](x[:, :, x.shape[2] - new.shape[2] :]) + new if self._skip else new
+
+    def stepped(self) -> Iterator[Stepped]:
+        """Yield its layers as those of a front, for which nothing is padded."""
+        for k, reach in enumerate(self._reaches):
+            yield Stepped(_Block(self, k), reach)
+            if str(k) in self.glus:
+                yield Stepped(nn.Sequential(self.glus[str(k)], nn.GLU(dim=1)), self._context)
 
     def _padded(self, x: Tensor, reach: int) -> Tensor:
         """Pad for a convolution that sees `reach` samples besides its own."""
@@ -98,6 +110,15 @@ class Encoder(nn.Module):
             convolution = block[0]
             assert isinstance(convolution, nn.Conv1d)
             block[0], block[1] = folded(convolution, block[1])
+
+
+class _Block(nn.Module):
+    def __init__(self, encoder: Encoder, k: int) -> None:
+        super().__init__()
+        self.encoder, self.k = encoder, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder.block(self.k, x, x)
 
 
 def _dilations(depth: int, growth: float, period: int | None) -> Iterator[int]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from offline.models.base import Network
 from offline.models.layers import Nonlinearity, folded
+from offline.models.stepping import Front, Stepped, Stepping, stepping
 
 
 class FBLightConvNet(Network):
@@ -69,13 +70,19 @@ class FBLightConvNet(Network):
     def features(self, x: Tensor) -> Tensor:
         """Return features (batch, n_filters) of windows (batch, n_channels, n_times)."""
         x = self.activation(self.norm(self.spatial(x)))  # (B, F, T)
-        x = x.reshape(x.shape[0], x.shape[1], -1, self._segment)  # (B, F, segments, samples)
-        centred = x - x.mean(dim=3, keepdim=True)
-        variance = centred.square().sum(dim=3) / (self._segment - 1)
-        power = torch.log(torch.clamp(variance, 1e-6, 1e6))  # (B, F, segments)
+        return self.attended(log_variance(x.reshape(x.shape[0], x.shape[1], -1, self._segment)))
+
+    def attended(self, power: Tensor) -> Tensor:
+        """Return the features (batch, n_filters) of log variances (batch, n_filters, n_segments)."""
         weights = torch.softmax(self.attention, dim=1) if self._softmax else self.attention
         attended = (power * weights.repeat(self._repeats, 1)).sum(dim=2)  # (B, F)
         return attended if self.attention_bias is None else attended + self.attention_bias
+
+    def stepping(self) -> Stepping:
+        """See Network."""
+        power = Stepped(_Power(self._segment), self._segment - 1, self._segment)
+        front = Front(self.n_channels, (self.spatial, self.activation, power))
+        return stepping(front, _Attended(self), self.n_times)
 
     def start_head(self) -> None:
         """See Network."""
@@ -86,3 +93,32 @@ class FBLightConvNet(Network):
         network = copy.deepcopy(self).eval()
         network.spatial, network.norm = folded(network.spatial, network.norm)
         return network
+
+
+def log_variance(x: Tensor) -> Tensor:
+    """Return the logarithm of the variance over the last dimension, within 1e-6 and 1e6."""
+    centred = x - x.mean(dim=-1, keepdim=True)
+    variance = centred.square().sum(dim=-1) / (x.shape[-1] - 1)
+    return torch.log(torch.clamp(variance, 1e-6, 1e6))
+
+
+class _Power(nn.Module):
+    """The log variance of the segment that ends with a sample, for every sample."""
+
+    def __init__(self, segment: int) -> None:
+        super().__init__()
+        self._segment = segment
+
+    def forward(self, x: Tensor) -> Tensor:
+        return log_variance(x.unfold(2, self._segment, 1))
+
+
+class _Attended(nn.Module):
+    """What follows the log variances, which come as (1, n_segments, n_filters)."""
+
+    def __init__(self, network: FBLightConvNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network.head(self.network.attended(features.transpose(1, 2)))

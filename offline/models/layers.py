@@ -81,6 +81,28 @@ class Pool(nn.Module):
         return x if self._share is None else x / self._share
 
 
+class Single(nn.Linear):
+    """A linear layer for one row of features at a time.
+
+    ONNX Runtime runs weights times a column several times faster than a row times weights, unless there are many
+    outputs.
+
+    Parameters
+    ----------
+    linear : torch.nn.Linear
+        Whose weights it takes over.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features)
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn features (batch, in_features) into (batch, out_features)."""
+        column = (self.weight @ x[:, :, None])[:, :, 0]
+        return column if self.bias is None else column + self.bias
+
+
 def xavier(*layers: nn.Module) -> None:
     """Start convolutions and linear layers as Glorot and Bengio: uniform weights, biases of zero."""
     for layer in layers:

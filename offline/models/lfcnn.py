@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from offline.models.base import Network
 from offline.models.layers import Nonlinearity, Pool, one_of, to_unit_norm
+from offline.models.stepping import ZEROS, Front, Stepping, dense, stepping
 
 Scope = Literal["fc", "demix", "temporal"]
 
@@ -34,7 +35,9 @@ class LFCNN(Network):
     pool_type : str
         `max` or `avg`.
     padding : str
-        Of the temporal filter: `same` (zeros) or `valid` (none). Pooling always pads, as published.
+        Of the temporal filter: `same` (zeros) or `valid` (none).
+    pool_padding : str or None
+        Of the pooling; None: `same`, as published, of which nothing is seen where the pools fill the window.
     dropout : float
         Of the pooled features.
     l1, l2 : float
@@ -60,6 +63,7 @@ class LFCNN(Network):
         stride: int = 2,
         pool_type: str = "max",
         padding: str = "same",
+        pool_padding: str | None = None,
         dropout: float = 0.5,
         l1: float = 3e-4,
         l2: float = 0.0,
@@ -68,7 +72,10 @@ class LFCNN(Network):
         unit_norm: tuple[Scope, ...] = (),
     ) -> None:
         super().__init__(n_channels, n_times, n_outputs, dropout)
+        if pool_padding is None:
+            pool_padding = padding if self.pool_follows_padding else "same"
         one_of("padding", padding, ("same", "valid"))
+        one_of("pool_padding", pool_padding, ("same", "valid"))
         for scope in (*l1_scope, *l2_scope, *unit_norm):
             one_of("l1_scope, l2_scope and unit_norm", scope, ("fc", "demix", "temporal"))
         if min(n_latent, filter_length) < 1:
@@ -80,7 +87,7 @@ class LFCNN(Network):
         self.demix = nn.Conv1d(n_channels, n_latent, 1)
         self.temporal = self.temporal_filter(n_latent, filter_length)
         filtered = n_times if padding == "same" else n_times - filter_length + 1
-        self.pool = Pool(filtered, pooling, stride, pool_type, padding if self.pool_follows_padding else "same")
+        self.pool = Pool(filtered, pooling, stride, pool_type, pool_padding)
         self.nonlinearity = Nonlinearity(nonlinearity)
         self.fc = nn.Linear(n_latent * self.pool.n_out, n_outputs)
         left = (filter_length - 1) // 2
@@ -103,6 +110,13 @@ class LFCNN(Network):
         filtered = self.temporal(F.pad(latent, self._pad))  # (B, K, T or T - L + 1)
         pooled: Tensor = self.pool(self.nonlinearity(filtered))
         return pooled
+
+    def stepping(self) -> Stepping:
+        """See Network."""
+        if any(self._pad) or any(self.pool.pad):
+            raise ValueError(ZEROS)
+        front = Front(self.n_channels, (self.demix, self.temporal, self.nonlinearity, self.pool))
+        return stepping(front, dense(self.fc, front.width), self.n_times)
 
     @property
     def receptive_field(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from offline.models.base import Network
 from offline.models.closed_form import ClosedForm
 from offline.models.layers import one_of
+from offline.models.stepping import Stepping
 
 
 class Recurrent(Network):
@@ -73,6 +74,10 @@ class Recurrent(Network):
         else:
             following = (torch.gru_cell(features, state[0], *weights),)
         return self.network.fc(following[0]), *following
+
+    def stepping(self) -> Stepping:
+        """See Network: none."""
+        raise ValueError("its cell goes from window to window")
 
     def initial_state(self, n_windows: int = 1) -> tuple[Tensor, ...]:
         """See Network."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from offline.models.layers import Nonlinearity, Pool
 from offline.models.schirrmeister import TimeThenSpace
+from offline.models.stepping import Front, Stepping, dense, stepping
 
 
 class ShallowFBCSPNet(TimeThenSpace):
@@ -82,6 +83,11 @@ class ShallowFBCSPNet(TimeThenSpace):
         powers = self.nonlinearity(self.filtered(x))
         features: Tensor = self.pool_nonlinearity(self.pool(powers))
         return features
+
+    def stepping(self) -> Stepping:
+        """See Network."""
+        front = Front(self.n_channels, (self.temporal, self.nonlinearity, self.pool, self.pool_nonlinearity))
+        return stepping(front, dense(self.fc, front.width), self.n_times)
 
     @property
     def receptive_field(self) -> int:

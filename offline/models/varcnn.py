@@ -11,7 +11,7 @@ from offline.models.lfcnn import LFCNN
 class VARCNN(LFCNN):
     """As LF-CNN, but each filtered component is a sum over kernels on every component.
 
-    Parameters are those of `LFCNN`. Pooling follows `padding`.
+    Parameters are those of `LFCNN`. Without `pool_padding` the pooling follows `padding`.
     """
 
     pool_follows_padding = True

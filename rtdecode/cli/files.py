@@ -12,6 +12,7 @@ from rtdecode.errors import ModelError, refuse_output
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from rtdecode.contract import Contract
     from rtdecode.decoder import Decoder
 
 _Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
@@ -67,9 +68,7 @@ def _identity(decoder: "Decoder") -> "Table":
         table.add_row("gives", ", ".join(f"{name} ({unit})" for name, unit in units))
     else:
         table.add_row("gives", " | ".join(contract.outputs.names))
-    when = "event" if contract.events else "hop"
-    form = "with states" if contract.states else f"windowed: the graph sees the whole window at every {when}"
-    table.add_row("form", form)
+    table.add_row("form", _form(contract))
     if contract.policy:
         table.add_row("decides", contract.policy.told())
     if contract.events and contract.trials:
@@ -78,6 +77,16 @@ def _identity(decoder: "Decoder") -> "Table":
     elif contract.trials:
         table.add_row("trained on", f"{contract.trials.tmin_s:g} to {contract.trials.tmax_s:g} s after events")
     return table
+
+
+def _form(contract: "Contract") -> str:
+    form = contract.form
+    if form.kind == "incremental":
+        does = f"a hop costs its {contract.window.hop} new samples and a head over {form.n_features} features"
+    else:
+        does = f"the graph sees the whole window at every {'event' if contract.events else 'hop'}"
+    memory = ", and has a memory" if contract.states else ""
+    return f"{form.kind}: {does}{memory}{f' ({form.why})' if form.why else ''}"
 
 
 def _steps(decoder: "Decoder") -> "Table":
@@ -152,8 +161,7 @@ def _proof(decoder: "Decoder") -> "Table":
         table.add_row("score", "none stored in this file")
     if parity:
         table.add_row("torch = ONNX", f"within {parity.torch_onnx_max:.1g} on {parity.n_windows} windows")
-        reference = "one push" if contract.states else "one-shot"
-        table.add_row(f"chunked = {reference}", f"identical on {parity.n_chunked_predictions} predictions")
+        table.add_row("chunked = one-shot", f"identical on {parity.n_chunked_predictions} predictions")
     table.add_row("packages", ", ".join(f"{k} {v}" for k, v in provenance.packages.items()))
     return table
 

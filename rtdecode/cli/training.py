@@ -62,9 +62,13 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt file in the folder of a training run.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")],
     subject: Annotated[str | None, typer.Option(help="Whose decoder, of a network that tells people apart.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(help="windowed, incremental, or auto: the faster one.", show_default="as it was trained"),
+    ] = None,
 ) -> None:
     """Turn a checkpoint into a decoder file, proven: torch = ONNX Runtime, chunked = one-shot."""
-    _offline("commands").export(checkpoint, output, subject)
+    _offline("commands").export(checkpoint, output, subject, form)
 
 
 def tune(

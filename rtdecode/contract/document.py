@@ -17,14 +17,16 @@ from rtdecode.contract.signal import Signal
 from rtdecode.errors import ModelError
 
 KEY = "rtdecode"
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 # From each older version to the next one; a version once written is read for ever.
 # 1.1 added regression, steps and the spread of amplitudes; nothing that a 1.0 document holds has changed.
 # 1.2 added windows at events and the calibration, and gave the policy its settings, which was an empty object before.
+# 1.3 added the form of the graph; there was one before.
 _MIGRATIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "1.0": ("1.1", lambda d: d),
     "1.1": ("1.2", lambda d: {**d, "policy": None}),
+    "1.2": ("1.3", lambda d: {**d, "form": {"kind": "windowed", "why": "older than the other form"}}),
 }
 
 
@@ -158,6 +160,45 @@ class State(_Part):
     warm_up: Annotated[int, Field(ge=0)] = 0
 
 
+class Windowed(_Part):
+    """The graph takes the whole window `x`.
+
+    `why` there is no more in the file, for people.
+    """
+
+    kind: Literal["windowed"] = "windowed"
+    why: str = ""
+
+
+class Incremental(_Part):
+    """The graph has two parts that share nothing, so that a hop costs no more than what is new.
+
+    The front takes the samples of the hop as `x` (1, n_channels, hop), with what its layers keep of the past as
+    `past_*`, zeros before the first; it gives `next_features` (1, hop, width), those of every sample, and
+    `next_past_*`. The head takes `features` (1, n_features, width) of the window, oldest first.
+
+    Attributes
+    ----------
+    why : str
+        Why it is this form, for people.
+    n_features, stride, behind : int
+        The head takes `n_features`, `stride` samples apart; the newest is that of the sample `behind` samples before
+        the window's end.
+    """
+
+    kind: Literal["incremental"] = "incremental"
+    why: str = ""
+    n_features: Annotated[int, Field(ge=1)]
+    stride: Annotated[int, Field(ge=1)] = 1
+    behind: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _newest_of_its_kind(self) -> Self:
+        if self.behind >= self.stride:
+            raise ValueError("a newer feature than the newest would lie in the window")
+        return self
+
+
 class Amplitude(_Part):
     """Range of the training recordings, per channel, in the signal's units.
 
@@ -253,6 +294,8 @@ class Contract(_Part):
         How a regression is.
     states : tuple of State
         Tensors the graph carries from one hop to the next.
+    form : Windowed or Incremental
+        What the graph takes at each hop.
     policy : Policy or None
         Defaults of the decision policy; None: every prediction is its own decision.
     calibration : Calibration or None
@@ -271,6 +314,7 @@ class Contract(_Part):
     trials: Trials | None = None
     targets: Targets | None = None
     states: tuple[State, ...] = ()
+    form: Annotated[Windowed | Incremental, Field(discriminator="kind")] = Windowed()
     policy: Policy | None = None
     calibration: Calibration | None = None
     amplitude: Amplitude
@@ -304,6 +348,15 @@ class Contract(_Part):
             raise ValueError("windows at events need trials, no states, and no target channels")
         if self.events.baseline and self.events.baseline[1] > self.events.before + self.window.n_times:
             raise ValueError("the baseline goes beyond the end of the window")
+        return self
+
+    @model_validator(mode="after")
+    def _in_form(self) -> Self:
+        if isinstance(self.form, Incremental):
+            if self.events or self.states:
+                raise ValueError("the incremental form is for sliding windows, without states")
+            if (self.form.n_features - 1) * self.form.stride + self.form.behind >= self.window.n_times:
+                raise ValueError("the features go beyond the window")
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,172 @@
+"""The incremental form of a network: a front that is run on new samples only, and a head over what it gave.
+
+The front is made of time-local layers without padding. Each keeps the newest values of its own input, as many as it
+looks back, and gives a value per sample; so what is pooled with a stride s is there for every sample, and what comes
+after looks at every s-th: it is dilated by s. The head takes those of these features that belong to the window.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from offline.models.layers import Pool, Single
+
+ZEROS = "the network pads with zeros where the stream has a past; with padding valid it would not"
+
+
+class Stepped(nn.Module):
+    """A layer that is given, besides new values, the `reach` values before them.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        From (1, width, reach + n) to (1, width', n).
+    reach : int
+        Values it looks back besides the newest.
+    stride : int
+        Samples from one of its values to the next in the network.
+    """
+
+    def __init__(self, layer: nn.Module, reach: int = 0, stride: int = 1) -> None:
+        super().__init__()
+        self.layer, self.reach, self.stride = layer, reach, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn past and new values (1, width, reach + n) into (1, width', n)."""
+        given: Tensor = self.layer(x)
+        return given
+
+
+class Front(nn.Module):
+    """Time-local layers in a row, run on new samples with what each layer keeps of its input.
+
+    Parameters
+    ----------
+    n_channels : int
+        Channels of a sample.
+    layers : iterable of torch.nn.Module
+        Convolutions, `Pool`s and what looks at a single sample, as in the network, all without padding; or, before
+        any stride, `Stepped`.
+
+    Attributes
+    ----------
+    reach : int
+        Samples that a value rests on besides the newest.
+    stride : int
+        Samples from one value to the next in the network.
+    past : tuple of Tensor
+        What the layers keep, before the first sample: zeros (1, width, reach) of each that looks back.
+    """
+
+    def __init__(self, n_channels: int, layers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.layers, self.stride = nn.ModuleList(), 1
+        for layer in layers:
+            stepped = _stepped(layer, self.stride)
+            self.layers.append(stepped)
+            self.stride *= stepped.stride
+        x, past = torch.zeros(1, n_channels, 1), []
+        for layer in self.layers:
+            past.append(x.new_zeros(1, x.shape[1], layer.reach))
+            x = layer(torch.cat([past[-1], x], dim=2))
+        self.reach = sum(kept.shape[2] for kept in past)
+        self.past = tuple(kept for kept in past if kept.shape[2])
+        self.width = x.shape[1]
+
+    def forward(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """Turn new samples (1, n_channels, n) and what was kept into features (1, n, width) and what to keep."""
+        kept, following = iter(past), []
+        for layer in self.layers:
+            if layer.reach:
+                x = torch.cat([next(kept), x], dim=2)
+                following.append(x[:, :, x.shape[2] - layer.reach :])
+            x = layer(x)
+        return x.transpose(1, 2), *following
+
+
+def _stepped(layer: nn.Module, spacing: int) -> Stepped:
+    """Return a layer of the network as one that gives a value per sample, of values `spacing` samples apart."""
+    if isinstance(layer, Stepped):
+        return layer
+    if isinstance(layer, Pool):
+        return Stepped(_Pooled(layer, spacing), (layer.size - 1) * spacing, layer.stride)
+    if not isinstance(layer, nn.Conv1d):
+        return Stepped(layer)
+    every, dilation = copy.deepcopy(layer), layer.dilation[0] * spacing
+    every.stride, every.dilation = (1,), (dilation,)
+    return Stepped(every, (layer.kernel_size[0] - 1) * dilation, layer.stride[0])
+
+
+class _Pooled(nn.Module):
+    """Pooling of every `spacing`-th value, for every sample."""
+
+    def __init__(self, pool: Pool, spacing: int) -> None:
+        super().__init__()
+        self.size, self.spacing, self.pool_type = pool.size, spacing, pool.pool_type
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pool_type == "max":
+            return nn.functional.max_pool1d(x, self.size, 1, dilation=self.spacing)
+        if self.spacing == 1:
+            return nn.functional.avg_pool1d(x, self.size, 1)
+        weight = x.new_full((x.shape[1], 1, self.size), 1 / self.size)
+        return nn.functional.conv1d(x, weight, dilation=self.spacing, groups=x.shape[1])
+
+
+def flat(convolution: nn.Conv2d) -> nn.Conv1d:
+    """Return a convolution over the whole height of its input as one over time alone."""
+    n_out, n_in, height, length = convolution.weight.shape
+    groups = convolution.groups
+    layer = nn.Conv1d(groups * n_in * height, n_out, length, groups=groups, bias=convolution.bias is not None)
+    with torch.no_grad():
+        layer.weight.copy_(convolution.weight.reshape(n_out, n_in * height, length))
+        if layer.bias is not None and convolution.bias is not None:
+            layer.bias.copy_(convolution.bias)
+    return layer
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """The two parts of an incremental form, and which features the head takes.
+
+    Attributes
+    ----------
+    front : Front
+        Gives features (1, n, width) of n new samples.
+    head : torch.nn.Module
+        Turns features (1, n_features, width), oldest first, into what the network's `forward` gives.
+    n_features, stride, behind : int
+        The head takes `n_features`, `stride` samples apart; the newest is that of the sample `behind` samples before
+        the window's end.
+    """
+
+    front: Front
+    head: nn.Module
+    n_features: int
+    stride: int
+    behind: int
+
+
+def stepping(front: Front, head: nn.Module, n_times: int) -> Stepping:
+    """Return the incremental form of a network for windows of `n_times` samples."""
+    steps, behind = divmod(n_times - 1 - front.reach, front.stride)
+    return Stepping(front, head, steps + 1, front.stride, behind)
+
+
+class Mean(nn.Module):
+    """The mean over the window."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Turn features (1, n, width) into (1, width)."""
+        return features.mean(dim=1)
+
+
+def dense(fc: nn.Linear, width: int) -> nn.Module:
+    """Return what turns features (1, n, width) into what `fc` makes of them flattened as (width, n)."""
+    turned = Single(copy.deepcopy(fc))
+    with torch.no_grad():
+        turned.weight.copy_(fc.weight.unflatten(1, (width, -1)).transpose(1, 2).flatten(1))
+    return nn.Sequential(nn.Flatten(), turned)

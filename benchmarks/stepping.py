@@ -1,7 +1,7 @@
 """What the incremental form saves: the time of a hop of one sample, windowed over incremental, one thread.
 
-A window of so many samples is that of the features: what they rest on before it, the context, is added for both forms.
-`python benchmarks/stepping.py` exports networks with random weights in both forms, each fused as far as it goes, and
+A window of so many samples is that of the features: the context, what they rest on before it, comes on top for both
+forms. `python benchmarks/stepping.py` exports networks with random weights in both, each fused as far as it goes, and
 runs them in turn, both fed from a ring as the decoder feeds them. It prints the medians of 5 repetitions, the ratio
 of each with its range, and what a window of four times the length costs the incremental form.
 """

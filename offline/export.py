@@ -116,6 +116,7 @@ def to_onnx(network: Network, parts: Stepping | None = None, n_new: int = 1) -> 
     """
     outputs = ["proba" if network.target_std is None else "values"]
     graph: nn.Module
+    given: tuple[Tensor, ...]
     if parts is None:
         graph, x = _Windowed(network), torch.zeros(1, network.n_channels, network.n_times)
         names, carried = [f"state_{name}" for name in network.state_names], network.initial_state()

@@ -72,6 +72,17 @@ def test_a_file_of_schema_1_2_is_read_for_ever():
     assert made == [(166, 0), (270, 0), (342, 0)]
 
 
+def test_a_file_of_schema_1_3_is_read_for_ever():
+    decoder = rtdecode.load(FROZEN.with_name("decoder-schema-1.3.onnx"))
+    assert decoder.contract.form.kind == "incremental"
+    last = decoder.push(np.random.default_rng(0).standard_normal((400, 4)), np.arange(400) / 128)[-1]
+    assert last.proba == pytest.approx([0.23242, 0.76758], abs=1e-4)
+
+
+def test_the_form_of_an_older_file_is_windowed():
+    assert rtdecode.load(FROZEN).contract.form.kind == "windowed"
+
+
 def test_the_policy_of_an_older_file_was_empty_and_is_none():
     assert rtdecode.load(FROZEN).contract.policy is None
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtdecode.ring import Ring
+from rtdecode.ring import Features, Ring
 
 
 @given(sizes=st.lists(st.integers(0, 25), max_size=30), capacity=st.integers(1, 12))
@@ -41,3 +41,23 @@ def test_clear_forgets():
     ring.clear()
     with pytest.raises(ValueError, match="0 kept"):
         ring.window(1)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 25), min_size=1, max_size=30),
+    n_taken=st.integers(1, 6),
+    stride=st.integers(1, 5),
+    behind=st.integers(0, 4),
+)
+def test_a_window_takes_features_a_stride_apart_without_a_copy(sizes, n_taken, stride, behind):
+    behind %= stride
+    ring, features = Features(n_taken, 2, stride, behind), np.arange(2 * sum(sizes), dtype=np.float32).reshape(-1, 2)
+    at = 0
+    for size in sizes:
+        ring.write(features[at : at + size])
+        at += size
+        first = at - 1 - behind - (n_taken - 1) * stride
+        if first >= 0:
+            window = ring.window()
+            assert np.array_equal(window, features[first : at - behind : stride])
+            assert window.flags.c_contiguous and window.base is not None

@@ -117,7 +117,7 @@ def test_at_every_hop_it_gives_what_the_network_gives_for_the_window(both):
     with torch.no_grad():
         expected = torch.softmax(both.network(torch.from_numpy(windows)), 1).numpy()
     assert len(given) == 50 + (n_times % HOP == 0)
-    assert np.ptp(expected, axis=0).max() > 1e-3
+    assert np.ptp(expected, axis=0).max() > 1e-4
     assert np.abs(np.stack(list(given.values())) - expected).max() < 1e-5
 
 
@@ -151,22 +151,27 @@ def test_decoding_in_chunks_is_decoding_in_one_shot(both):
     assert proof.one_shot and not proof.differing and proof.n_predictions > 50
 
 
-def test_what_is_not_finite_leaves_with_the_window(lfcnn):
-    signal, n_times = noise(400), lfcnn.contract.window.n_times
+def test_what_is_not_finite_leaves_with_the_window(tmp_path):
+    # ONNX Runtime's rectifier and maximum let NaN through as a number, in either form.
+    network = LFCNN(5, 60, 3, n_latent=6, padding="valid", nonlinearity="identity", pool_type="avg")
+    signal, n_times = noise(400), network.n_times
     signal[2, 150] = np.nan
-    finite = [end for end, out in steps(Engine(lfcnn), signal).items() if np.isfinite(out).all()]
+    given = steps(Engine(incremental(network, tmp_path / "m.onnx")), signal)
+    finite = [end for end, out in given.items() if np.isfinite(out).all()]
     assert finite == [end for end in range(HOP, 401, HOP) if end >= n_times and not end - n_times <= 150 < end]
 
 
 def test_a_million_steps_far_from_zero_leave_no_trace(tmp_path):
     """Far from zero sums that are corrected rather than taken anew drift away."""
     torch.manual_seed(0)
-    model = incremental(NETWORKS["shallow"](), tmp_path / "m.onnx", hop=100)
+    network = ShallowFBCSPNet(5, 149, 3, n_temporal=4, n_spatial=6, batch_norm_momentum=1.0)
+    network(torch.randn(20, 5, 149) + 1000)
+    model = incremental(network, tmp_path / "m.onnx", hop=100)
     engine, fresh, rng = Engine(model), Engine(model), np.random.default_rng(0)
     for _ in range(100):
         blocks = (rng.standard_normal((5, 10_000)) + 1000).astype(np.float32)
         given = [engine.run(block) for block in np.hsplit(blocks, 100)]
-    assert np.isfinite(given).all()
+    assert np.ptp(given, axis=0).max() > 1e-4
     anew = [fresh.run(block) for block in np.hsplit(blocks, 100)]
     assert np.abs(np.subtract(given, anew)[10:]).max() < 1e-6
 
@@ -208,7 +213,7 @@ def test_the_faster_form_is_written_and_inspect_says_which_and_why(tmp_path):
     code, output = run_rtdecode("inspect", model.path)
     told = " ".join(output.split())
     assert code == 0
-    assert "incremental: a hop costs its 3 new samples and a head over 194 features of the window" in told
+    assert "incremental: a hop costs its 3 new samples and a head over 194 features (" in told
     assert "ms a hop where it was exported; windowed," in told
 
 
@@ -229,7 +234,7 @@ def test_a_form_that_cannot_be_is_refused(tmp_path, form, told):
     ("form", "more", "told"),
     [
         ({"n_features": 2, "stride": 3, "behind": 3}, {}, "a newer feature than the newest"),
-        ({"n_features": 31, "stride": 2}, {}, "go beyond the window"),
+        ({"n_features": 32, "stride": 2}, {}, "go beyond the window"),
         ({"n_features": 3}, {"events": EventWindow(first=0)}, "for sliding windows"),
     ],
 )
@@ -254,9 +259,10 @@ def test_parts_that_are_not_apart_are_refused(lfcnn, tmp_path):
         Decoder(read_model(tmp_path / "m.onnx"))
 
 
-def test_more_features_than_are_kept_are_refused(lfcnn, tmp_path):
-    form = lfcnn.contract.form.model_copy(update={"stride": 1_000_000, "behind": 0})
-    window = lfcnn.contract.window.model_copy(update={"n_times": 10_000_000, "hop": HOP})
-    contract = lfcnn.contract.model_copy(update={"form": form, "window": window})
+def test_more_features_than_are_kept_are_refused(shallow, tmp_path):
+    whole = shallow.incremental.contract
+    form = whole.form.model_copy(update={"stride": 3_000_000})
+    window = whole.window.model_copy(update={"n_times": 10_000_000})
+    contract = whole.model_copy(update={"form": form, "window": window})
     with pytest.raises(ModelError, match="more features than"):
-        Decoder(rewrite(lfcnn, contract, tmp_path / "m.onnx"))
+        Decoder(rewrite(shallow.incremental, contract, tmp_path / "m.onnx"))

@@ -3,7 +3,7 @@
 Schirrmeister et al. (2017), Human Brain Mapping 38, 5391-5420, doi 10.1002/hbm.23730.
 """
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Self
 
 from torch import Tensor, nn
@@ -131,8 +131,8 @@ class Deep4Net(TimeThenSpace):
     def stepping(self) -> Stepping:
         """See Network."""
         first, *later = self.pools
-        rest = (layer for pair in zip(self.blocks, later, strict=True) for part in pair for layer in part)
-        front = Front(self.n_channels, (self.temporal, *first, *rest))
+        parts = (first, *chain.from_iterable(zip(self.blocks, later, strict=True)))
+        front = Front(self.n_channels, (self.temporal, *chain.from_iterable(part.children() for part in parts)))
         return stepping(front, dense(self.fc, front.width), self.n_times)
 
     @property

@@ -80,11 +80,13 @@ class Encoder(nn.Module):
 
     def block(self, k: int, x: Tensor, seen: Tensor) -> Tensor:
         """Return what block k makes of x (batch, width, n_times), of which its convolution sees `seen`."""
-        new = self.activation(self.blocks[k](seen))
+        new: Tensor = self.activation(self.blocks[k](seen))
         if k < len(self.blocks) - 1:
             new = F.dropout(new, self._dropouts[1], self.training)
         # Of what is longer the newest samples: every value stays beside that of the same sample.
-        return self.skips[k](x[:, :, x.shape[2] - new.shape[2] :]) + new if self._skip else new
+        if self._skip:
+            new = self.skips[k](x[:, :, x.shape[2] - new.shape[2] :]) + new
+        return new
 
     def stepped(self) -> Iterator[Stepped]:
         """Yield its layers as those of a front, for which nothing is padded."""

@@ -57,6 +57,8 @@ class Front(nn.Module):
         Samples that a value rests on besides the newest.
     stride : int
         Samples from one value to the next in the network.
+    width : int
+        Values of a feature.
     past : tuple of Tensor
         What the layers keep, before the first sample: zeros (1, width, reach) of each that looks back.
     """
@@ -64,25 +66,24 @@ class Front(nn.Module):
     def __init__(self, n_channels: int, layers: Iterable[nn.Module]) -> None:
         super().__init__()
         self.layers, self.stride = nn.ModuleList(), 1
+        x, past = torch.zeros(1, n_channels, 1), []
         for layer in layers:
             stepped = _stepped(layer, self.stride)
             self.layers.append(stepped)
             self.stride *= stepped.stride
-        x, past = torch.zeros(1, n_channels, 1), []
-        for layer in self.layers:
-            past.append(x.new_zeros(1, x.shape[1], layer.reach))
-            x = layer(torch.cat([past[-1], x], dim=2))
-        self.reach = sum(kept.shape[2] for kept in past)
+            past.append(torch.zeros(1, x.shape[1], stepped.reach))
+            x = stepped(torch.cat([past[-1], x], dim=2))
+        self._reaches = [kept.shape[2] for kept in past]
+        self.reach, self.width = sum(self._reaches), x.shape[1]
         self.past = tuple(kept for kept in past if kept.shape[2])
-        self.width = x.shape[1]
 
     def forward(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         """Turn new samples (1, n_channels, n) and what was kept into features (1, n, width) and what to keep."""
         kept, following = iter(past), []
-        for layer in self.layers:
-            if layer.reach:
+        for layer, reach in zip(self.layers, self._reaches, strict=True):
+            if reach:
                 x = torch.cat([next(kept), x], dim=2)
-                following.append(x[:, :, x.shape[2] - layer.reach :])
+                following.append(x[:, :, x.shape[2] - reach :])
             x = layer(x)
         return x.transpose(1, 2), *following
 
@@ -168,5 +169,5 @@ def dense(fc: nn.Linear, width: int) -> nn.Module:
     """Return what turns features (1, n, width) into what `fc` makes of them flattened as (width, n)."""
     turned = Single(copy.deepcopy(fc))
     with torch.no_grad():
-        turned.weight.copy_(fc.weight.unflatten(1, (width, -1)).transpose(1, 2).flatten(1))
+        turned.weight.copy_(fc.weight.reshape(len(fc.weight), width, -1).transpose(1, 2).flatten(1))
     return nn.Sequential(nn.Flatten(), turned)

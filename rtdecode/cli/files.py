@@ -236,7 +236,10 @@ def replay(
     took = time.perf_counter() - before
     abstained = Counter(p.reason for p in decoded.predictions if p.reason)
     n = len(decoded.predictions) - sum(abstained.values())
-    print(f"{n} predictions, abstained {dict(abstained) or 0}; {data.duration_s / took:.0f} times real time")
+    n_decisions = sum(p.decision is not None for p in decoded.predictions)
+    decided = f"{n_decisions} decisions, " if decoder.policy else ""
+    speed = f"{data.duration_s / took:.0f} times real time"
+    print(f"{n} predictions, {decided}abstained {dict(abstained) or 0}; {speed}")
     figures = decoded.figures()
     for figure in figures:
         print(f"{figure.name}: {figure}")

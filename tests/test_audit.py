@@ -193,13 +193,16 @@ class TestSaved:
         (one,) = audit(read_evidence(path), model)
         counts = one.count("predictions")
         assert not one.wrong and counts[Verdict.IDENTICAL] > 150 and set(counts) == {Verdict.IDENTICAL, Verdict.PAUSE}
+        assert one.count("markers")[Verdict.IDENTICAL] > 100
         with np.load(path) as arrays:
             kept = dict(arrays)
         kept["prediction_proba"][60] = kept["prediction_proba"][60, ::-1]
         kept["prediction_reasons"][2] = "gap"
+        kept["prediction_decisions"][70] = 1 - kept["prediction_decisions"][70]
         np.savez(path, **kept)
         (one,) = audit(read_evidence(path), model)
-        assert [item.sample for item in one.wrong] == [8 * row + 6 for row in (2, 60)]
+        wrong = [("predictions", 2), ("predictions", 60), ("markers", 70)]
+        assert [(item.stream, item.sample) for item in one.wrong] == [(s, 8 * row + 6) for s, row in wrong]
 
 
 def named(found, *streams):

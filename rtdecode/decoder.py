@@ -108,7 +108,7 @@ class Decoder:
             raise ConfigurationError(f"Policy for model {model.name!r}: {problem}.")
         if self.policy and isinstance(self.policy.evidence, Repeated):
             self._repetitions = Repetitions(self.policy.evidence, contract.outputs.names, speed)
-        elif self.policy:
+        elif self.policy and not self._queue:
             self._decider = Decider(
                 self.policy, contract.outputs.names, window.hop / self.chain.output.sfreq, self.source.sfreq
             )
@@ -195,7 +195,7 @@ class Decoder:
         self.guard.restart()
         self._anew(reason)
         if self._repetitions:
-            self._repetitions.restart()
+            self._repetitions.restart(self._seen)
         return self._decided(self._abstain(timestamp, self._seen - 1, reason))
 
     def _decided(self, prediction: Prediction) -> Prediction:
@@ -238,7 +238,8 @@ class Decoder:
         -----
         Causality: a prediction rests on samples up to its own `sample` only.
         Determinism: bit-identical for any chunking, and for any order and delay of events within the lag, on one
-        machine with one set of libraries.
+        machine with one set of libraries. Only what a policy of repeated events decides may move to another event
+        when one comes after the window of a later one was complete.
         """
         samples, timestamps = np.asarray(samples), np.asarray(timestamps, np.float64)
         if samples.ndim != 2 or samples.shape[1] != self._adapt.n_source or timestamps.shape != (len(samples),):
@@ -254,7 +255,7 @@ class Decoder:
                 self._anew(segment.fault)
                 if segment.fault == "clock" and self._repetitions:
                     # Pauses are told by stamps, and these have begun anew.
-                    self._repetitions.restart()
+                    self._repetitions.restart(self._seen)
                 if self._queue is None:
                     predictions.append(self._abstain(segment.timestamps[0], self._seen, segment.fault))
                 predictions += self._at_events()

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rtdecode.decoder import Decoder
 
 _Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
-_Recording = Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")]
+_Recording = Annotated[
+    Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF, .npz or .npz.partial.")
+]
 _Stream = Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")]
 _Timeout = Annotated[float, typer.Option(help="Seconds that it may take.", min=1)]
 _Memory = Annotated[float, typer.Option(help="Memory in GiB that it may take (bounded on Linux).", min=1)]

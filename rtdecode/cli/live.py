@@ -131,8 +131,9 @@ def run(
     document.update({k: v for k, v in options.items() if v is not None})
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
     model_file = read_model(model)
+    contract = model_file.contract
     end_on_sigterm()
-    line = StatusLine(sys.stderr, model_file.contract.outputs.names)
+    line = StatusLine(sys.stderr, contract.outputs.names, contract.decision_names(settings.policy or contract.policy))
     runner = Runner(model_file, settings, line)
     try:
         runner.run()

@@ -94,12 +94,12 @@ def _rounds(
     samples = rng.standard_normal((n, contract.signal.n_channels), np.float32) * contract.amplitude.std
     noise = folder / "noise.npz"
     Recording(contract.signal, samples.astype(np.float32), np.arange(n) / contract.signal.sfreq).save(noise)
-    written, kinds = [], cycle(rng.permutation(len(_KINDS)))
+    written, kinds, (soonest, latest) = [], cycle(rng.permutation(len(_KINDS))), every_s
     for number in range(n_rounds):
-        faults, at_s = [], rng.uniform(*every_s)
+        faults, at_s = [], rng.uniform(soonest, latest)
         while at_s < n / contract.signal.sfreq:
             faults.append({**_KINDS[next(kinds)], "at_s": float(at_s)})
-            at_s += rng.uniform(*every_s)
+            at_s += rng.uniform(soonest, latest)
         written.append(folder / f"faults-{number}.yaml")
         # JSON is YAML.
         written[-1].write_text(json.dumps({"seed": seed + number, "faults": faults}), encoding="utf-8")
@@ -113,7 +113,8 @@ def _soak(
     from rtdecode.lsl import OutputReader
 
     python = [sys.executable, "-m", "rtdecode"]
-    run = [*python, "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS, "--save", folder / "s.npz"]
+    saved = str(folder / "s.npz")
+    run = [*python, "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS, "--save", saved]
     starts, faulty, state, over = [], [], [], threading.Event()
     with (folder / "run.log").open("w", encoding="utf-8") as log:
         decoder = subprocess.Popen(run, stdout=log, stderr=log)
@@ -123,7 +124,7 @@ def _soak(
         listener.start()
         try:
             for faults in rounds:
-                play = [*python, "play", noise, "--name", _SOURCE, "--faults", faults]
+                play = [*python, "play", str(noise), "--name", _SOURCE, "--faults", str(faults)]
                 player = subprocess.Popen(play, stdout=subprocess.PIPE, text=True, encoding="utf-8")
                 while player.poll() is None and decoder.poll() is None:
                     state.append(_state(decoder.pid))

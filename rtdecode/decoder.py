@@ -196,9 +196,9 @@ class Decoder:
         self._anew(reason)
         if self._repetitions:
             self._repetitions.restart(self._seen)
-        return self._decided(self._abstain(timestamp, self._seen - 1, reason))
+        return self.decide(self._abstain(timestamp, self._seen - 1, reason))
 
-    def _decided(self, prediction: Prediction) -> Prediction:
+    def decide(self, prediction: Prediction) -> Prediction:
         """Let the policy have its say, hop after hop, or event after event."""
         if self._repetitions:
             decided = self._repetitions.decide(prediction)
@@ -247,7 +247,7 @@ class Decoder:
                 f"samples {samples.shape} with timestamps {timestamps.shape}: "
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
             )
-        decided = [self._decided(prediction) for prediction in self._take(events)]
+        decided = [self.decide(prediction) for prediction in self._take(events)]
         counts = None if self._counter is None else samples[:, self._counter].astype(np.float64)
         for segment in self.guard.check(self.adapted(samples), timestamps, counts):
             predictions: list[Prediction] = []
@@ -264,7 +264,7 @@ class Decoder:
             else:
                 self._feed(segment, predictions)
             # At once: a fault in the next segment comes after what this one gave.
-            decided += map(self._decided, predictions)
+            decided += map(self.decide, predictions)
         return decided
 
     def _take(self, events: Sequence[Event]) -> list[Prediction]:

@@ -193,6 +193,10 @@ class Engine:
         outputs: NDArray[np.float32] = results[0][0]
         return outputs
 
+    def run_bare(self) -> None:
+        """Run the graph on what lies there since the last window, and keep nothing: what ONNX Runtime costs alone."""
+        self._session.run(self._outputs, self._feed)
+
 
 def runtime_version() -> str:
     """Version of ONNX Runtime in use."""

@@ -118,7 +118,14 @@ class Reporter:
         self.tell(event, self._clock(), message=message)
         self._watcher.state(event.upper().replace("-", " "), message)
 
-    def publish(self, prediction: Prediction, correction_s: float, arrived: float, out_of_date: bool = False) -> None:
+    def publish(
+        self,
+        prediction: Prediction,
+        correction_s: float,
+        arrived: float,
+        out_of_date: bool = False,
+        belated: bool = False,
+    ) -> None:
         """Publish what a hop gave; what is out of date becomes an abstention, `skipped`.
 
         Parameters
@@ -131,6 +138,8 @@ class Reporter:
             When its newest sample arrived here.
         out_of_date : bool
             Something newer is there already.
+        belated : bool
+            A backlog gave it, and it is published all the same.
         """
         timestamp = self._local(prediction, correction_s)
         if prediction.reason is None and (out_of_date or self._is_old(timestamp)):
@@ -141,6 +150,7 @@ class Reporter:
         age, latency = now - timestamp, now - arrived
         if prediction.reason is None:
             self.summary.n_predictions += 1
+            self.summary.n_belated += belated
             self.summary.n_decisions += prediction.decision is not None
             self.summary.ages.add(age)
             self.summary.latencies.add(latency)

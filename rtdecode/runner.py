@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from rtdecode.connection import Connection
+from rtdecode.connection import Connection, LagPolicy
 from rtdecode.contract import Policy
 from rtdecode.decoder import Decoder
 from rtdecode.engine import ModelFile
@@ -67,6 +67,8 @@ class RunSettings(BaseModel):
     max_age_s : float or None
         Decisions on older data are not published, only counted. None: only the newest result of a backlog is,
         whatever its age; by default no age is wrong, because some sources stamp late by a constant.
+    lag_policy : str
+        What is published of a backlog: its `newest` result, the others being skipped, or `every` one, late as it is.
     strict : bool
         End with DeadlineError when the loop was not there for longer than a hop.
     save : Path or None
@@ -92,6 +94,7 @@ class RunSettings(BaseModel):
     guard: GuardSettings = GuardSettings()
     policy: Policy | None = None
     max_age_s: float | None = Field(default=None, gt=0)
+    lag_policy: LagPolicy = "newest"
     strict: bool = False
     save: Path | None = None
     log: Path | None = None
@@ -325,16 +328,25 @@ class Runner:
         def started(timestamp: float, correction_s: float) -> None:
             self._tell_start(found, inlet, timestamp, correction_s)
 
+        settings = self.settings
         connection = Connection(
-            inlet, decoder, self._reporter, self._clock, self.settings.strict, started, saver, self._markers
+            inlet,
+            decoder,
+            self._reporter,
+            self._clock,
+            settings.strict,
+            settings.lag_policy,
+            started,
+            saver,
+            self._markers,
         )
         inlet.open()
         self._keep_to(found)
         played = "" if inlet.speed == 1 else f"; it is a replay at {inlet.speed:g} times its speed"
         told = f"{decoder.warm_up_s:.1f} s until the first prediction{played}"
         self._reporter.state(State.WARMING, "warming-up", told)
-        if self.settings.duration_s and self._deadline == float("inf"):
-            self._deadline = self._clock() + self.settings.duration_s
+        if settings.duration_s and self._deadline == float("inf"):
+            self._deadline = self._clock() + settings.duration_s
         try:
             connection.decode(self._deadline)
         finally:

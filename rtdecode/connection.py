@@ -47,6 +47,8 @@ class Connection:
         End at the first overrun.
     lag_policy : str
         Which results of a backlog are published.
+    spin : bool
+        Wait busily while a chunk is due.
     started : callable
         Called once, with the first raw stamp and the correction.
     saver : SessionWriter, optional
@@ -70,13 +72,14 @@ class Connection:
         clock: Callable[[], float],
         strict: bool,
         lag_policy: LagPolicy,
+        spin: bool,
         started: Callable[[float, float], None],
         saver: SessionWriter | None = None,
         markers: Markers | None = None,
     ) -> None:
         self._inlet, self._decoder, self._reporter = inlet, decoder, reporter
         self._clock, self._strict, self._started, self._saver = clock, strict, started, saver
-        self._lag_policy = lag_policy
+        self._lag_policy, self._spin = lag_policy, spin
         self.correction = Correction(inlet.correction()[0])
         self._told_s = self.correction.seconds
         self._markers = markers
@@ -135,7 +138,7 @@ class Connection:
     def _turn(self) -> None:
         asked = self._clock()
         timeout_s = self._timeout_s(asked)
-        samples, timestamps = self._inlet.pull(timeout_s)
+        samples, timestamps = self._pull(asked, timeout_s)
         arrived, n = self._clock(), len(timestamps)
         held_up = self._mind_overrun(arrived - asked - timeout_s, self._hop_s)
         if n:
@@ -154,6 +157,18 @@ class Connection:
             self._mind_offset()
             self._reporter.greet()
         self._mind_overrun(self._clock() - arrived, max(self._hop_s, n / self._sfreq))
+
+    def _pull(self, asked: float, timeout_s: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Wait for data; busily only while they are due: who comes before all others must leave them their time."""
+        if not self._spin or self._held:
+            return self._inlet.pull(timeout_s)
+        begin, end = self._pace.due()
+        if not begin <= asked < end:
+            return self._inlet.pull(min(timeout_s, begin - asked) if asked < begin else timeout_s)
+        end = min(end, asked + timeout_s)
+        while not len((pulled := self._inlet.pull(0.0))[1]) and self._clock() < end:
+            pass
+        return pulled
 
     def _timeout_s(self, now: float) -> float:
         if self._held:

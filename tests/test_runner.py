@@ -96,10 +96,10 @@ def acted(script, steps):
 
 
 @settings(max_examples=2 * settings.default.max_examples)
-@given(chunk=chunks, steps=steps, lag_policy=lag_policies)
-def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps, lag_policy):
+@given(chunk=chunks, steps=steps, lag_policy=lag_policies, spin=st.booleans())
+def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps, lag_policy, spin):
     script = acted(Script(chunk).play(4.0), steps)
-    record = script.play(1.0).run(model, lag_policy=lag_policy)
+    record = script.play(1.0).run(model, lag_policy=lag_policy, realtime={"spin": spin})
     check_every_hop(model, script)
     check_states(record)
     (end,) = record.of("end")

@@ -98,6 +98,12 @@ def run(
         typer.Option(help="What is published of a backlog: newest, or every result.", show_default="newest"),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End when the decoder is held up for a hop.")] = False,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Run before other programs, and stay in memory, if the system allows it."),
+    ] = False,
+    cpu: Annotated[int | None, typer.Option(help="The processor on which the loop stays.", min=0)] = None,
+    spin: Annotated[bool, typer.Option("--spin", help="Wait for a chunk busily when it is due.")] = False,
     save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
     log: Annotated[Path | None, typer.Option(help="Write what happens into this .jsonl.")] = None,
     trace: Annotated[
@@ -120,7 +126,10 @@ def run(
     document: dict[str, Any] = read_yaml(config) if config else {}
     given = {"name": stream, "type": type, "source_id": source_id, "host": host}
     parts: dict[str, dict[str, Any]] = {
-        "stream": given, "events": {"name": events}, "guard": {"gap_tolerance_ms": gap_tolerance_ms}
+        "stream": given, "events": {"name": events}, "guard": {"gap_tolerance_ms": gap_tolerance_ms},
+        "realtime": {
+            "raise_priority": realtime or None, "lock_memory": realtime or None, "cpu": cpu, "spin": spin or None
+        },
     }  # fmt: skip
     for key, part in parts.items():
         chosen = {k: v for k, v in part.items() if v is not None}

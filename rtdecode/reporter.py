@@ -1,11 +1,10 @@
 """Publishes what the decoder gives and tells what happens: to consumers, the watcher, the log and the summary."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Protocol
-
-import numpy as np
 
 from rtdecode.guard import Incident
 from rtdecode.log import LogFile
@@ -176,7 +175,7 @@ class Reporter:
 
     def _local(self, prediction: Prediction, correction_s: float) -> float:
         timestamp = prediction.timestamp + correction_s
-        return timestamp if np.isfinite(timestamp) else self._clock()
+        return timestamp if math.isfinite(timestamp) else self._clock()
 
     def _is_old(self, timestamp: float) -> bool:
         return self._max_age_s is not None and self._clock() - timestamp > self._max_age_s
@@ -193,7 +192,7 @@ class Reporter:
             if changed and reason is not None:
                 self.tell("abstain", timestamp, reason=reason, sample=sample)
         elif reason is not None:
-            stamp = event.timestamp if np.isfinite(event.timestamp) else None
+            stamp = event.timestamp if math.isfinite(event.timestamp) else None
             about = {"reason": reason, "sample": sample, "label": event.label, "event_timestamp": stamp}
             self.tell("abstain", timestamp, **about)
             if reason in _OF_AN_EVENT:

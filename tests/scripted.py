@@ -17,7 +17,7 @@ from tests.builders import build_recording, build_signal
 START = 1000.0
 CONNECT_S = 0.64
 # Not even to ask whether something is there takes no time.
-ASKING_S = 1e-5
+ASKING_S = 1e-4
 RECORDING = build_recording(16384)
 STREAM = StreamFound("amplifier", "EEG", "serial-1", "uid-0", "lab", 4, 128.0, "float32", None)
 

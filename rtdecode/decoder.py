@@ -174,6 +174,7 @@ class Decoder:
         if self._queue is None:
             self._ring.clear()
         self._hops, self._filled, self._size = 0, 0, self.end_of(0)
+        self._end = self._size
         self._unsound, self._missed = 0, 0
         self._fed, self._imputed = 0, deque[int]()
         window, states = self.contract.window, self.contract.states
@@ -320,7 +321,8 @@ class Decoder:
     def _decode(self, timestamp: float) -> list[Prediction]:
         self._ring.write(self.chain.process(self._pending[: self._filled]))
         self._hops += 1
-        self._filled, self._size = 0, self.end_of(self._hops) - self.end_of(self._hops - 1)
+        before, self._end = self._end, self.end_of(self._hops)
+        self._filled, self._size = 0, self._end - before
         return self._at_events() if self._queue else [self._slide(timestamp, self._seen - 1)]
 
     def _slide(self, timestamp: float, sample: int) -> Prediction:
@@ -353,6 +355,8 @@ class Decoder:
 
     def _n_imputed(self, oldest: int) -> int:
         """Count the imputed inputs on which the outputs from `oldest` on rest, and on no output before."""
+        if not self._imputed:
+            return 0
         before = self.chain.newest_input(oldest - 1) if oldest else -1
         while self._imputed and self._imputed[0] <= before:
             self._imputed.popleft()

@@ -23,7 +23,7 @@ from tests.builders import VALUES, build_contract, build_model, build_recording,
 from tests.processes import Program, rtdecode, run_rtdecode
 from tests.scripted import START, STREAM, Script
 from tests.test_live_events import played
-from tests.test_runner import acted, chunks, steps
+from tests.test_runner import acted, chunks, lag_policies, steps
 from tests.xdf import write_xdf
 
 
@@ -91,11 +91,12 @@ def test_an_honest_session_is_identical(model, tmp_path, name):
 
 
 @settings(max_examples=30)
-@given(chunk=chunks, steps=steps)
-def test_whatever_happens_an_honest_session_is_identical(model, tmp_path_factory, chunk, steps):
+@given(chunk=chunks, steps=steps, lag_policy=lag_policies)
+def test_whatever_happens_an_honest_session_is_identical(model, tmp_path_factory, chunk, steps, lag_policy):
     script = acted(Script(chunk).play(4.0), steps).play(1.0)
-    found = Recorded(model, script).audit(tmp_path_factory.mktemp("x") / "s.xdf")
+    found = Recorded(model, script, lag_policy=lag_policy).audit(tmp_path_factory.mktemp("x") / "s.xdf")
     assert [str(item) for one in found for item in one.wrong] == []
+    assert lag_policy == "newest" or not any(one.count("predictions")[Verdict.SKIPPED] for one in found)
     assert sum(one.count("predictions")[Verdict.IDENTICAL] for one in found) > 20
 
 

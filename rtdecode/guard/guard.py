@@ -128,7 +128,8 @@ class Guard:
         counts : array of float64, (n_samples,), optional
             The device's own counter.
         """
-        finite = np.isfinite(samples).all(axis=1)
+        numbers = np.isfinite(samples)
+        finite = np.ones(len(samples), bool) if numbers.all() else numbers.all(axis=1)
         missing = None if counts is None else self._missing(counts)
         # Where a piece must begin: at, and after, what is not finite; after what the counter misses.
         odd = np.flatnonzero(~finite if missing is None else ~finite | (missing != 0))

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def main() -> None:
             "`rtdecode.load(...)`": ["-c", f"import rtdecode; rtdecode.load('{model}')"],
             "`import mne_lsl.stream`": ["-c", "import mne_lsl.stream"],
         }
-        _tell("seconds", n, {told: lambda given=given: _run(given) for told, given in programs.items()}, 1)
+        _tell("seconds", n, {told: partial(_run, given) for told, given in programs.items()}, 1)
         decoder = Decoder(read_model(model))
         samples = noise(decoder.contract, round(20 * _SFREQ))
         recording = folder / "noise.npz"

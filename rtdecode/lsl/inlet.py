@@ -22,7 +22,7 @@ _SUFFIXES = {"float32": "f", "double64": "d", "int8": "c", "int16": "s", "int32"
 _pull_chunk = ctypes.CFUNCTYPE(
     ctypes.c_ulong,
     *[ctypes.c_void_p] * 3,
-    *[ctypes.c_size_t] * 2,
+    *[ctypes.c_ulong] * 2,
     ctypes.c_double,
     ctypes.c_void_p,
 )

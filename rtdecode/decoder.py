@@ -294,7 +294,7 @@ class Decoder:
             if self._queue:
                 real = segment.start < segment.stop
                 indices = self._seen + np.arange(take) if real else np.full(take, self._seen - 1)
-                self._queue.add(segment.timestamps[at : at + take], indices, segment.imputed)
+                self._queue.add(segment.timestamps[at : at + take], indices, segment.imputed, doubted=segment.doubted)
             self._pending[self._filled : self._filled + take] = segment.samples[at : at + take]
             self._filled += take
             self._fed += take
@@ -302,7 +302,7 @@ class Decoder:
                 self._seen += take
             at += take
             if self._filled == self._size:
-                predictions += self._decode(float(segment.timestamps[at - 1]))
+                predictions += self._decode(float(segment.timestamps[at - 1]), segment.doubted)
 
     def _pass_over(self, segment: Segment, reason: str, predictions: list[Prediction]) -> None:
         """Count samples that must not be decoded, and abstain for every hop of them, or every event among them."""
@@ -318,14 +318,14 @@ class Decoder:
                 self._missed += 1
                 predictions.append(self._abstain(float(timestamp), self._seen - 1, reason))
 
-    def _decode(self, timestamp: float) -> list[Prediction]:
+    def _decode(self, timestamp: float, doubted: bool) -> list[Prediction]:
         self._ring.write(self.chain.process(self._pending[: self._filled]))
         self._hops += 1
         before, self._end = self._end, self.end_of(self._hops)
         self._filled, self._size = 0, self._end - before
-        return self._at_events() if self._queue else [self._slide(timestamp, self._seen - 1)]
+        return self._at_events() if self._queue else [self._slide(timestamp, self._seen - 1, doubted)]
 
-    def _slide(self, timestamp: float, sample: int) -> Prediction:
+    def _slide(self, timestamp: float, sample: int, doubted: bool) -> Prediction:
         window = self.contract.window
         n_outputs = self._hops * window.hop
         if n_outputs < window.n_times:
@@ -333,6 +333,8 @@ class Decoder:
         outputs = self.engine.run(self._ring.window(window.n_times, self._ring.written - n_outputs))
         if n_outputs < self.warm_up:
             return self._abstain(timestamp, sample, "warming-up")
+        if doubted:
+            return self._abstain(timestamp, sample, "bad-stamp")
         return self._told(timestamp, sample, outputs, self._n_imputed(n_outputs - window.n_times))
 
     def _predict(self, due: Due) -> Prediction:

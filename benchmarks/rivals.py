@@ -322,10 +322,11 @@ def _draw(turns: list[Turn], path: Path) -> None:
             panel.plot(p50, np.full(len(p50), row), ".", color="#16161a", markersize=3)
             panel.plot(np.median(p99), row, "|", color="#16161a", markersize=12)
         panel.set_title(f"{case.name}: {case.n_channels} channels at {case.sfreq:g} Hz", fontsize=10, loc="left")
-        panel.set_xlabel("ms from a sample's stamp to reception: p50 (bar, dots), p99 (line)", fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_yticks(range(len(_NAMES)), list(_NAMES.values()), fontsize=8)
     panels[0].invert_yaxis()
+    told = "ms from a sample's stamp to reception: p50 of each repetition (dots), its median (bar), median p99 (line)"
+    figure.supxlabel(told, fontsize=8)
     figure.savefig(path)
 
 

@@ -5,12 +5,12 @@
 Prints Markdown. All take turns. The first prediction of a live run is timed from the start of its process to the
 stamp of the first prediction received, less what must pass by design: the warm-up of the decoder, the window of the
 loop of `rival_loops.py`. In it are 0.2 s that the source waits before its first sample. Memory is the peak resident
-set, as Linux tells it.
+set, as Linux tells it in /proc.
 """
 
 import argparse
 import os
-import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,11 @@ from rtdecode.recording import Recording
 _SOURCE, _OURS, _WAIT_S = "startup-source", "startup", 60.0
 _SFREQ, _CHUNK, _WINDOW, _HOP, _BAND, _ORDER = 250.0, 5, 250, 25, (4.0, 30.0), 4
 _BARE = "import numpy, onnxruntime, pylsl, scipy.signal"
+# That of wait4 would be the peak of who started the program, if that is more.
+_PEAK = (
+    "import atexit; atexit.register(lambda: print(open('/proc/self/status').read(), file=__import__('sys').stderr))"
+)
+_HELP = "import runpy, sys; sys.argv[1:] = ['--help']; runpy.run_module('rtdecode', run_name='__main__')"
 
 
 def main() -> None:
@@ -46,15 +52,15 @@ def main() -> None:
         write_untrained(model, "eeg", 32, _SFREQ, _WINDOW, _HOP, _BAND, _ORDER)
         session = f"{_BARE}; onnxruntime.InferenceSession('{model}', providers=['CPUExecutionProvider'])"
         programs = {
-            "python": ["-c", "pass"],
-            "the bare libraries": ["-c", _BARE],
-            "`import rtdecode`": ["-c", "import rtdecode"],
-            "`rtdecode --help`": ["-m", "rtdecode", "--help"],
-            "the bare libraries, and a session": ["-c", session],
-            "`rtdecode.load(...)`": ["-c", f"import rtdecode; rtdecode.load('{model}')"],
-            "`import mne_lsl.stream`": ["-c", "import mne_lsl.stream"],
+            "python": "pass",
+            "the bare libraries": _BARE,
+            "`import rtdecode`": "import rtdecode",
+            "`rtdecode --help`": _HELP,
+            "the bare libraries, and a session": session,
+            "`rtdecode.load(...)`": f"import rtdecode; rtdecode.load('{model}')",
+            "`import mne_lsl.stream`": "import mne_lsl.stream",
         }
-        _tell("seconds", n, {told: partial(_run, given) for told, given in programs.items()}, 1)
+        _tell("seconds", n, {told: partial(_run, code) for told, code in programs.items()}, 1)
         decoder = Decoder(read_model(model))
         samples = noise(decoder.contract, round(20 * _SFREQ))
         recording = folder / "noise.npz"
@@ -82,11 +88,16 @@ def _tell(what: str, n: int, measures: dict[str, Callable[[], tuple[float, float
         print("| {} | {:.3f} | {:.2f} | {:.0f} | {:.2f} |".format(told, *row), flush=True)
 
 
-def _run(arguments: list[str]) -> tuple[float, float]:
-    """Run Python to its end; return seconds and peak MiB."""
+def _run(code: str) -> tuple[float, float]:
+    """Run a Python program to its end; return seconds and peak MiB."""
     start = time.perf_counter()
-    usage = os.wait4(_spawn(arguments), 0)[2]
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    ended = subprocess.run([sys.executable, "-c", f"{_PEAK}; {code}"], capture_output=True, text=True, check=True)
+    return time.perf_counter() - start, _peak_mib(ended.stderr)
+
+
+def _peak_mib(status: str) -> float:
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def _first_prediction(arguments: list[str], recording: Path, design_s: float) -> tuple[float, float]:
@@ -94,36 +105,39 @@ def _first_prediction(arguments: list[str], recording: Path, design_s: float) ->
     import pylsl
 
     play = ["-m", "rtdecode", "play", str(recording), "--name", _SOURCE, "--chunk", str(_CHUNK)]
-    with _spawned(play):
+    with _program(play):
         # As in an experiment, the source is there before the decoder is.
-        if not pylsl.resolve_byprop("name", _SOURCE, timeout=_WAIT_S):
-            raise SystemExit("The source did not come.")
-        start, pid = pylsl.local_clock(), _spawn(arguments)
-        try:
-            (found,) = pylsl.resolve_byprop("name", f"{_OURS}-proba", timeout=_WAIT_S)
-            inlet = pylsl.StreamInlet(found, recover=False)
+        _found(_SOURCE)
+        start = pylsl.local_clock()
+        with _program(arguments) as process:
+            inlet = pylsl.StreamInlet(_found(f"{_OURS}-proba"), recover=False)
             values, stamp = inlet.pull_sample(_WAIT_S)
             while np.isnan(values[0]):
                 values, stamp = inlet.pull_sample(_WAIT_S)
-        finally:
-            os.kill(pid, signal.SIGKILL)
-            usage = os.wait4(pid, 0)[2]
-    return stamp - start - design_s, usage.ru_maxrss / 1024
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            inlet.close_stream()
+    return stamp - start - design_s, _peak_mib(status)
 
 
-def _spawn(arguments: list[str]) -> int:
-    nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
-    return os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ, file_actions=nowhere)
+def _found(name: str) -> Any:
+    import pylsl
+
+    found = pylsl.resolve_byprop("name", name, timeout=_WAIT_S)
+    if not found:
+        raise SystemExit(f"Stream {name} did not come.")
+    return found[0]
 
 
 @contextmanager
-def _spawned(arguments: list[str]) -> Iterator[None]:
-    pid = _spawn(arguments)
+def _program(arguments: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a Python program meanwhile, and kill it."""
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen([sys.executable, *arguments], stdout=nowhere, stderr=nowhere)
     try:
-        yield
+        yield process
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.wait4(pid, 0)
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

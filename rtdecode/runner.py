@@ -1,6 +1,7 @@
 """The only loop: finds the stream, connects to it, and again when it was lost. It owns the clock."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +153,15 @@ class Runner:
 
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
-        # Proves the file itself, and where to save, before anything is opened.
-        fresh = Decoder(self.model, policy=self.settings.policy)
-        self._policy, settings = fresh.policy, self.settings
-        self._refuse_wrong_use_of_events()
-        if settings.save:
-            refuse_unwritable(settings.save)
-        known = self._refuse_taken_names()
+        # Proves the file itself, and where to save, before anything is opened. Streams are listened for meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            listening = beside.submit(self._network.streams, _ROUND_S)
+            fresh = Decoder(self.model, policy=self.settings.policy)
+            self._policy, settings = fresh.policy, self.settings
+            self._refuse_wrong_use_of_events()
+            if settings.save:
+                refuse_unwritable(settings.save)
+            known = self._refuse_taken_names(listening.result())
         # Before liblsl starts its threads: a thread has the priority of the one that starts it.
         with realtime(settings.realtime) as self._obtained:
             for one in self._obtained:
@@ -207,9 +210,8 @@ class Runner:
                 f"Model {self.model.name!r} predicts at every hop and has no use for events. Leave --events out."
             )
 
-    def _refuse_taken_names(self) -> list[StreamFound]:
+    def _refuse_taken_names(self, known: list[StreamFound]) -> list[StreamFound]:
         names = self._output_names()
-        known = self._network.streams(_ROUND_S)
         taken = [s for s in known if s.name in names]
         if taken:
             raise StreamError(

@@ -25,7 +25,8 @@ import numpy as np
 from rtdecode.contract import Classification, Regression
 from rtdecode.engine import ModelFile, read_model
 from rtdecode.loopback import loopback_configuration
-from rtdecode.lsl import DecoderOutlets, LslNetwork, MarkerFormat, OutputReader, StreamChoice
+from rtdecode.lsl import DecoderOutlets, LslNetwork, OutputReader, StreamChoice
+from rtdecode.marker import MarkerFormat
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording
 from rtdecode.runner import Runner, RunSettings
@@ -81,9 +82,15 @@ class TimedNetwork(LslNetwork):
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
 
-    def outlets(self, name: str, outputs: Classification | Regression, marker_format: MarkerFormat) -> TimedOutlets:
+    def outlets(
+        self,
+        name: str,
+        outputs: Classification | Regression,
+        marker_format: MarkerFormat,
+        decision_names: tuple[str, ...] | None = None,
+    ) -> TimedOutlets:
         """Make the three streams of a decoder."""
-        sink = TimedOutlets(name, outputs, marker_format)
+        sink = TimedOutlets(name, outputs, marker_format, decision_names)
         sink.figures = self._figures
         return sink
 

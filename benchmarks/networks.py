@@ -8,6 +8,7 @@ import argparse
 import csv
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,11 @@ def main() -> None:
             raise SystemExit(f"{folder} was tested on other trials; remove it.")
         checkpoint = read_checkpoint(folder / PERSON / f"sub-{PERSON}_task-imagery-lr_run-{RUN}.pt")
         model = export(checkpoint, folder / f"{name}-{PERSON}.onnx")
-        proof = prove_chunking(recording, lambda model=model: Decoder(model, recording.signal))
+        proof = prove_chunking(recording, partial(Decoder, model, recording.signal))
         if proof.differing or not proof.n_predictions:
             raise SystemExit(f"{model.path} depends on chunking: {proof.differing}")
         replayed = decode_recording(recording, Decoder(model, recording.signal)).trial_accuracy()
+        assert replayed is not None
         values = accuracies(folder)
         over = [shown([values[p] - other[p] for p in values], "+") for other in references]
         n_parameters = sum(p.numel() for p in checkpoint.network.parameters())

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _percentiles(seconds: np.ndarray) -> np.ndarray:
-    return np.percentile(seconds, [50, 99, 100]) * 1e3
+    return np.asarray(np.percentile(seconds, [50, 99, 100])) * 1e3
 
 
 def _session(seconds: float) -> Session:

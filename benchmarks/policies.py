@@ -63,7 +63,7 @@ def decoded(dataset: Dataset, model: ModelFile, source: int, trials: list[Trial]
     """Decode a recording whole; of its trials only these count."""
     (recording,) = (r for r, of in zip(dataset.recordings, dataset.source_of, strict=True) if of == source)
     course = decode_recording(recording, Decoder(model, recording.signal, policy=Policy(rest=rest))).course
-    assert course is not None
+    assert course is not None and dataset.configuration.trials is not None
     tmin = round(dataset.configuration.trials.tmin_s * recording.signal.sfreq)
     counted = np.isin(course.events, [t.start - tmin for t in trials])
     numbers = np.where(counted[course.trial], course.trial, NOT_COUNTED)
@@ -98,6 +98,7 @@ def forced(
 ) -> Iterator[tuple[int, list[int], list[float], int, int]]:
     """Give for each counted trial: truth, what each window says, their times; which one decides, and for what."""
     configuration = dataset.configuration
+    assert configuration.trials is not None
     tmin, tmax = configuration.trials.tmin_s, configuration.trials.tmax_s
     for number, (truth, event) in enumerate(zip(course.truth, course.events, strict=True)):
         times = (course.samples - event) / course.sfreq
@@ -117,6 +118,7 @@ def forced(
 
 def sequential(courses: list[Course], threshold: float, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, float]:
     """Return whether accumulated and single-window decisions of each trial are right, and their mean time."""
+    assert dataset.configuration.window is not None
     window_s = dataset.configuration.window.length_s
     policy = Policy(evidence=Accumulated(independent_s=window_s), threshold=threshold)
     trials = [t for course in courses for t in forced(course, policy, dataset)]
@@ -158,6 +160,7 @@ def main() -> None:
             console.rule(f"{name}, {person}{', with a rest class' if rest else ''}")
             dataset = load_dataset(configuration, sources[person])
             held, decisions = list(divisions(dataset, idle)), []
+            assert configuration.window is not None
             policies = grid(len(class_names), configuration.span_s, configuration.window.length_s, idle)
             for part in held:
                 best, tried = tune(part.tuning, policies, class_names, FALSE_PER_MINUTE)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from io import StringIO
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 
@@ -69,10 +70,10 @@ def _tell(model: ModelFile, recordings: list[Recording], n_repetitions: int, pro
     replays = [decode_recording(r, Decoder(model, r.signal, policy=policy)) for r in recordings]
     decided = [p for replay in replays for p in replay.predictions if p.decision is not None]
     figure = accuracy([0] * len(decided), [int(p.decision or 0) for p in decided], "right")
-    seconds = sorted(p.used_s for p in decided if p.used_s is not None)
+    seconds = [p.used_s for p in decided if p.used_s is not None]
     sooner = "-" if probability is None else f"{probability:g}"
     right = f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
-    print(f"| {n_repetitions} | {sooner} | {len(decided)} | {right} | {seconds[len(seconds) // 2]:.1f} |", flush=True)
+    print(f"| {n_repetitions} | {sooner} | {len(decided)} | {right} | {median(seconds):.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ from rtdecode.schedule import Close, Open, Push
 _THIRDS, _ROUND_S = 3, 300.0
 # So long before a fault and after its beginning, ages tell of the fault and not of the decoder.
 _BEFORE_S, _AFTER_S = 0.5, 15.0
-_SETTLED_S = 600.0
 _SOURCE, _OURS = "soak-source", "soak"
 _KINDS = (
     {"fault": "drop", "n_samples": 3},
@@ -67,6 +66,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--every", type=float, nargs=2, default=(30.0, 120.0), help="seconds between faults")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--raw", type=Path, help="keep all ages and the decoder's state, second by second (.npz)")
     given = parser.parse_args()
     model = read_model(given.model)
     with tempfile.TemporaryDirectory() as name:
@@ -75,6 +75,8 @@ def main() -> int:
         noise, faults = _rounds(folder, model, given.minutes * 60, given.every, given.seed)
         code, ages, state, starts, faulty = _soak(folder, model, noise, faults)
         _tell(ages, state, faulty)
+        if given.raw:
+            np.savez(given.raw, ages=ages, state=state, starts=starts, faulty=faulty)
         log = (folder / "run.log").read_text(encoding="utf-8").splitlines()
         print("\n", *(f"    {line}" for line in log if "/s  age" not in line), "", sep="\n")
         lives = _lives(read_recording(noise), faults, starts)
@@ -92,12 +94,12 @@ def _rounds(
     samples = rng.standard_normal((n, contract.signal.n_channels), np.float32) * contract.amplitude.std
     noise = folder / "noise.npz"
     Recording(contract.signal, samples.astype(np.float32), np.arange(n) / contract.signal.sfreq).save(noise)
-    written, kinds = [], cycle(rng.permutation(len(_KINDS)))
+    written, kinds, (soonest, latest) = [], cycle(rng.permutation(len(_KINDS))), every_s
     for number in range(n_rounds):
-        faults, at_s = [], rng.uniform(*every_s)
+        faults, at_s = [], rng.uniform(soonest, latest)
         while at_s < n / contract.signal.sfreq:
             faults.append({**_KINDS[next(kinds)], "at_s": float(at_s)})
-            at_s += rng.uniform(*every_s)
+            at_s += rng.uniform(soonest, latest)
         written.append(folder / f"faults-{number}.yaml")
         # JSON is YAML.
         written[-1].write_text(json.dumps({"seed": seed + number, "faults": faults}), encoding="utf-8")
@@ -111,7 +113,8 @@ def _soak(
     from rtdecode.lsl import OutputReader
 
     python = [sys.executable, "-m", "rtdecode"]
-    run = [*python, "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS, "--save", folder / "s.npz"]
+    saved = str(folder / "s.npz")
+    run = [*python, "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS, "--save", saved]
     starts, faulty, state, over = [], [], [], threading.Event()
     with (folder / "run.log").open("w", encoding="utf-8") as log:
         decoder = subprocess.Popen(run, stdout=log, stderr=log)
@@ -121,7 +124,7 @@ def _soak(
         listener.start()
         try:
             for faults in rounds:
-                play = [*python, "play", noise, "--name", _SOURCE, "--faults", faults]
+                play = [*python, "play", str(noise), "--name", _SOURCE, "--faults", str(faults)]
                 player = subprocess.Popen(play, stdout=subprocess.PIPE, text=True, encoding="utf-8")
                 while player.poll() is None and decoder.poll() is None:
                     state.append(_state(decoder.pid))
@@ -173,10 +176,16 @@ def _tell(ages: np.ndarray, state: np.ndarray, faulty: list[float]) -> None:
     print(f"\nLeft out of the ages: from {_BEFORE_S:g} s before a fault to {_AFTER_S:g} s after it began.")
     if len(tails) == _THIRDS:
         print(f"p99.9 of the last third: {tails[-1] / tails[0]:.2f} times that of the first.")
-    settled = state[state[:, 0] > state[0, 0] + _SETTLED_S]
-    if len(settled) > _SETTLED_S / 2:
-        slope = np.polyfit(settled[:, 0], settled[:, 1], 1)[0] * 3600
-        print(f"Memory after the first {_SETTLED_S / 60:g} minutes: {slope:+.2f} MiB an hour.")
+    # Like with like: a line through all would take the order of the faults for a slope.
+    before, last = np.array_split(state, _THIRDS)[1:]
+    n = min(len(before), len(last))
+    per_hour = 3600 / (last[0, 0] - before[0, 0])
+    slopes = per_hour * (last[:n, 1] - before[:n, 1])
+    most = per_hour * (last[:, 1].max() - before[:, 1].max())
+    print(
+        f"Memory of the last third less that of the one before, at the same places: {slopes.mean():+.2f} MiB an hour "
+        f"(median {np.median(slopes):+.2f}); of their largest {most:+.2f}."
+    )
 
 
 def _lives(recording: Recording, rounds: list[Path], starts: list[float]) -> Iterator[Life]:

@@ -81,7 +81,10 @@ def _checkpoint_of(model: Path) -> Checkpoint:
                 f"{beside} is the checkpoint of another decoder than {model}. Give the .pt of its training."
             )
         if contract.policy != checkpoint.contract.policy:
-            print("The policy was tuned for the old probabilities and is not kept: run `rtdecode tune` anew.")
+            print(
+                "The policy was tuned for the old probabilities; that of the training configuration, or none, takes "
+                "its place: run `rtdecode tune` anew."
+            )
     return checkpoint
 
 

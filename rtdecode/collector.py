@@ -163,6 +163,7 @@ class Collector:
             n_samples = writer.close(self._about(found, watch, complete))
         finally:
             inlet.close()
+        complete = complete and not writer.interrupted
         if writer.problem:
             raise RecordingError(f"Recording {self.path} was not written: {writer.problem}.")
         if not n_samples:

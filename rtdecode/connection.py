@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from rtdecode.prediction import Prediction
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
 
+LagPolicy = Literal["newest", "every"]
 # Short enough for Ctrl-C to be heard.
 _PULL_S = 0.2
 # A queue that gives nothing for so long is empty.
@@ -43,6 +45,10 @@ class Connection:
         Seconds in LSL's clock.
     strict : bool
         End at the first overrun.
+    lag_policy : str
+        Which results of a backlog are published.
+    spin : bool
+        Wait busily while a chunk is due.
     started : callable
         Called once, with the first raw stamp and the correction.
     saver : SessionWriter, optional
@@ -65,12 +71,15 @@ class Connection:
         reporter: Reporter,
         clock: Callable[[], float],
         strict: bool,
+        lag_policy: LagPolicy,
+        spin: bool,
         started: Callable[[float, float], None],
         saver: SessionWriter | None = None,
         markers: Markers | None = None,
     ) -> None:
         self._inlet, self._decoder, self._reporter = inlet, decoder, reporter
         self._clock, self._strict, self._started, self._saver = clock, strict, started, saver
+        self._lag_policy, self._spin = lag_policy, spin
         self.correction = Correction(inlet.correction()[0])
         self._told_s = self.correction.seconds
         self._markers = markers
@@ -85,7 +94,7 @@ class Connection:
         self._held: tuple[Prediction, float] | None = None
         self._repeat_at: float | None = None
         self._cared_at = clock()
-        self._skipped = self._skips()
+        self._counted = self._counts()
 
     def decode(self, deadline: float) -> None:
         """Go on until the clock reaches `deadline`.
@@ -129,7 +138,7 @@ class Connection:
     def _turn(self) -> None:
         asked = self._clock()
         timeout_s = self._timeout_s(asked)
-        samples, timestamps = self._inlet.pull(timeout_s)
+        samples, timestamps = self._pull(asked, timeout_s)
         arrived, n = self._clock(), len(timestamps)
         held_up = self._mind_overrun(arrived - asked - timeout_s, self._hop_s)
         if n:
@@ -148,6 +157,18 @@ class Connection:
             self._mind_offset()
             self._reporter.greet()
         self._mind_overrun(self._clock() - arrived, max(self._hop_s, n / self._sfreq))
+
+    def _pull(self, asked: float, timeout_s: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Wait for data; busily only while they are due: who comes before all others must leave them their time."""
+        if not self._spin or self._held:
+            return self._inlet.pull(timeout_s)
+        begin, end = self._pace.due()
+        if not begin <= asked < end:
+            return self._inlet.pull(min(timeout_s, begin - asked) if asked < begin else timeout_s)
+        end = min(end, asked + timeout_s)
+        while not len((pulled := self._inlet.pull(0.0))[1]) and self._clock() < end:
+            pass
+        return pulled
 
     def _timeout_s(self, now: float) -> float:
         if self._held:
@@ -197,12 +218,15 @@ class Connection:
         predictions = self._decoder.push(samples, timestamps, events)
         self._tell_incidents(timestamps)
         self._save(samples, timestamps, predictions, events)
-        # What an event gives is not out of date because another one came.
+        # What an event gives is not late because other data came.
         backlog = self._pace.backlog and self._markers is None
         if self._held and predictions:
             self._publish(*self._held, out_of_date=True)
             self._held = None
-        if backlog and predictions:
+        if backlog and self._lag_policy == "every":
+            for prediction in predictions:
+                self._publish(prediction, arrived, belated=True)
+        elif backlog and predictions:
             # Whether the newest of them is the newest of all, the next pull tells.
             for prediction in predictions[:-1]:
                 self._publish(prediction, arrived, out_of_date=True)
@@ -223,16 +247,18 @@ class Connection:
         if self._held:
             held, self._held = self._held, None
             self._publish(*held)
-        hops, decisions = (now - before for now, before in zip(self._skips(), self._skipped, strict=True))
+        before, self._counted = self._counted, self._counts()
+        hops, decisions, belated = (now - then for now, then in zip(self._counted, before, strict=True))
         if hops:
             told = {"count": hops, "decisions": decisions, "sample": self._seen - 1}
             self._reporter.tell("skipped", self._clock(), **told)
-            self._skipped = self._skips()
+        if belated:
+            self._reporter.tell("belated", self._clock(), count=belated, sample=self._seen - 1)
 
-    def _skips(self) -> tuple[int, int]:
-        """Return how many hops were skipped so far, and how many decisions in them."""
+    def _counts(self) -> tuple[int, int, int]:
+        """Return how many hops were skipped so far, how many decisions in them, and how many came late."""
         summary = self._reporter.summary
-        return summary.abstained["skipped"], summary.decisions_skipped
+        return summary.abstained["skipped"], summary.decisions_skipped, summary.n_belated
 
     def _stall(self, now: float) -> None:
         """Abstain when the source falls silent, and again every second: consumers see that we are there."""
@@ -245,13 +271,15 @@ class Connection:
             self._reporter.repeat(stalled, self.correction.seconds)
         self._repeat_at = now + _REPEAT_EVERY_S
 
-    def _publish(self, prediction: Prediction, arrived: float, out_of_date: bool = False) -> None:
+    def _publish(
+        self, prediction: Prediction, arrived: float, out_of_date: bool = False, belated: bool = False
+    ) -> None:
         if prediction.reason == "clock":
             # The source's clock may have been set: what comes from here on needs the offset of the new one. Should
             # the source be gone, the next pull tells.
             with suppress(StreamLostError):
                 self._mind_offset()
-        self._reporter.publish(prediction, self.correction.seconds, arrived, out_of_date)
+        self._reporter.publish(prediction, self.correction.seconds, arrived, out_of_date, belated)
 
     def _save(
         self,

@@ -108,7 +108,7 @@ class Decoder:
             raise ConfigurationError(f"Policy for model {model.name!r}: {problem}.")
         if self.policy and isinstance(self.policy.evidence, Repeated):
             self._repetitions = Repetitions(self.policy.evidence, contract.outputs.names, speed)
-        elif self.policy:
+        elif self.policy and not self._queue:
             self._decider = Decider(
                 self.policy, contract.outputs.names, window.hop / self.chain.output.sfreq, self.source.sfreq
             )
@@ -174,6 +174,7 @@ class Decoder:
         if self._queue is None:
             self._ring.clear()
         self._hops, self._filled, self._size = 0, 0, self.end_of(0)
+        self._end = self._size
         self._unsound, self._missed = 0, 0
         self._fed, self._imputed = 0, deque[int]()
         window, states = self.contract.window, self.contract.states
@@ -195,10 +196,10 @@ class Decoder:
         self.guard.restart()
         self._anew(reason)
         if self._repetitions:
-            self._repetitions.restart()
-        return self._decided(self._abstain(timestamp, self._seen - 1, reason))
+            self._repetitions.restart(self._seen)
+        return self.decide(self._abstain(timestamp, self._seen - 1, reason))
 
-    def _decided(self, prediction: Prediction) -> Prediction:
+    def decide(self, prediction: Prediction) -> Prediction:
         """Let the policy have its say, hop after hop, or event after event."""
         if self._repetitions:
             decided = self._repetitions.decide(prediction)
@@ -238,7 +239,8 @@ class Decoder:
         -----
         Causality: a prediction rests on samples up to its own `sample` only.
         Determinism: bit-identical for any chunking, and for any order and delay of events within the lag, on one
-        machine with one set of libraries.
+        machine with one set of libraries. Only what a policy of repeated events decides may move to another event
+        when one comes after the window of a later one was complete.
         """
         samples, timestamps = np.asarray(samples), np.asarray(timestamps, np.float64)
         if samples.ndim != 2 or samples.shape[1] != self._adapt.n_source or timestamps.shape != (len(samples),):
@@ -246,7 +248,7 @@ class Decoder:
                 f"samples {samples.shape} with timestamps {timestamps.shape}: "
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
             )
-        decided = [self._decided(prediction) for prediction in self._take(events)]
+        decided = [self.decide(prediction) for prediction in self._take(events)]
         counts = None if self._counter is None else samples[:, self._counter].astype(np.float64)
         for segment in self.guard.check(self.adapted(samples), timestamps, counts):
             predictions: list[Prediction] = []
@@ -254,7 +256,7 @@ class Decoder:
                 self._anew(segment.fault)
                 if segment.fault == "clock" and self._repetitions:
                     # Pauses are told by stamps, and these have begun anew.
-                    self._repetitions.restart()
+                    self._repetitions.restart(self._seen)
                 if self._queue is None:
                     predictions.append(self._abstain(segment.timestamps[0], self._seen, segment.fault))
                 predictions += self._at_events()
@@ -263,7 +265,7 @@ class Decoder:
             else:
                 self._feed(segment, predictions)
             # At once: a fault in the next segment comes after what this one gave.
-            decided += map(self._decided, predictions)
+            decided += map(self.decide, predictions)
         return decided
 
     def _take(self, events: Sequence[Event]) -> list[Prediction]:
@@ -292,7 +294,7 @@ class Decoder:
             if self._queue:
                 real = segment.start < segment.stop
                 indices = self._seen + np.arange(take) if real else np.full(take, self._seen - 1)
-                self._queue.add(segment.timestamps[at : at + take], indices, segment.imputed)
+                self._queue.add(segment.timestamps[at : at + take], indices, segment.imputed, doubted=segment.doubted)
             self._pending[self._filled : self._filled + take] = segment.samples[at : at + take]
             self._filled += take
             self._fed += take
@@ -300,7 +302,7 @@ class Decoder:
                 self._seen += take
             at += take
             if self._filled == self._size:
-                predictions += self._decode(float(segment.timestamps[at - 1]))
+                predictions += self._decode(float(segment.timestamps[at - 1]), segment.doubted)
 
     def _pass_over(self, segment: Segment, reason: str, predictions: list[Prediction]) -> None:
         """Count samples that must not be decoded, and abstain for every hop of them, or every event among them."""
@@ -316,13 +318,14 @@ class Decoder:
                 self._missed += 1
                 predictions.append(self._abstain(float(timestamp), self._seen - 1, reason))
 
-    def _decode(self, timestamp: float) -> list[Prediction]:
+    def _decode(self, timestamp: float, doubted: bool) -> list[Prediction]:
         self._ring.write(self.chain.process(self._pending[: self._filled]))
         self._hops += 1
-        self._filled, self._size = 0, self.end_of(self._hops) - self.end_of(self._hops - 1)
-        return self._at_events() if self._queue else [self._slide(timestamp, self._seen - 1)]
+        before, self._end = self._end, self.end_of(self._hops)
+        self._filled, self._size = 0, self._end - before
+        return self._at_events() if self._queue else [self._slide(timestamp, self._seen - 1, doubted)]
 
-    def _slide(self, timestamp: float, sample: int) -> Prediction:
+    def _slide(self, timestamp: float, sample: int, doubted: bool) -> Prediction:
         window, n_taken = self.contract.window, self.engine.n_times
         n_outputs = self._hops * window.hop
         if n_outputs < n_taken:
@@ -330,6 +333,8 @@ class Decoder:
         outputs = self.engine.run(self._ring.window(n_taken, self._ring.written - n_outputs))
         if n_outputs < self.warm_up:
             return self._abstain(timestamp, sample, "warming-up")
+        if doubted:
+            return self._abstain(timestamp, sample, "bad-stamp")
         return self._told(timestamp, sample, outputs, self._n_imputed(n_outputs - window.n_times))
 
     def _predict(self, due: Due) -> Prediction:
@@ -352,6 +357,8 @@ class Decoder:
 
     def _n_imputed(self, oldest: int) -> int:
         """Count the imputed inputs on which the outputs from `oldest` on rest, and on no output before."""
+        if not self._imputed:
+            return 0
         before = self.chain.newest_input(oldest - 1) if oldest else -1
         while self._imputed and self._imputed[0] <= before:
             self._imputed.popleft()

@@ -211,6 +211,12 @@ class Engine:
             return np.full_like(outputs, np.nan)
         return outputs
 
+    def run_bare(self) -> None:
+        """Run the graph on what lies there since the last run, and keep nothing: what ONNX Runtime costs alone."""
+        self._front.run_bare()
+        if self._head:
+            self._head.run_bare()
+
 
 class _Session:
     """A graph in ONNX Runtime on CPU, on one thread, without spinning, and what it carries from run to run.
@@ -259,6 +265,10 @@ class _Session:
         """Set what is carried back to what it was before the first run."""
         self._feed: dict[str, Any] = dict(self._initial)
         self.carried: list[NDArray[np.float32]] = list(self._initial.values())
+
+    def run_bare(self) -> None:
+        """Run on what was given last, and keep nothing."""
+        self._session.run(self._outputs, self._feed)
 
     def run(self, name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give the graph an input; return the first output without its first dimension."""

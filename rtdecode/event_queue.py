@@ -117,7 +117,7 @@ class EventQueue:
                 f"{_MAX_KEPT} values are. Retrain with a shorter window, or a shorter max_event_lag_s."
             )
         self._stamps, self._samples = np.empty(self._kept), np.empty(self._kept, np.int64)
-        self._imputed = np.empty(self._kept, bool)
+        self._imputed, self._doubted = np.empty(self._kept, bool), np.empty(self._kept, bool)
         self._n, self._checked = 0, 0
         self._stretches: deque[_Stretch] = deque()
         self._open: _Stretch | None = None
@@ -137,7 +137,12 @@ class EventQueue:
             self._open = None
 
     def add(
-        self, timestamps: NDArray[np.float64], samples: NDArray[np.int_], imputed: bool, reason: str | None = None
+        self,
+        timestamps: NDArray[np.float64],
+        samples: NDArray[np.int_],
+        imputed: bool,
+        reason: str | None = None,
+        doubted: bool = False,
     ) -> None:
         """Take entries, at most as many as a block has.
 
@@ -151,6 +156,8 @@ class EventQueue:
             Whether the last value stands in for them.
         reason : str, optional
             Why they give no output.
+        doubted : bool
+            Whether nobody knows yet if samples are missing before them.
         """
         if self._open and self._open.reason != reason:
             self._close(self._open.reason or "", self._written)
@@ -160,7 +167,8 @@ class EventQueue:
             while len(self._stretches) > 1 and self._stretches[1].first <= self._n - self._kept:
                 self._stretches.popleft()
         at = np.arange(self._n, self._n + len(timestamps)) % self._kept
-        self._stamps[at], self._samples[at], self._imputed[at] = timestamps, samples, imputed
+        self._stamps[at], self._samples[at] = timestamps, samples
+        self._imputed[at], self._doubted[at] = imputed, doubted
         self._n += len(timestamps)
 
     def is_new(self, event: Event) -> bool:
@@ -210,6 +218,8 @@ class EventQueue:
 
     def _complete(self, waiting: _Waiting) -> Due:
         at = waiting.newest % self._kept
+        if self._doubted[at]:
+            return Due(waiting.event, waiting.event.timestamp, waiting.sample, "bad-stamp")
         entries = np.arange(waiting.oldest, waiting.newest + 1) % self._kept
         imputed = int(self._imputed[entries].sum())
         return Due(waiting.event, float(self._stamps[at]), int(self._samples[at]), None, waiting.stop, imputed)

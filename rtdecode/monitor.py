@@ -20,10 +20,13 @@ class StatusLine:
         Where to write; a terminal gets one line that is rewritten.
     output_names : tuple of str
         Of the classes, by label, or of the targets.
+    decision_names : tuple of str
+        Of what a policy decides, by index.
     """
 
-    def __init__(self, stream: TextIO, output_names: tuple[str, ...]) -> None:
-        self._stream, self._names = stream, output_names
+    def __init__(self, stream: TextIO, output_names: tuple[str, ...], decision_names: tuple[str, ...]) -> None:
+        self._stream, self._names, self._decision_names = stream, output_names, decision_names
+        self._decided = ""
         self._terminal = stream.isatty()
         self._every_s = _LINE_EVERY_S if self._terminal else _PLAIN_EVERY_S
         self._told = time.monotonic()
@@ -39,6 +42,8 @@ class StatusLine:
         """Take note; write only a few times a second."""
         now = time.monotonic()
         self._recent.append((now, age_s, latency_s))
+        if prediction.decision is not None and prediction.evidence is not None:
+            self._decided = f"  decided {self._decision_names[prediction.decision]} {prediction.evidence:.2f}"
         if now - self._told >= self._every_s:
             self._told = now
             self._write(self._describe(prediction, now))
@@ -56,7 +61,7 @@ class StatusLine:
         if prediction.proba is None:
             return f"{told}  abstaining: {prediction.reason}"
         p = float(prediction.proba[prediction.label])
-        return f"{told}  {self._names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|"
+        return f"{told}  {self._names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|{self._decided}"
 
     def _write(self, text: str) -> None:
         if self._terminal:

@@ -4,6 +4,7 @@ Stalls and backlogs are told from the arrival of samples alone, not from their s
 late, early or wrong by a constant is as good as any other here.
 """
 
+import math
 from collections import deque
 from statistics import median_low
 
@@ -14,6 +15,8 @@ _REMEMBERED = 15
 _SAME_CHUNK_S = 2e-3
 # Data that come this much faster than they were taken, or in chunks this much larger than usual, have been waiting.
 _CATCHING_UP = 2.0
+# A chunk is due so long, or so large a part of the usual interval, before its time and after it.
+_DUE_S, _DUE_SHARE = 2e-3, 0.25
 
 
 class Pace:
@@ -52,6 +55,13 @@ class Pace:
         if self._arrived is None:
             self._arrived = now
         return self._arrived + self.stall_s
+
+    def due(self) -> tuple[float, float]:
+        """Return from when to when the next chunk is due; never, before the source has shown its rhythm."""
+        if self._arrived is None or not self._intervals:
+            return math.inf, math.inf
+        at, either_side = self._arrived + self._usual_s, min(_DUE_S, _DUE_SHARE * self._usual_s)
+        return at - either_side, at + either_side
 
     def excuse(self, now: float) -> None:
         """Begin the wait for data anew: it was the decoder that was not there, and data have been waiting."""

@@ -16,7 +16,7 @@ from rtdecode.errors import ConfigurationError
 
 _Floats = list[float]
 # A probability of 0 would outweigh everything else for ever.
-_LEAST = 1e-12
+LEAST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Decider:
         if not free and self._evidence.starts_over:
             self.probabilities = None
             return None
-        self.probabilities = p = self._evidence.add([math.log(max(value, _LEAST)) for value in proba.tolist()])
+        self.probabilities = p = self._evidence.add([math.log(max(value, LEAST)) for value in proba.tolist()])
         if p is None:
             return None
         candidate = self._candidate_at(p)

@@ -27,8 +27,8 @@ class Prediction:
     label : int
         Index of the most probable class; -1 without `proba`.
     reason : str or None
-        Why it abstained: `warming-up`, `gap`, `clock`, `rate`, `non-finite`, `amplitude`, `channels`, or what
-        `reset` or `finish` was given; for an event also `late`, `before-start`, `bad-stamp`. None when it did not.
+        Why it abstained: `warming-up`, `gap`, `clock`, `rate`, `non-finite`, `amplitude`, `channels`, `bad-stamp`, or
+        what `reset` or `finish` was given; for an event also `late`, `before-start`. None when it did not.
     values : array of float32, (n_targets,), or None
         What a regression gave; None when it abstained.
     imputed : int

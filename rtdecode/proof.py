@@ -90,12 +90,15 @@ def _push_in_chunks(
 
 
 def events_for(recording: Recording, decoder: Decoder) -> tuple[Event, ...]:
-    """Return the events of a recording at which a window stands; if it has none, one for every block."""
+    """Return the events of a recording at which a window stands; if it has none, one for every block.
+
+    At least two samples apart: within one, the same label is the same event.
+    """
     contract = decoder.contract
     if contract.events is None or contract.trials is None:
         return ()
     label = next(iter(contract.trials.classes.values()))[0]
-    every = recording.timestamps[:: decoder.chain.newest_input(contract.window.hop)]
+    every = recording.timestamps[:: max(2, decoder.chain.newest_input(contract.window.hop))]
     recorded = tuple(event for event in recording.events if contract.is_event(event.label))
     return recorded or tuple(Event(float(timestamp), label) for timestamp in every)
 

@@ -3,11 +3,8 @@
 import math
 
 from rtdecode.contract import Repeated
-from rtdecode.policy import Decision
+from rtdecode.policy import LEAST, Decision
 from rtdecode.prediction import Prediction
-
-# A probability of 0 would outweigh everything else.
-_LEAST = 1e-12
 
 
 class Repetitions:
@@ -33,10 +30,14 @@ class Repetitions:
         self._speed = speed
         self._prior = _log_odds(settings.prior)
         self._choice_of = {item: choice for choice, items in settings.choices.items() for item in items}
-        self.restart()
+        self.restart(0)
 
-    def restart(self) -> None:
-        """Forget everything."""
+    def restart(self, sample: int) -> None:
+        """Forget everything; what an event gave that rests on no sample from this one on counts for nothing."""
+        self._since = sample
+        self._begin_trial()
+
+    def _begin_trial(self) -> None:
         self._said: dict[str, list[float]] = {item: [] for item in self._choice_of}
         self._decided = set[str]()
         self._first_of = dict[str, float]()
@@ -46,23 +47,30 @@ class Repetitions:
 
     def decide(self, prediction: Prediction) -> Decision | None:
         """Take what an event gave; return the item that is decided with it, if any."""
-        if prediction.event is None or prediction.proba is None or prediction.event.label not in self._choice_of:
+        event = prediction.event
+        if event is None or event.label not in self._choice_of or not self._is_of_trial(prediction, event.timestamp):
             return None
-        item, stamp = prediction.event.label, prediction.event.timestamp
+        item, stamp = event.label, event.timestamp
         choice = self._choice_of[item]
-        if self._span and stamp - self._span[1] > self._pause_s:
-            self.restart()
-        first, last = self._span or (stamp, stamp)
-        if first - stamp > self._pause_s:
-            # Of the trial before, and late.
-            return None
-        self._span = min(first, stamp), max(last, stamp)
-        if choice in self._decided:
+        if prediction.proba is None or choice in self._decided:
             return None
         self._said[item].append(_log_odds(float(prediction.proba[self._target])) - self._prior)
         self._first_of[choice] = min(self._first_of.get(choice, stamp), stamp)
         self._newest_of[choice] = max(self._newest_of.get(choice, -math.inf), prediction.timestamp)
         return self._choose(choice)
+
+    def _is_of_trial(self, prediction: Prediction, stamp: float) -> bool:
+        """Tell whether an event is of this trial, or begins one; also one without a prediction is no pause."""
+        if prediction.sample < self._since:
+            return False
+        if self._span and stamp - self._span[1] > self._pause_s:
+            self._begin_trial()
+        first, last = self._span or (stamp, stamp)
+        if first - stamp > self._pause_s:
+            # Of the trial before, and late.
+            return False
+        self._span = min(first, stamp), max(last, stamp)
+        return True
 
     def probabilities(self, choice: str) -> dict[str, float]:
         """Return how probable each item of a choice is by now; of no event, all equally."""
@@ -88,4 +96,4 @@ class Repetitions:
 
 
 def _log_odds(p: float) -> float:
-    return math.log(max(p, _LEAST)) - math.log(max(1 - p, _LEAST))
+    return math.log(max(p, LEAST)) - math.log(max(1 - p, LEAST))

@@ -1,11 +1,10 @@
 """Publishes what the decoder gives and tells what happens: to consumers, the watcher, the log and the summary."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Protocol
-
-import numpy as np
 
 from rtdecode.guard import Incident
 from rtdecode.log import LogFile
@@ -118,7 +117,14 @@ class Reporter:
         self.tell(event, self._clock(), message=message)
         self._watcher.state(event.upper().replace("-", " "), message)
 
-    def publish(self, prediction: Prediction, correction_s: float, arrived: float, out_of_date: bool = False) -> None:
+    def publish(
+        self,
+        prediction: Prediction,
+        correction_s: float,
+        arrived: float,
+        out_of_date: bool = False,
+        belated: bool = False,
+    ) -> None:
         """Publish what a hop gave; what is out of date becomes an abstention, `skipped`.
 
         Parameters
@@ -131,6 +137,8 @@ class Reporter:
             When its newest sample arrived here.
         out_of_date : bool
             Something newer is there already.
+        belated : bool
+            A backlog gave it, and it is published all the same.
         """
         timestamp = self._local(prediction, correction_s)
         if prediction.reason is None and (out_of_date or self._is_old(timestamp)):
@@ -141,6 +149,7 @@ class Reporter:
         age, latency = now - timestamp, now - arrived
         if prediction.reason is None:
             self.summary.n_predictions += 1
+            self.summary.n_belated += belated
             self.summary.n_decisions += prediction.decision is not None
             self.summary.ages.add(age)
             self.summary.latencies.add(latency)
@@ -166,7 +175,7 @@ class Reporter:
 
     def _local(self, prediction: Prediction, correction_s: float) -> float:
         timestamp = prediction.timestamp + correction_s
-        return timestamp if np.isfinite(timestamp) else self._clock()
+        return timestamp if math.isfinite(timestamp) else self._clock()
 
     def _is_old(self, timestamp: float) -> bool:
         return self._max_age_s is not None and self._clock() - timestamp > self._max_age_s
@@ -183,7 +192,7 @@ class Reporter:
             if changed and reason is not None:
                 self.tell("abstain", timestamp, reason=reason, sample=sample)
         elif reason is not None:
-            stamp = event.timestamp if np.isfinite(event.timestamp) else None
+            stamp = event.timestamp if math.isfinite(event.timestamp) else None
             about = {"reason": reason, "sample": sample, "label": event.label, "event_timestamp": stamp}
             self.tell("abstain", timestamp, **about)
             if reason in _OF_AN_EVENT:

@@ -1,13 +1,14 @@
 """The only loop: finds the stream, connects to it, and again when it was lost. It owns the clock."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from rtdecode.connection import Connection
+from rtdecode.connection import Connection, LagPolicy
 from rtdecode.contract import Policy
 from rtdecode.decoder import Decoder
 from rtdecode.engine import ModelFile
@@ -26,7 +27,7 @@ from rtdecode.lsl import (
 from rtdecode.marker import MarkerFormat
 from rtdecode.network import Inlet, Markers, Network, not_found
 from rtdecode.prediction import Prediction
-from rtdecode.realtime import quiet_collector
+from rtdecode.realtime import Obtained, RealtimeSettings, on_cpu, quiet_collector, realtime
 from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable
 from rtdecode.summary import Summary
@@ -67,6 +68,10 @@ class RunSettings(BaseModel):
     max_age_s : float or None
         Decisions on older data are not published, only counted. None: only the newest result of a backlog is,
         whatever its age; by default no age is wrong, because some sources stamp late by a constant.
+    lag_policy : str
+        What is published of a backlog: its `newest` result, the others being skipped, or `every` one, late as it is.
+    realtime : RealtimeSettings
+        What is asked of the system for the loop.
     strict : bool
         End with DeadlineError when the loop was not there for longer than a hop.
     save : Path or None
@@ -92,6 +97,8 @@ class RunSettings(BaseModel):
     guard: GuardSettings = GuardSettings()
     policy: Policy | None = None
     max_age_s: float | None = Field(default=None, gt=0)
+    lag_policy: LagPolicy = "newest"
+    realtime: RealtimeSettings = RealtimeSettings()
     strict: bool = False
     save: Path | None = None
     log: Path | None = None
@@ -141,25 +148,36 @@ class Runner:
         self._deadline = float("inf")
         self._start: dict[str, Any] = {}
         self._markers: Markers | None = None
+        self._obtained: tuple[Obtained, ...] = ()
         self.saved: list[Path] = []
 
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
-        # Proves the file itself, and where to save, before anything is opened.
-        fresh = Decoder(self.model, policy=self.settings.policy)
-        slowness, self._policy = fresh.slowness, fresh.policy
+        # Proves the file itself, and where to save, before anything is opened. Streams are listened for meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            listening = beside.submit(self._network.streams, _ROUND_S)
+            fresh = Decoder(self.model, policy=self.settings.policy)
+            self._policy, settings = fresh.policy, self.settings
+            self._refuse_wrong_use_of_events()
+            if settings.save:
+                refuse_unwritable(settings.save)
+            known = self._refuse_taken_names(listening.result())
+        # Before liblsl starts its threads: a thread has the priority of the one that starts it.
+        with realtime(settings.realtime) as self._obtained:
+            for one in self._obtained:
+                self._watcher.state("REALTIME" if one.obtained else "NOT REALTIME", f"{one.asked}: {one.told}")
+            self._run(fresh, known)
+        return self.summary
+
+    def _run(self, fresh: Decoder, known: list[StreamFound]) -> None:
         settings, outputs = self.settings, self.model.contract.outputs
-        self._refuse_wrong_use_of_events()
-        if settings.save:
-            refuse_unwritable(settings.save)
-        known = self._refuse_taken_names()
         sink = self._network.outlets(self.name, outputs, settings.marker_format, fresh.decision_names)
         self._tracer = Tracer(self._clock) if settings.trace else None
         if self._tracer:
             self._tracer.watch_sink(sink)
         log = LogFile(settings.log) if settings.log else None
         self._reporter = Reporter(sink, self._watcher, self._clock, self.summary, settings.max_age_s, log)
-        if slowness:
+        if slowness := fresh.slowness:
             self._watcher.state("TOO SLOW", slowness)
             self._reporter.tell("warning", self._clock(), message=slowness)
         self._reporter.state(State.SEARCHING, "start", f"looking for {self._choice}")
@@ -174,7 +192,6 @@ class Runner:
             self._reporter.tell("end", self._clock(), **self.summary.figures())
             if log and (problem := log.close()):
                 self._watcher.state("NOT LOGGED", problem)
-        return self.summary
 
     def _wait_for_listener(self, known: list[StreamFound]) -> list[StreamFound]:
         """Wait if that was asked for; return the streams that are there then."""
@@ -193,9 +210,8 @@ class Runner:
                 f"Model {self.model.name!r} predicts at every hop and has no use for events. Leave --events out."
             )
 
-    def _refuse_taken_names(self) -> list[StreamFound]:
+    def _refuse_taken_names(self, known: list[StreamFound]) -> list[StreamFound]:
         names = self._output_names()
-        known = self._network.streams(_ROUND_S)
         taken = [s for s in known if s.name in names]
         if taken:
             raise StreamError(
@@ -325,21 +341,36 @@ class Runner:
         def started(timestamp: float, correction_s: float) -> None:
             self._tell_start(found, inlet, timestamp, correction_s)
 
+        settings = self.settings
         connection = Connection(
-            inlet, decoder, self._reporter, self._clock, self.settings.strict, started, saver, self._markers
+            inlet,
+            decoder,
+            self._reporter,
+            self._clock,
+            settings.strict,
+            settings.lag_policy,
+            self._has("spin"),
+            started,
+            saver,
+            self._markers,
         )
         inlet.open()
         self._keep_to(found)
         played = "" if inlet.speed == 1 else f"; it is a replay at {inlet.speed:g} times its speed"
         told = f"{decoder.warm_up_s:.1f} s until the first prediction{played}"
         self._reporter.state(State.WARMING, "warming-up", told)
-        if self.settings.duration_s and self._deadline == float("inf"):
-            self._deadline = self._clock() + self.settings.duration_s
+        if settings.duration_s and self._deadline == float("inf"):
+            self._deadline = self._clock() + settings.duration_s
         try:
-            connection.decode(self._deadline)
+            with on_cpu(settings.realtime.cpu if self._has("cpu") else None):
+                connection.decode(self._deadline)
         finally:
             if connection.lost:
                 self._lost = connection.lost, connection.correction.seconds
+
+    def _has(self, asked: str) -> bool:
+        """Tell whether the system gave what was asked for."""
+        return any(one.asked == asked and one.obtained for one in self._obtained)
 
     def _keep_to(self, found: StreamFound) -> None:
         """From the first connection on only this source is looked for, whatever else there may be.
@@ -363,6 +394,7 @@ class Runner:
             "signal": inlet.signal.model_dump(),
             "speed": inlet.speed,
             "settings": self.settings.model_copy(update={"policy": self._policy}).model_dump(mode="json"),
+            "realtime": [one._asdict() for one in self._obtained],
             "versions": {**libraries(), **versions()},
         }
         self._reporter.start(timestamp + correction_s if finite else self._clock(), **told)

@@ -19,6 +19,8 @@ from rtdecode.recording import Recording, event_arrays
 from rtdecode.replay import prediction_arrays
 
 _READABLE = ", which is read as a recording"
+# Short enough for Ctrl-C to be heard.
+_HEAR_S = 0.2
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -26,7 +28,8 @@ def refuse_unwritable(path: Path) -> None:
     refuse_output(path, ".npz")
     for there in (path, _partial(path)):
         if there.exists():
-            raise ConfigurationError(f"{there} exists already. Give another file; nothing is overwritten.")
+            what = "" if there == path else ": what a program that ended early has left, and is read as a recording"
+            raise ConfigurationError(f"{there} exists already{what}. Give another file; nothing is overwritten.")
 
 
 def _partial(path: Path) -> Path:
@@ -72,7 +75,7 @@ class SessionWriter:
     and events of it: `signal.json`, `samples.f32` (n_samples, n_channels), `timestamps.f64`, `event_timestamps.f64`
     and `event_labels.txt` (as they came), and the arrays of `prediction_arrays`, all little-endian, row after row,
     texts as lines of JSON. The .npz is a recording that `rtdecode replay` reads, with the predictions beside it. What
-    is kept in memory does not grow.
+    is kept in memory meanwhile does not grow.
 
     Parameters
     ----------
@@ -137,7 +140,8 @@ class SessionWriter:
         try:
             about = self._append()
             self._n_samples = self._finish(about)
-            shutil.rmtree(self._folder)
+            # Whatever keeps it from going, the session is whole.
+            shutil.rmtree(self._folder, ignore_errors=True)
         except Exception as error:  # whatever it is, nobody else would hear of it
             why = getattr(error, "strerror", None) or error
             self.problem = f"{why}; what could be written lies in {self._folder}{_READABLE}"
@@ -164,15 +168,20 @@ class SessionWriter:
         """
         self._queue.put(json.dumps(about))
         try:
-            self._finished.wait()
+            self._wait()
         except KeyboardInterrupt:
             self.interrupted = True
             try:
-                self._finished.wait()
+                self._wait()
             except KeyboardInterrupt:
                 self.problem = f"interrupted twice; all that was kept lies in {self._folder}{_READABLE}"
                 return 0
         return self._n_samples
+
+    def _wait(self) -> None:
+        # In pieces: on Windows Ctrl-C is heard only between them.
+        while not self._finished.wait(_HEAR_S):
+            pass
 
     def _finish(self, about: str) -> int:
         arrays = {name: column.read() for name, column in self._columns.items()}

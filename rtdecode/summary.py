@@ -45,6 +45,8 @@ class Summary:
         Samples received, predictions published.
     n_decisions, decisions_skipped : int
         Decisions published, and those that never were because their hop was out of date.
+    n_belated : int
+        Predictions of a backlog that were published all the same.
     abstained : Counter of str
         Abstentions by reason; `skipped` are results that were out of date.
     incidents : Counter of str
@@ -65,6 +67,7 @@ class Summary:
     n_predictions: int = 0
     n_decisions: int = 0
     decisions_skipped: int = 0
+    n_belated: int = 0
     abstained: Counter[str] = field(default_factory=Counter)
     incidents: Counter[str] = field(default_factory=Counter)
     heartbeats: int = 0
@@ -83,6 +86,7 @@ class Summary:
             "predictions": self.n_predictions,
             "decisions": self.n_decisions,
             "decisions_skipped": self.decisions_skipped,
+            "belated": self.n_belated,
             "abstained": dict(self.abstained),
             "incidents": dict(self.incidents),
             "heartbeats": self.heartbeats,

@@ -11,12 +11,12 @@ from rtdecode.network import Inlet, Sink
 from rtdecode.prediction import Prediction
 
 # All in seconds of LSL's clock, but for `sample`, and `*_s` which are durations.
-TRACE_FIELDS = ("sample", "timestamp", "arrived", "preprocessing_s", "graph_s", "decoded", "published")
+TRACE_FIELDS = ("sample", "timestamp", "arrived", "preprocessing_s", "graph_s", "policy_s", "decoded", "published")
 _TELL_EVERY_S = 1.0
 
 
 class Tracer:
-    """Puts marks around a sink's `publish`, an inlet's `pull`, a decoder's `push` and the two parts of it.
+    """Puts marks around a sink's `publish`, an inlet's `pull`, a decoder's `push` and three parts of it.
 
     These methods are replaced on the objects it is given: the loop and the decoder know nothing of it. What it
     has is told once a second, before the loop waits for data, so that telling delays no prediction.
@@ -43,12 +43,12 @@ class Tracer:
 
     def watch(self, inlet: Inlet, decoder: Decoder, tell: Callable[..., None]) -> None:
         """Mark what happens to the samples of one connection; `tell` is the reporter's."""
-        self._arrived = self._preprocessing_s = self._graph_s = 0.0
+        self._arrived = self._preprocessing_s = self._graph_s = self._policy_s = 0.0
         self._push = (0.0,) * (len(TRACE_FIELDS) - 3)
 
         def arrived(_: float, end: float, pulled: tuple[Any, NDArray[np.float64]], *__: Any) -> None:
             if len(pulled[1]):
-                self._arrived, self._preprocessing_s, self._graph_s = end, 0.0, 0.0
+                self._arrived, self._preprocessing_s, self._graph_s, self._policy_s = end, 0.0, 0.0, 0.0
 
         def processed(begin: float, end: float, *_: Any) -> None:
             self._preprocessing_s += end - begin
@@ -56,14 +56,19 @@ class Tracer:
         def ran(begin: float, end: float, *_: Any) -> None:
             self._graph_s += end - begin
 
+        def decided(begin: float, end: float, *_: Any) -> None:
+            self._policy_s += end - begin
+
         def pushed(_: float, end: float, predictions: list[Prediction], *__: Any) -> None:
             # A result that is held back keeps the marks of the push that gave it.
             if predictions:
-                self._push = self._arrived, self._preprocessing_s, self._graph_s, end
+                self._push = self._arrived, self._preprocessing_s, self._graph_s, self._policy_s, end
 
         self._around(inlet, "pull", arrived, lambda: self._tell(tell))
         self._around(decoder.chain, "process", processed)
         self._around(decoder.engine, "run", ran)
+        if decoder.policy:
+            self._around(decoder, "decide", decided)
         self._around(decoder, "push", pushed)
         self._around(inlet, "close", lambda *_: self._tell(tell, last=True))
 

@@ -16,6 +16,8 @@ from tests.builders import build_recording, build_signal
 
 START = 1000.0
 CONNECT_S = 0.64
+# Not even to ask whether something is there takes no time.
+ASKING_S = 1e-4
 RECORDING = build_recording(16384)
 STREAM = StreamFound("amplifier", "EEG", "serial-1", "uid-0", "lab", 4, 128.0, "float32", None)
 
@@ -98,7 +100,8 @@ class Inlet:
             self.received.append((samples, timestamps))
 
     def pull(self, timeout_s):
-        self._world.sleep(timeout_s, lambda: self._queue or self.lost)
+        self._world.asked += timeout_s == 0
+        self._world.sleep(timeout_s or ASKING_S, lambda: self._queue or self.lost)
         if self._queue:
             chunks, self._queue = self._queue, []
             return tuple(np.concatenate(part) for part in zip(*chunks, strict=True))
@@ -151,6 +154,7 @@ class World:
     def __init__(self):
         self.now, self.present, self.inlet, self.inlets = START, {}, None, []
         self.corrections, self.speed = [(0.0, 0.0)], 1.0
+        self.asked = 0
         self.events, self.events_there, self.markers_closed = Markers(self), True, False
         self._actions, self._number = [], itertools.count()
         self.record = Record(self.clock)

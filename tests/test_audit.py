@@ -23,7 +23,7 @@ from tests.builders import VALUES, build_contract, build_model, build_recording,
 from tests.processes import Program, rtdecode, run_rtdecode
 from tests.scripted import START, STREAM, Script
 from tests.test_live_events import played
-from tests.test_runner import acted, chunks, steps
+from tests.test_runner import acted, chunks, lag_policies, steps
 from tests.xdf import write_xdf
 
 
@@ -91,11 +91,12 @@ def test_an_honest_session_is_identical(model, tmp_path, name):
 
 
 @settings(max_examples=30)
-@given(chunk=chunks, steps=steps)
-def test_whatever_happens_an_honest_session_is_identical(model, tmp_path_factory, chunk, steps):
+@given(chunk=chunks, steps=steps, lag_policy=lag_policies)
+def test_whatever_happens_an_honest_session_is_identical(model, tmp_path_factory, chunk, steps, lag_policy):
     script = acted(Script(chunk).play(4.0), steps).play(1.0)
-    found = Recorded(model, script).audit(tmp_path_factory.mktemp("x") / "s.xdf")
+    found = Recorded(model, script, lag_policy=lag_policy).audit(tmp_path_factory.mktemp("x") / "s.xdf")
     assert [str(item) for one in found for item in one.wrong] == []
+    assert lag_policy == "newest" or not any(one.count("predictions")[Verdict.SKIPPED] for one in found)
     assert sum(one.count("predictions")[Verdict.IDENTICAL] for one in found) > 20
 
 
@@ -193,13 +194,16 @@ class TestSaved:
         (one,) = audit(read_evidence(path), model)
         counts = one.count("predictions")
         assert not one.wrong and counts[Verdict.IDENTICAL] > 150 and set(counts) == {Verdict.IDENTICAL, Verdict.PAUSE}
+        assert one.count("markers")[Verdict.IDENTICAL] > 100
         with np.load(path) as arrays:
             kept = dict(arrays)
         kept["prediction_proba"][60] = kept["prediction_proba"][60, ::-1]
         kept["prediction_reasons"][2] = "gap"
+        kept["prediction_decisions"][70] = 1 - kept["prediction_decisions"][70]
         np.savez(path, **kept)
         (one,) = audit(read_evidence(path), model)
-        assert [item.sample for item in one.wrong] == [8 * row + 6 for row in (2, 60)]
+        wrong = [("predictions", 2), ("predictions", 60), ("markers", 70)]
+        assert [(item.stream, item.sample) for item in one.wrong] == [(s, 8 * row + 6) for s, row in wrong]
 
 
 def named(found, *streams):

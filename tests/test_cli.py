@@ -28,6 +28,8 @@ COMMANDS = [
     "listen",
     "demo",
     "doctor",
+    "bench",
+    "latency",
 ]
 
 

@@ -91,6 +91,15 @@ delays = st.lists(st.integers(-N, LAST + round(LAG_S * SFREQ)), min_size=12, max
 faults = st.dictionaries(st.integers(1, 850), st.sampled_from(["nan", "gap", "back", "lost"]), max_size=4)
 
 
+def test_without_events_of_its_own_a_recording_proves_a_decoder_too(tmp_path):
+    # Nothing decimates: there is a block at every sample.
+    contract = build_contract(steps=(), events=EventWindow(first=0), hop=1)
+    model = read_model(build_model(tmp_path / "model.onnx", contract))
+    recording = replace(build_recording(400), events=())
+    proof = prove_chunking(recording, lambda: Decoder(model, recording.signal))
+    assert not proof.differing and proof.n_predictions > 100
+
+
 def test_an_event_gives_what_its_window_gives_in_one_shot(model):
     recording, decided = build_recording(N), 0
     some = [at(i, "left") for i in range(300, 800, 37)]

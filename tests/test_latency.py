@@ -25,24 +25,24 @@ SFREQ = 128.0
 durations = st.floats(1e-6, 1.0)
 
 
-def marks(stamp, transport, preprocessing, graph, rest, publish, *, sample=7):
+def marks(stamp, transport, preprocessing, graph, policy, rest, publish, *, sample=7):
     """A row of a `trace` event, as the tracer tells it."""
     arrived = stamp + transport
-    decoded = arrived + preprocessing + graph + rest
-    row = (sample, stamp, arrived, preprocessing, graph, decoded, decoded + publish)
+    decoded = arrived + preprocessing + graph + policy + rest
+    row = (sample, stamp, arrived, preprocessing, graph, policy, decoded, decoded + publish)
     assert len(row) == len(TRACE_FIELDS)
     return row
 
 
 def steady(n, total_s=1e-3):
     """Stage times of n predictions that took a seventh of the total in each stage, with a chunk of 2."""
-    part = total_s / 6
-    rows = [marks(i / SFREQ, part, part, part, part, part, sample=2 * i + 1) for i in range(n)]
+    part = total_s / 7
+    rows = [marks(i / SFREQ, part, part, part, part, part, part, sample=2 * i + 1) for i in range(n)]
     return timing(rows, {row[1]: row[-1] + part for row in rows}, 2, SFREQ)
 
 
 class TestStages:
-    @given(st.lists(durations, min_size=6, max_size=6), st.integers(0, 1000), st.integers(1, 64))
+    @given(st.lists(durations, min_size=7, max_size=7), st.integers(0, 1000), st.integers(1, 64))
     def test_they_sum_to_the_total_whatever_they_are(self, parts, sample, chunk):
         *parts, reception = parts
         waits = -(sample + 1) % chunk / SFREQ
@@ -50,28 +50,28 @@ class TestStages:
         told = timing([row], {1000.0: row[-1] + reception}, chunk, SFREQ)
         assert told.sums_up.all()
         assert sum(v[0] for v in told.stages.values()) == pytest.approx(told.total[0], abs=1e-9)
-        expected = [waits, parts[0], parts[3], parts[1], parts[2], parts[4], reception]
+        expected = [waits, parts[0], parts[4], *parts[1:4], parts[5], reception]
         assert [v[0] for v in told.stages.values()] == pytest.approx(expected, abs=1e-9)
 
     def test_they_are_told_in_the_order_of_the_list(self):
         assert list(steady(3).stages) == [stage.name for stage in STAGES]
 
     def test_what_was_not_received_is_left_out(self):
-        rows = [marks(float(i), 1e-3, 1e-3, 1e-3, 1e-3, 1e-3) for i in range(3)]
+        rows = [marks(float(i), 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3) for i in range(3)]
         assert timing(rows, {0.0: 0.1, 2.0: 2.1}, 1, SFREQ).timestamps.tolist() == [0.0, 2.0]
 
     def test_marks_of_another_prediction_do_not_sum_up(self):
-        sound, other = (marks(stamp, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3) for stamp in (1.0, 1.5))
-        mixed = (*sound[:2], *other[2:6], sound[6])
+        sound, other = (marks(stamp, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3) for stamp in (1.0, 1.5))
+        mixed = (*sound[:2], *other[2:7], sound[7])
         told = timing([sound, mixed], {1.0: sound[-1] + 1e-3}, 1, SFREQ)
         assert told.sums_up.tolist() == [True, False]
 
     def test_a_wrong_chunk_is_found_out(self):
-        row = marks(1.0, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, sample=0)
+        row = marks(1.0, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, sample=0)
         assert not timing([row], {1.0: 1.01}, 8, SFREQ).sums_up.any()
 
     def test_a_listener_that_is_faster_than_push_leaves_no_stage_below_zero(self):
-        row = marks(1.0, 1e-3, 1e-3, 1e-3, 1e-3, 5e-3)
+        row = marks(1.0, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 5e-3)
         told = timing([row], {1.0: row[-1] - 2e-3}, 1, SFREQ)
         assert told.stages["publish"][0] == pytest.approx(3e-3) and told.stages["reception"][0] == 0.0
         assert told.sums_up.all()
@@ -115,7 +115,7 @@ class TestTracer:
         rows = [row for told in record.of("trace") for row in told["rows"]]
         assert all(told["fields"] == list(TRACE_FIELDS) for told in record.of("trace"))
         assert [(r[0], r[1]) for r in rows] == [(p.sample, stamp) for _, stamp, p in record.decided]
-        assert all(r[1] <= r[2] <= r[5] <= r[6] for r in rows) and len(rows) > 50
+        assert all(r[1] <= r[2] <= r[6] <= r[7] for r in rows) and len(rows) > 50
 
     def test_it_is_told_once_a_second_and_at_the_end(self, model):
         record = Script().play(8.0).run(model, trace=True)

@@ -211,6 +211,18 @@ class TestLsl:
         finally:
             reader.close()
 
+    def test_a_label_may_be_any_text(self, names, eventually):
+        labels = ["Stimulus/S  1", "Bild \u00e4\u4e2d\U0001f9e0", ' "q" \n,;\t']
+        info = pylsl.StreamInfo(names[0], "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, names[0])
+        reader, source = LslNetwork().markers(StreamChoice(name=names[0]), ()), pylsl.StreamOutlet(info)
+        try:
+            eventually(reader.news)
+            for at, label in enumerate(labels):
+                source.push_sample([label], 5.0 + at)
+                assert [marker.label for marker in eventually(reader.pull)] == [label]
+        finally:
+            reader.close()
+
     def test_of_two_streams_none_is_guessed(self, names, eventually):
         info = pylsl.StreamInfo(names[0], "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, names[0])
         outlets = [pylsl.StreamOutlet(info) for _ in range(2)]

@@ -103,6 +103,16 @@ def test_a_pause_begins_a_trial():
     assert decide(first + again, n_repetitions=1, pause_s=3.0)[2] == "row-1"
 
 
+def test_an_event_without_a_prediction_is_no_pause():
+    repetitions = Repetitions(settings(n_repetitions=1), CLASSES)
+    events = [(item, 0.5, at) for at, item in enumerate(ITEMS * 2)]
+    decided = [
+        repetitions.decide(prediction(item, p, float(at), reason="gap" if at in (3, 4) else None))
+        for item, p, at in events
+    ]
+    assert [d is not None for d in decided] == [False, False, True, False, False, False]
+
+
 def test_of_the_trial_before_a_late_event_counts_for_nothing():
     events = [("row-1", 0.1, 10.0), ("row-2", 0.1, 10.2), ("row-3", 0.1, 0.0), ("row-3", 0.9, 10.4)]
     assert decide(events, n_repetitions=1) == [None, None, None, "row-3"]
@@ -124,6 +134,9 @@ def test_settings_that_do_not_hold_are_refused():
         settings(choices={"row": ITEMS, "column": ("row-1", "column-1")})
     with pytest.raises(ValidationError, match="kind repeated knows no refractory_s, threshold"):
         Policy(evidence=settings(), threshold=0.5, refractory_s=1.0)
+    for item in ("", " ", "row 1 ", "row\n"):
+        with pytest.raises(ValidationError, match="should match pattern"):
+            settings(choices={"row": (item, "row-2")})
 
 
 # Of the decoder, whose classes are left and right, and whose window is half a second.
@@ -187,15 +200,18 @@ def test_when_the_clock_is_set_sums_begin_anew(model, chunk):
     before = recording.timestamps < (jump := recording.events[5].timestamp - 0.05)
     stamps = recording.timestamps - np.where(before, 0.0, 500.0)
     events = [Event(e.timestamp - 500.0 * (e.timestamp > jump), e.label) for e in recording.events]
-    decoder, predictions = Decoder(model), []
+    decoder, predictions, late = Decoder(model), [], [Event(events[4].timestamp + 0.1, ITEMS[0])]
     for start in range(0, len(stamps), chunk):
         part = slice(start, start + chunk)
         came = recording.timestamps[part]
         due = [e for e, was in zip(events, recording.events, strict=True) if was.timestamp in came]
         predictions += decoder.push(recording.samples[part], stamps[part], due)
+        if late and due and due[-1].timestamp < 1000:
+            # Of before the jump: it is decoded, and of no trial.
+            predictions += decoder.push(recording.samples[:0], stamps[:0], [late.pop()])
     assert "clock" in {p.reason for p in predictions}
     decided = [p for p in predictions if p.decision is not None]
-    assert [p.event for p in decided] == [events[-1]]
+    assert [p.event for p in decided] == [events[-1]] and not late
 
 
 def test_a_marker_names_the_item(model, contract):
@@ -245,6 +261,11 @@ def test_the_table_of_a_replay_names_the_item(model, tmp_path):
 def test_a_policy_that_does_not_fit_windows_at_events_is_refused(model, policy, problem):
     with pytest.raises(ConfigurationError, match=problem):
         Decoder(model, policy=policy)
+
+
+def test_without_a_policy_each_event_is_decided(model):
+    predictions = decode_recording(spelled(), Decoder(model, policy=Policy())).predictions
+    assert [p.decision for p in predictions] == [p.label for p in predictions]
 
 
 def test_sums_over_events_are_refused_where_windows_slide(tmp_path):

@@ -71,6 +71,7 @@ def check_states(record, follows=FOLLOWS):
 
 # What may happen, in the script's words; each begins where the one before ended.
 chunks = st.sampled_from([1, 8, 32])
+lag_policies = st.sampled_from(["newest", "every"])
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("play"), st.floats(0.5, 4.0)),
@@ -95,16 +96,19 @@ def acted(script, steps):
 
 
 @settings(max_examples=2 * settings.default.max_examples)
-@given(chunk=chunks, steps=steps)
-def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps):
+@given(chunk=chunks, steps=steps, lag_policy=lag_policies, spin=st.booleans())
+def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps, lag_policy, spin):
     script = acted(Script(chunk).play(4.0), steps)
-    record = script.play(1.0).run(model)
+    record = script.play(1.0).run(model, lag_policy=lag_policy, realtime={"spin": spin})
     check_every_hop(model, script)
     check_states(record)
     (end,) = record.of("end")
     rows = Counter(p.reason for _, _, p in record.rows)
     assert end["predictions"] == rows.pop(None, 0)
     assert sum(rows.values()) == sum(end["abstained"].values()) + end["heartbeats"]
+    for event, counted in (("skipped", end["abstained"].get("skipped", 0)), ("belated", end["belated"])):
+        assert sum(d["count"] for d in record.of(event)) == counted
+    assert not (end["belated"] if lag_policy == "newest" else rows["skipped"])
 
 
 class TestLossAndReturn:
@@ -212,6 +216,26 @@ class TestStalls:
         skipped = sum(p.reason == "skipped" for _, _, p in record.rows)
         assert skipped >= (3.0 - chunk / 128) / HOP_S - 2
         assert sum(d["count"] for d in record.of("skipped")) == skipped
+        check_every_hop(model, script)
+
+    @pytest.mark.parametrize("chunk", [1, 8, 32])
+    def test_every_result_of_a_backlog_is_published_if_asked_for_and_told(self, model, chunk):
+        stall = Script(chunk).play(6.0).stall(3.0).play(2.0)
+        record = stall.run(model, lag_policy="every")
+        plain = Script(chunk).play(11.5).run(model)
+        assert_same([p for _, _, p in record.decided], [p for _, _, p in plain.decided])
+        belated = [t for t, stamp, _ in record.decided if t - stamp > 0.5 + chunk / 128]
+        (told,) = record.of("belated")
+        assert told["count"] >= len(belated) >= (2.5 - chunk / 128) / HOP_S - 2
+        assert ("HOLD", "skipped") not in record.states
+
+    def test_every_result_but_none_that_is_older_than_the_limit(self, model):
+        script = Script().play(6.0).stall(3.0).play(2.0)
+        record = script.run(model, lag_policy="every", max_age_s=1.0)
+        assert 0.5 < max(published - stamp for published, stamp, _ in record.decided) <= 1.0
+        skipped = sum(d["count"] for d in record.of("skipped"))
+        belated = sum(d["count"] for d in record.of("belated"))
+        assert skipped == sum(p.reason == "skipped" for _, _, p in record.rows) > 0 < belated
         check_every_hop(model, script)
 
     @pytest.mark.parametrize("speed", [0.1, 10.0])

@@ -143,3 +143,10 @@ class TestUnfinished:
         (tmp_path / "t.npz.partial" / "samples.f32").write_bytes(b"")
         with pytest.raises(RecordingError, match="holds no sample"):
             read_recording(tmp_path / "t.npz.partial")
+
+    @pytest.mark.parametrize("told", ["", "[]", "{}", '{"speed": "fast"}'])
+    def test_a_damaged_one_is_told(self, folder, tmp_path, told):
+        shutil.copytree(folder, cut := tmp_path / "t.npz.partial")
+        (cut / "signal.json").write_text(told, encoding="utf-8")
+        with pytest.raises(RecordingError, match=r"is damaged: its signal\.json or event_labels\.txt cannot be read"):
+            read_recording(cut)

@@ -45,6 +45,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Decoder files and recordings": {
         "inspect": files.inspect,
+        "bench": timing.bench,
         "verify": files.verify,
         "replay": files.replay,
         "audit": auditing.audit,

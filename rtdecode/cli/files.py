@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from rtdecode.decoder import Decoder
 
 _Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
-_Recording = Annotated[Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF or .npz.")]
+_Recording = Annotated[
+    Path, typer.Argument(help="FIF, EDF, BDF, GDF, BrainVision, EEGLAB, XDF, .npz or .npz.partial.")
+]
 _Stream = Annotated[str | None, typer.Option(help="Name of the signal stream, if an XDF file has several.")]
 _Timeout = Annotated[float, typer.Option(help="Seconds that it may take.", min=1)]
 _Memory = Annotated[float, typer.Option(help="Memory in GiB that it may take (bounded on Linux).", min=1)]
@@ -244,7 +246,10 @@ def replay(
     took = time.perf_counter() - before
     abstained = Counter(p.reason for p in decoded.predictions if p.reason)
     n = len(decoded.predictions) - sum(abstained.values())
-    print(f"{n} predictions, abstained {dict(abstained) or 0}; {data.duration_s / took:.0f} times real time")
+    n_decisions = sum(p.decision is not None for p in decoded.predictions)
+    decided = f"{n_decisions} decisions, " if decoder.policy else ""
+    speed = f"{data.duration_s / took:.0f} times real time"
+    print(f"{n} predictions, {decided}abstained {dict(abstained) or 0}; {speed}")
     figures = decoded.figures()
     for figure in figures:
         print(f"{figure.name}: {figure}")

@@ -93,7 +93,17 @@ def run(
     max_age: Annotated[
         float | None, typer.Option(help="Publish no decision on data older than this many seconds.")
     ] = None,
+    lag_policy: Annotated[
+        str | None,
+        typer.Option(help="What is published of a backlog: newest, or every result.", show_default="newest"),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End when the decoder is held up for a hop.")] = False,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Run before other programs, and stay in memory, if the system allows it."),
+    ] = False,
+    cpu: Annotated[int | None, typer.Option(help="The processor on which the loop stays.", min=0)] = None,
+    spin: Annotated[bool, typer.Option("--spin", help="Wait for a chunk busily when it is due.")] = False,
     save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
     log: Annotated[Path | None, typer.Option(help="Write what happens into this .jsonl.")] = None,
     trace: Annotated[
@@ -116,7 +126,10 @@ def run(
     document: dict[str, Any] = read_yaml(config) if config else {}
     given = {"name": stream, "type": type, "source_id": source_id, "host": host}
     parts: dict[str, dict[str, Any]] = {
-        "stream": given, "events": {"name": events}, "guard": {"gap_tolerance_ms": gap_tolerance_ms}
+        "stream": given, "events": {"name": events}, "guard": {"gap_tolerance_ms": gap_tolerance_ms},
+        "realtime": {
+            "raise_priority": realtime or None, "lock_memory": realtime or None, "cpu": cpu, "spin": spin or None
+        },
     }  # fmt: skip
     for key, part in parts.items():
         chosen = {k: v for k, v in part.items() if v is not None}
@@ -125,14 +138,15 @@ def run(
     options = {
         "name": name, "marker_format": marker_format, "wait_s": wait, "wait_listener": wait_listener or None,
         "duration_s": duration,
-        "once": once or None, "max_age_s": max_age,
+        "once": once or None, "max_age_s": max_age, "lag_policy": lag_policy,
         "strict": strict or None, "save": save, "log": log, "trace": trace or None,
     }  # fmt: skip
     document.update({k: v for k, v in options.items() if v is not None})
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
     model_file = read_model(model)
+    contract = model_file.contract
     end_on_sigterm()
-    line = StatusLine(sys.stderr, model_file.contract.outputs.names)
+    line = StatusLine(sys.stderr, contract.outputs.names, contract.decision_names(settings.policy or contract.policy))
     runner = Runner(model_file, settings, line)
     try:
         runner.run()
@@ -149,6 +163,8 @@ def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:
     )
     if figures["decisions"] != figures["predictions"]:
         print(f"{figures['decisions']} decisions; {figures['decisions_skipped']} more were out of date")
+    if figures["belated"]:
+        print(f"{figures['belated']} predictions of a backlog were published late")
     for state in ("HOLD", "LOST"):
         for reason, times in figures["states"].get(state, {}).items():
             print(f"{state} for {reason}: {times} times")

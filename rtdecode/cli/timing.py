@@ -1,4 +1,4 @@
-"""The command that measures how long everything takes."""
+"""The commands that measure how long everything takes."""
 
 import os
 import sys
@@ -11,10 +11,14 @@ import typer
 from rtdecode.errors import ConfigurationError, DeadlineError, StreamError, refuse_output
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rtdecode.latency.bench import Cost
     from rtdecode.latency.report import Report
 
 
 _CHUNK = 8
+_PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
 
 
 def latency(
@@ -129,3 +133,107 @@ def _advice(report: "Report") -> str:
 
     slowest = max(STAGES, key=lambda stage: report.figures_ms[stage.name]["p99"])
     return f"Most of it is {slowest.name}: {slowest.text}. What lowers it: docs/latency.md."
+
+
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="Decoder files (.onnx); several are measured in turn.")],
+    seconds: Annotated[float, typer.Option(help="Of hops to measure, all files together.", min=0.1)] = 10.0,
+    lsl: Annotated[bool, typer.Option("--lsl/--no-lsl", help="Publish on this machine, to a listener.")] = True,
+    csv: Annotated[Path | None, typer.Option(help="Write the figures here too (.csv).")] = None,
+) -> None:
+    """Measure what a hop costs, part by part, beside ONNX Runtime alone; nothing is waited for.
+
+    The same network with several windows, given as several files, tells how each part grows with the window.
+    """
+    if csv:
+        refuse_output(csv, ".csv")
+    from rich.console import Console
+
+    from rtdecode.engine import read_model
+
+    model_files = [read_model(model) for model in models]
+    with tempfile.TemporaryDirectory(prefix="rtdecode-", ignore_cleanup_errors=True) as folder:
+        if lsl:
+            from rtdecode.loopback import loopback_configuration
+
+            # Before anything loads liblsl: nothing leaves this machine.
+            os.environ["LSLAPICFG"] = str(loopback_configuration(Path(folder)))
+        from rich.progress import Progress
+
+        from rtdecode.latency.bench import costs
+
+        hidden = not sys.stderr.isatty()
+        with Progress(console=Console(stderr=True), transient=True, disable=hidden) as progress:
+            task = progress.add_task("measuring", total=1.0)
+            measured = costs(model_files, seconds, lsl, lambda share: progress.update(task, completed=share))
+    console = Console()
+    for cost in measured:
+        console.print(_costs(cost))
+    if growth := _growth(measured):
+        console.print(growth)
+    if csv:
+        _write(csv, _as_csv(measured))
+        print(f"written to {csv}")
+
+
+def _costs(cost: "Cost") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from rtdecode.latency.stages import figures_ms
+
+    contract = cost.decoder.contract
+    window, n = contract.window, len(cost.runtime)
+    few = "; p99.9 is the slowest of so few" if n < 1000 else ""
+    table = Table(
+        title=f"{cost.decoder.model.name}: {contract.signal.n_channels} channels, window {window.n_times}, "
+        f"hop {window.hop}",
+        caption=f"{cost.ratio:.2f} times ONNX Runtime alone (median); a recording is decoded {cost.replay:.0f} times "
+        f"faster than real time. {n} hops{few}.",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("us per hop", no_wrap=True)
+    for name in _PERCENTILES:
+        table.add_column(name, justify="right", no_wrap=True)
+    *_, last = cost.stages
+    for part, seconds in cost.parts.items():
+        figures = figures_ms(seconds)
+        table.add_row(part, *(f"{1e3 * figures[name]:.1f}" for name in _PERCENTILES), end_section=part == last)
+    return table
+
+
+def _growth(measured: "list[Cost]") -> str:
+    """Say how own work grows with the window, where files differ in nothing else that it depends on."""
+    import numpy as np
+
+    window_of = {cost.decoder.contract.window.n_times: cost for cost in measured}
+    others = {(cost.decoder.contract.signal.n_channels, cost.decoder.contract.window.hop) for cost in measured}
+    if len(window_of) < 2 or len(others) > 1:
+        return ""
+    (short, before), *_, (long, after) = sorted(window_of.items())
+    times = np.median(after.own) / np.median(before.own)
+    return f"A window of {long} instead of {short} makes own work {times:.2f} times as much (median)."
+
+
+def _as_csv(measured: "list[Cost]") -> str:
+    import csv
+    from io import StringIO
+
+    from rtdecode.latency.stages import figures_ms
+
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    figures = [f"{name}_us" for name in _PERCENTILES]
+    writer.writerow(["model", "channels", "window", "hop", "hops", "ratio", "replay", "part", *figures])
+    for cost in measured:
+        contract = cost.decoder.contract
+        shape = [contract.signal.n_channels, contract.window.n_times, contract.window.hop, len(cost.runtime)]
+        for part, seconds in cost.parts.items():
+            found = figures_ms(seconds)
+            told = [f"{1e3 * found[name]:.3f}" for name in _PERCENTILES]
+            ratios = [f"{cost.ratio:.4f}", f"{cost.replay:.1f}"]
+            writer.writerow([cost.decoder.model.name, *shape, *ratios, part, *told])
+    return text.getvalue()

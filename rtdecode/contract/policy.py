@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 _Seconds = Annotated[float, Field(ge=0, le=3600)]
 _Probability = Annotated[float, Field(ge=0, le=1)]
 _Between = Annotated[float, Field(gt=0, lt=1)]
+# As LSL's descriptions keep them: without blanks about them.
+_Item = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f](.*[^\s\x00-\x1f])?$")]
 
 
 class _Part(BaseModel):
@@ -78,13 +80,14 @@ class Repeated(_Part):
     prior : float
         Share of targets that the classifier expects: that in training, or 0.5 if classes were weighed `balanced`.
     pause_s : float or None
-        A pause of so long between two events ends a trial: all sums begin anew, and until then each choice is decided
-        once. None: there are no trials, and the sums of a choice begin anew when it is decided.
+        A pause of so long between two events of items (longer than a window reaches after its event) ends a trial:
+        sums begin anew, and until then each choice is decided once. None: there are no trials, and the sums of a
+        choice begin anew when it is decided.
     """
 
     kind: Literal["repeated"] = "repeated"
     target: str
-    choices: Annotated[dict[str, Annotated[tuple[str, ...], Field(min_length=2)]], Field(min_length=1)]
+    choices: Annotated[dict[str, Annotated[tuple[_Item, ...], Field(min_length=2)]], Field(min_length=1)]
     n_repetitions: Annotated[int, Field(ge=1)]
     probability: _Between | None = None
     prior: _Between = 0.5
@@ -112,7 +115,7 @@ class Policy(_Part):
     ----------
     evidence : Mean, Exponential, Accumulated or Repeated
         What thresholds are compared with: smoothed, or accumulated probabilities. With windows at events only
-        `Repeated`, which goes with none of the other settings.
+        `Repeated`, which goes with none of the other settings (or no settings at all).
     threshold : float
         Probability that a class must reach. Of several that do, the most probable is the candidate; without one
         the decider abstains.
@@ -165,7 +168,7 @@ class Policy(_Part):
         """
         if isinstance(self.evidence, Repeated):
             return self._problem_with_items(self.evidence, class_names, is_event)
-        if is_event:
+        if is_event and self != Policy():
             return f"evidence of kind {self.evidence.kind} is of hops, and this predicts at events: use repeated"
         unknown = [name for name in (*self.thresholds, *self.rest) if name not in class_names]
         if unknown:

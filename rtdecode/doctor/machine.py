@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.doctor.finding import Finding
+from rtdecode.realtime import n_processors
 
 
 def examine_machine() -> Iterator[Finding]:
     """Tell processors, scheduling, memory locking, frequency governor and timer, as far as the system does."""
     yield Finding("system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}")
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n = n_processors()
     advice = "" if n > 1 else "Give it a second core: one for the decoder, one for everything else."
     yield Finding("cores", f"{n} for this process", advice)
     yield from _scheduling()
@@ -45,9 +46,7 @@ def _scheduling() -> Iterator[Finding]:
 
     most = resource.getrlimit(resource.RLIMIT_RTPRIO)[0] if hasattr(resource, "RLIMIT_RTPRIO") else 0
     allowed = most == resource.RLIM_INFINITY or most > 0 or os.geteuid() == 0
-    how = (
-        "allowed: `chrt -f 50 rtdecode run ...`" if allowed else "not allowed (rtprio 0 in /etc/security/limits.conf)"
-    )
+    how = "allowed: `rtdecode run --realtime`" if allowed else "not allowed (rtprio 0 in /etc/security/limits.conf)"
     yield Finding("scheduling", f"{policies.get(policy, f'policy {policy}')}; real-time priority is {how}")
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     told = "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit / 2**20:.0f} MiB"

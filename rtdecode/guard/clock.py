@@ -187,7 +187,7 @@ class Clock:
         if self._n_blocks == len(self._history):
             self._n_blocks -= self._n_rate
             self._history[: self._n_blocks] = self._history[self._n_rate :]
-        self._history[self._n_blocks] = self._counts.mean(), self._errors.mean(), away
+        self._history[self._n_blocks] = _mean(self._counts), _mean(self._errors), away
         self._n_blocks += 1
         self._filled = 0
         history = self._history[max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
@@ -222,7 +222,7 @@ class Clock:
 
 def _line(history: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return centre, offset there and slope of the least-squares line through (count, error)."""
-    centre, offset = history[:, 0].mean(), history[:, 1].mean()
+    centre, offset = _mean(history[:, 0]), _mean(history[:, 1])
     counts = history[:, 0] - centre
     return float(centre), float(offset), float(counts @ (history[:, 1] - offset) / (counts @ counts))
 
@@ -230,6 +230,12 @@ def _line(history: NDArray[np.float64]) -> tuple[float, float, float]:
 def _deviation(slope: float) -> float:
     """Return how much too fast samples come whose errors grow by `slope` from one to the next."""
     return 1 / (1 + slope) - 1 if slope > -1 else math.inf
+
+
+def _mean(values: NDArray[np.float64]) -> np.float64:
+    # np.mean takes three times as long on so few; the sum is the same.
+    total: np.float64 = np.add.reduce(values)
+    return total / len(values)
 
 
 def _middle(values: NDArray[np.float64]) -> float:

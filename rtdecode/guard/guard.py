@@ -32,6 +32,8 @@ class Segment(NamedTuple):
         Why they must not be decoded.
     imputed : bool
         Whether the last value stands in for what was lost or not finite.
+    doubted : bool
+        Whether its stamp was wrong: the next right one tells whether samples are missing before it.
     """
 
     start: int
@@ -41,6 +43,7 @@ class Segment(NamedTuple):
     fault: str | None = None
     reason: str | None = None
     imputed: bool = False
+    doubted: bool = False
 
 
 class Incident(NamedTuple):
@@ -128,7 +131,8 @@ class Guard:
         counts : array of float64, (n_samples,), optional
             The device's own counter.
         """
-        finite = np.isfinite(samples).all(axis=1)
+        numbers = np.isfinite(samples)
+        finite = np.ones(len(samples), bool) if numbers.all() else numbers.all(axis=1)
         missing = None if counts is None else self._missing(counts)
         # Where a piece must begin: at, and after, what is not finite; after what the counter misses.
         odd = np.flatnonzero(~finite if missing is None else ~finite | (missing != 0))
@@ -142,7 +146,9 @@ class Guard:
             lost = 0.0 if missing is None else float(missing[at])
             step, stamps, refusal = self._time(timestamps[at:stop], lost, missing is None)
             done = at + len(stamps)
-            segments = self._sort(Segment(at, done, samples[at:done], stamps), step, bool(finite[at]), refusal)
+            # A counter tells losses, whatever the stamps are.
+            piece = Segment(at, done, samples[at:done], stamps, doubted=step.is_bad and missing is None)
+            segments = self._sort(piece, step, bool(finite[at]), refusal)
             self._seen += len(stamps)
             self._watch(segments[-1])
             yield from segments

@@ -46,14 +46,14 @@ def hop_times(decoder: Decoder, n_hops: int = 200) -> NDArray[np.float64]:
     times = []
     first = decoder.warm_up // decoder.contract.window.hop + 1
     for hop, (begin, end) in enumerate(pairwise(ends), first):
-        events = _event_of(decoder, hop)
+        events = event_at(decoder, hop)
         start = time.perf_counter()
         decoder.push(samples[begin:end], stamps[begin:end], events)
         times.append(time.perf_counter() - start)
     return np.array(times)
 
 
-def _event_of(decoder: Decoder, hop: int) -> list[Event]:
+def event_at(decoder: Decoder, hop: int) -> list[Event]:
     """Return the event whose window ends with a hop; none if windows slide."""
     contract = decoder.contract
     if contract.events is None or contract.trials is None:

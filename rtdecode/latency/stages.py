@@ -34,6 +34,7 @@ STAGES = (
     Stage("guard", "processing", "taken, checked, put in order, kept for the window"),
     Stage("preprocessing", "processing", "filters and all other steps"),
     Stage("graph", "processing", "ONNX Runtime"),
+    Stage("policy", "processing", "what is decided; nothing without a policy"),
     Stage("publish", "processing", "handed to LSL, in turn"),
     Stage("reception", "output", "to a listener in another process"),
 )
@@ -97,13 +98,14 @@ def timing(rows: list[list[float]], received: dict[float, float], chunk: int, sf
     # The listener may have it before push returns.
     handed = np.minimum(mark["published"], reception)
     waits = -(mark["sample"] + 1) % chunk / sfreq
-    inner = mark["preprocessing_s"] + mark["graph_s"]
+    inner = mark["preprocessing_s"] + mark["graph_s"] + mark["policy_s"]
     stages = {
         "chunk": waits,
         "transport": mark["arrived"] - mark["timestamp"] - waits,
         "guard": mark["decoded"] - mark["arrived"] - inner,
         "preprocessing": mark["preprocessing_s"],
         "graph": mark["graph_s"],
+        "policy": mark["policy_s"],
         "publish": handed - mark["decoded"],
         "reception": reception - handed,
     }
@@ -124,9 +126,9 @@ def figures_ms(seconds: Seconds) -> dict[str, float]:
 
     A percentile is a time that was measured: p99 is the least within which 99 of 100 are.
     """
-    p50, p95, p99, worst = np.percentile(seconds, [50, 95, 99, 100], method="inverted_cdf") * 1e3
+    p50, p95, p99, p999, worst = np.percentile(seconds, [50, 95, 99, 99.9, 100], method="inverted_cdf") * 1e3
     found = {
-        "p50": p50, "p95": p95, "p99": p99, "max": worst,
+        "p50": p50, "p95": p95, "p99": p99, "p99.9": p999, "max": worst,
         "mean": 1e3 * seconds.mean(), "sd": 1e3 * seconds.std(), "p99-p50": p99 - p50,
     }  # fmt: skip
     return {name: float(value) for name, value in found.items()}

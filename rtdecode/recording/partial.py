@@ -22,7 +22,7 @@ def read_partial(folder: Path) -> Recording:
     """
     try:
         told = json.loads((folder / "signal.json").read_text(encoding="utf-8"))
-        speed = float(told.pop("speed"))
+        speed = float(told.pop("speed", 1.0))
         signal = Signal.model_validate(told)
         samples = _numbers(folder / "samples.f32", "<f4", signal.n_channels)
         timestamps = _numbers(folder / "timestamps.f64", "<f8", 1)[:, 0]
@@ -34,6 +34,11 @@ def read_partial(folder: Path) -> Recording:
         raise RecordingError(
             f"Recording {folder} is a folder without {Path(error.filename).name}: none that `run --save` or "
             "`collect` leaves behind. Give a file."
+        ) from None
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RecordingError(
+            f"Recording {folder} is damaged: its signal.json or event_labels.txt cannot be read ({why})."
         ) from None
     n = min(len(samples), len(timestamps))
     if n == 0:

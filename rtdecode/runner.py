@@ -27,7 +27,7 @@ from rtdecode.lsl import (
 from rtdecode.marker import MarkerFormat
 from rtdecode.network import Inlet, Markers, Network, not_found
 from rtdecode.prediction import Prediction
-from rtdecode.realtime import Obtained, RealtimeSettings, on_cpu, quiet_collector, realtime
+from rtdecode.realtime import Obtained, RealtimeSettings, on_cpu, quiet_collector, realtime, tidy
 from rtdecode.reporter import Reporter, State, Watcher
 from rtdecode.session import SessionWriter, refuse_unwritable
 from rtdecode.summary import Summary
@@ -240,6 +240,7 @@ class Runner:
                 # An outlet cannot change what it describes: this one is not asked again.
                 self._refused.add(found.uid)
                 self._reporter.state(State.SEARCHING, "mismatch", str(mismatch))
+            tidy()
 
     def _search(self, known: Sequence[StreamFound]) -> StreamFound | None:
         """Look for the one stream that is meant; None when the time is over.

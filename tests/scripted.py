@@ -325,11 +325,13 @@ class Script:
 
 
 def sound_stretches(inlet):
-    """Cut what a connection received where samples are missing: (first sample, samples, stamps)."""
+    """Cut what a connection received where missing samples are told: (first sample, samples, stamps)."""
     if not inlet.received:
         return []
     samples, stamps = (np.concatenate(part) for part in zip(*inlet.received, strict=True))
-    cuts = [0, *(np.flatnonzero(np.diff(stamps) > 1.5 / 128) + 1), len(stamps)]
+    # Of what is missing among the first 16 stamps only the last of them tells.
+    missing = np.maximum(np.flatnonzero(np.diff(stamps) > 1.5 / 128) + 1, min(15, len(stamps)))
+    cuts = sorted({0, *missing.tolist(), len(stamps)})
     return [(a, samples[a:b], stamps[a:b]) for a, b in itertools.pairwise(cuts)]
 
 

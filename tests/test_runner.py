@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtdecode.contract import Exponential, Policy
@@ -97,6 +97,10 @@ def acted(script, steps):
 
 @settings(max_examples=2 * settings.default.max_examples)
 @given(chunk=chunks, steps=steps, lag_policy=lag_policies, spin=st.booleans())
+# A pause within the first stamps of a connection.
+@example(
+    chunk=1, steps=[("duplicate", 3.0), ("away", 0.6875, "same"), ("pause", 1.0)], lag_policy="newest", spin=False
+)
 def test_whatever_happens_every_hop_gets_one_prediction_or_one_reason(model, chunk, steps, lag_policy, spin):
     script = acted(Script(chunk).play(4.0), steps)
     record = script.play(1.0).run(model, lag_policy=lag_policy, realtime={"spin": spin})

@@ -1,7 +1,8 @@
 """Every shipped network on the same people and folds: accuracy, differences, size, time to fit, latency.
 
 `python benchmarks/networks.py --data DIR` trains what `runs/networks` does not hold yet, then takes a fold of each
-network through export, verification and replay, and prints the table of docs/evaluation.md.
+network through export, verification and replay, and prints the tables of docs/evaluation.md. A network that pads as
+published is trained without padding, too.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
-from offline.configuration import read_configuration, shipped
+from offline.configuration import TrainingConfiguration, read_configuration, shipped
 from offline.export import export
 from offline.workflow import train
 from rtdecode.decoder import Decoder
@@ -27,6 +28,27 @@ from rtdecode.scoring import mean_interval
 
 PERSON, RUN = "007", "12"
 REFERENCES = ("eegmmidb-csp-lda", "eegmmidb-tangent")
+# What makes a network one whose decoder file can be incremental; everything else stays as it is.
+PADDING_FREE = {
+    "eegmmidb-lfcnn": {"padding": "valid", "pool_padding": "valid"},
+    "eegmmidb-varcnn": {"padding": "valid"},
+    "eegmmidb-eegnet": {"padding": "valid"},
+    "eegmmidb-brainmodule": {"padding": "valid"},
+}
+
+
+def configurations(names: list[str]) -> dict[str, TrainingConfiguration]:
+    """Return the shipped configurations, each followed by the same without padding."""
+    found = {}
+    for name in names:
+        found[name] = published = read_configuration(name)
+        if name in PADDING_FREE:
+            model = published.model.model_copy(
+                update={"settings": {**published.model.settings, **PADDING_FREE[name]}}
+            )
+            free = f"{name}-padding-free"
+            found[free] = published.model_copy(update={"name": free, "model": model})
+    return found
 
 
 def accuracies(folder: Path) -> dict[str, float]:
@@ -71,19 +93,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds eegmmidb_mi/")
     parser.add_argument("--runs", type=Path, default=Path("runs/networks"), help="where the runs are kept")
     parser.add_argument("--jobs", type=int, default=1, help="folds fitted at once")
+    every = [name for name in shipped() if name.startswith("eegmmidb-")]
+    parser.add_argument("--only", nargs="+", choices=every, default=every, help="networks, beside the references")
     arguments = parser.parse_args()
-    names = [name for name in shipped() if name.startswith("eegmmidb-")]
-    for name in names:
+    settings = configurations(sorted({*arguments.only, *REFERENCES}))
+    for name, each in settings.items():
         if not (arguments.runs / name / "folds.csv").exists():
-            settings = read_configuration(name)
-            train(settings, arguments.data, arguments.runs / name, [], [], arguments.jobs, Console(stderr=True))
-    folds = tested(arguments.runs / names[0])
+            train(each, arguments.data, arguments.runs / name, [], [], arguments.jobs, Console(stderr=True))
+    folds = tested(arguments.runs / REFERENCES[0])
     references = [accuracies(arguments.runs / name) for name in REFERENCES]
     print("| network | accuracy | over CSP+LDA | over tangent space | parameters | s/fold | ms/window | replayed |")
     print("|---|---|---|---|---|---|---|---|")
     held_out = f"eegmmidb_mi/sub-{PERSON}_task-imagery-lr_run-{RUN}_raw.fif.gz"
     recording = read_recording(arguments.data / held_out)
-    for name in names:
+    for name in settings:
         folder = arguments.runs / name
         if tested(folder) != folds:
             raise SystemExit(f"{folder} was tested on other trials; remove it.")
@@ -103,6 +126,12 @@ def main() -> None:
             f"| {replayed.value:.2f} of {replayed.n} |",
             flush=True,
         )
+    print("\n| network | as published | padding-free | difference |\n|---|---|---|---|")
+    for name in sorted(settings.keys() & PADDING_FREE.keys()):
+        published, free = accuracies(arguments.runs / name), accuracies(arguments.runs / f"{name}-padding-free")
+        difference = shown([free[person] - value for person, value in published.items()], "+")
+        told = (shown(list(values.values())) for values in (published, free))
+        print(f"| {name.removeprefix('eegmmidb-')} | {' | '.join(told)} | {difference} |")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ from rtdecode.replay import decode_recording, prediction_arrays
 from rtdecode.schedule import Close, Open, Push
 
 _THIRDS, _ROUND_S = 3, 300.0
+# Before that, what is needed for the first time is loaded.
+_SETTLED_S = 600.0
 # So long before a fault and after its beginning, ages tell of the fault and not of the decoder.
 _BEFORE_S, _AFTER_S = 0.5, 15.0
 _SOURCE, _OURS = "soak-source", "soak"
@@ -74,7 +76,7 @@ def main() -> int:
         os.environ["LSLAPICFG"] = str(loopback_configuration(folder))
         noise, faults = _rounds(folder, model, given.minutes * 60, given.every, given.seed)
         code, ages, state, starts, faulty = _soak(folder, model, noise, faults)
-        _tell(ages, state, faulty)
+        _tell(ages, state, starts, faulty)
         if given.raw:
             np.savez(given.raw, ages=ages, state=state, starts=starts, faulty=faulty)
         log = (folder / "run.log").read_text(encoding="utf-8").splitlines()
@@ -158,7 +160,7 @@ def _state(pid: int) -> tuple[float, float, int, int]:
     return time.monotonic(), int(status["RssAnon"].split()[0]) / 1024, int(status["Threads"]), n_open
 
 
-def _tell(ages: np.ndarray, state: np.ndarray, faulty: list[float]) -> None:
+def _tell(ages: np.ndarray, state: np.ndarray, starts: list[float], faulty: list[float]) -> None:
     near = [(ages[:, 0] > t - _BEFORE_S) & (ages[:, 0] < t + _AFTER_S) for t in faulty]
     ages = ages[~np.any(near, axis=0)] if near else ages
     print("\n| third | predictions | age p50 ms | p99 | p99.9 | max | memory MiB | threads | descriptors |")
@@ -176,16 +178,25 @@ def _tell(ages: np.ndarray, state: np.ndarray, faulty: list[float]) -> None:
     print(f"\nLeft out of the ages: from {_BEFORE_S:g} s before a fault to {_AFTER_S:g} s after it began.")
     if len(tails) == _THIRDS:
         print(f"p99.9 of the last third: {tails[-1] / tails[0]:.2f} times that of the first.")
-    # Like with like: a line through all would take the order of the faults for a slope.
-    before, last = np.array_split(state, _THIRDS)[1:]
-    n = min(len(before), len(last))
-    per_hour = 3600 / (last[0, 0] - before[0, 0])
-    slopes = per_hour * (last[:n, 1] - before[:n, 1])
-    most = per_hour * (last[:, 1].max() - before[:, 1].max())
-    print(
-        f"Memory of the last third less that of the one before, at the same places: {slopes.mean():+.2f} MiB an hour "
-        f"(median {np.median(slopes):+.2f}); of their largest {most:+.2f}."
-    )
+    rounds = [some for some in np.split(state, np.searchsorted(state[:, 0], starts)[1:]) if len(some)]
+    medians = np.array([np.median(some[:, 1]) for some in rounds])
+    print(f"Memory by rounds, MiB (median): {', '.join(f'{m:.1f}' for m in medians)}.")
+    hours = np.array([some[0, 0] - state[0, 0] for some in rounds]) / 3600
+    kinds, settled = np.arange(len(rounds)) % (len(rounds) // _THIRDS), hours >= _SETTLED_S / 3600
+    slope, error = _slope(hours[settled], medians[settled], kinds[settled])
+    print(f"From {_SETTLED_S / 60:g} minutes on: {slope:+.2f} MiB an hour (standard error {error:.2f}).")
+
+
+def _slope(times: np.ndarray, values: np.ndarray, kinds: np.ndarray) -> tuple[float, float]:
+    """Fit one slope and a level for each kind of round; return the slope and its standard error.
+
+    Like with like: without the levels, the order of the faults would be taken for a slope.
+    """
+    design = np.column_stack([times, *(kinds == kind for kind in np.unique(kinds))]).astype(float)
+    fitted, *_ = np.linalg.lstsq(design, values)
+    n_free = len(values) - design.shape[1]
+    variance = ((values - design @ fitted) ** 2).sum() / n_free if n_free > 0 else np.nan
+    return float(fitted[0]), float(np.sqrt(variance * np.linalg.pinv(design.T @ design)[0, 0]))
 
 
 def _lives(recording: Recording, rounds: list[Path], starts: list[float]) -> Iterator[Life]:

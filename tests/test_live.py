@@ -239,6 +239,21 @@ def test_ctrl_c_ends_with_a_summary(tmp_path, names, eventually):
     assert decoder.saw("predictions, abstained") and decoder.saw("age of the newest sample")
 
 
+def test_an_impatient_ctrl_c_shows_no_traceback(tmp_path, names, eventually):
+    source, ours = names
+    build_recording(4000).save(tmp_path / "r.npz")
+    run = ("run", "--model", build_model(tmp_path / "m.onnx"), "--stream", source, "--name", ours)
+    with rtdecode(*run) as decoder, rtdecode("play", tmp_path / "r.npz", "--name", source):
+        eventually(lambda: decoder.saw("RUNNING"), what="the first prediction")
+
+        def interrupted_to_the_end():
+            decoder.interrupt()
+            return decoder.ended
+
+        eventually(interrupted_to_the_end, what="the end")
+    assert not decoder.saw("Traceback")
+
+
 def test_nobody_listens_to_the_player(recording_path, names):
     with rtdecode("play", recording_path, "--name", names[0], "--wait", "0.5") as player:
         assert player.wait() == 6

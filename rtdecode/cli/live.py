@@ -17,6 +17,12 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+def end_in_peace() -> None:
+    """Ignore whoever interrupts again: streams take a moment to close, and would tell of it with a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def streams(
     wait: Annotated[float, typer.Option(help="Seconds to listen.", min=0.2)] = 2.0,
 ) -> None:
@@ -151,6 +157,7 @@ def run(
     try:
         runner.run()
     finally:
+        end_in_peace()
         line.finish()
         _tell_summary(runner.summary.figures(), runner.saved)
 
@@ -243,7 +250,10 @@ def play(
             flush=True,
         )
 
-    played = play_session(session, settings, ready, tell)
+    try:
+        played = play_session(session, settings, ready, tell)
+    finally:
+        end_in_peace()
     late = sorted(played.lateness_s) or [0.0]
     counts = ", ".join(f"{n} of {s.layout.name!r}" for n, s in zip(played.n_samples, session.streams, strict=True))
     print(

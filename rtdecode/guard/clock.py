@@ -126,8 +126,6 @@ class Clock:
     def _take(self, n: int) -> None:
         self._filled += n
         self._next += n
-        if self._filled == self._block:
-            self._learn()
 
     def skip(self, lost: int) -> None:
         """Count samples that are known to be missing before the next one."""
@@ -200,8 +198,10 @@ class Clock:
         # Few stamps tell the jitter badly.
         self.tolerance = max(self._least, self._settings.gap_sigmas * (1 + _FIRST / n) * sigma)
 
-    def _learn(self) -> None:
-        """Fit the line anew at the end of a block."""
+    def learn(self) -> None:
+        """Fit the line anew at the end of a block; to be called whenever stamps were taken."""
+        if self._filled < self._block:
+            return
         self._errors += self._rest
         if self._n_blocks == 2 * self._n_rate:
             self._n_blocks -= self._n_rate

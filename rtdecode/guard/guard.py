@@ -121,7 +121,10 @@ class Guard:
         timestamps: NDArray[np.float64],
         counts: NDArray[np.float64] | None = None,
     ) -> Iterator[Segment]:
-        """Cut a chunk into segments, in order; what the guard knows is what it knows after the one it gave last.
+        """Cut a chunk into segments, in order.
+
+        What is learned from a segment holds for those after it, and is learned when the next one is asked for: what
+        one gives is not held up by it.
 
         Parameters
         ----------
@@ -152,8 +155,8 @@ class Guard:
             is_finite = finite is None or bool(finite[at])
             segments = self._sort(at, samples[at:done], stamps, step, doubted, is_finite, refusal)
             self._seen += len(stamps)
-            self._watch(segments[-1])
             yield from segments
+            self._watch(segments[-1])
             at = done
 
     @staticmethod
@@ -186,22 +189,20 @@ class Guard:
         stamps : array of float64
             They, mended.
         refusal : str or None
-            Why they must not be believed. What is learned from them holds from the next one on: where a chunk ends
-            changes nothing.
+            Why they must not be believed.
         """
         if lost > 0:
             self.clock.skip(int(lost))
-        refusal = self.clock.refusal
         n = self.clock.follow(timestamps)
         if n:
             step, stamps = _AS_EXPECTED, timestamps[:n]
         else:
             step = self.clock.judge(float(timestamps[0]), by_stamps)
-            stamps, refusal = np.array([step.timestamp]), self.clock.refusal
+            stamps = np.array([step.timestamp])
         if step.is_bad:
             self.note("bad-stamp", f"stamp {timestamps[0]} is replaced by the fit", tell=not self._bad_stamp)
         self._bad_stamp = step.is_bad
-        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps, refusal
+        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps, self.clock.refusal
 
     def _sort(
         self,
@@ -245,6 +246,7 @@ class Guard:
     def _watch(self, segment: Segment) -> None:
         """Let rate and channels be judged, for the samples to come."""
         clock, health = self.clock, self.health
+        clock.learn()
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
         if drifts and not self._rate_told:
             self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")

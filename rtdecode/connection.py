@@ -215,26 +215,27 @@ class Connection:
     def _decode(
         self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], events: list[Event], arrived: float
     ) -> None:
-        predictions = self._decoder.push(samples, timestamps, events)
-        self._tell_incidents(timestamps)
-        self._save(samples, timestamps, predictions, events)
         # What an event gives is not late because other data came.
         backlog = self._pace.backlog and self._markers is None
-        if self._held and predictions:
-            self._publish(*self._held, out_of_date=True)
-            self._held = None
-        if backlog and self._lag_policy == "every":
-            for prediction in predictions:
-                self._publish(prediction, arrived, belated=True)
-        elif backlog and predictions:
-            # Whether the newest of them is the newest of all, the next pull tells.
-            for prediction in predictions[:-1]:
-                self._publish(prediction, arrived, out_of_date=True)
-            self._held = predictions[-1], arrived
-        elif not backlog:
+        predictions = []
+        try:
+            for prediction in self._decoder.push_each(samples, timestamps, events):
+                predictions.append(prediction)
+                self._tell_incidents(timestamps)
+                if self._held:
+                    self._publish(*self._held, out_of_date=True)
+                    self._held = None
+                if backlog and self._lag_policy == "newest":
+                    # Whether it is the newest of all, the next one or the next pull tells.
+                    self._held = prediction, arrived
+                else:
+                    self._publish(prediction, arrived, belated=backlog)
+        finally:
+            # Also after Ctrl-C: what was published rests on these samples.
+            self._save(samples, timestamps, predictions, events)
+        self._tell_incidents(timestamps)
+        if not backlog:
             self._release()
-            for prediction in predictions:
-                self._publish(prediction, arrived)
 
     def _tell_incidents(self, timestamps: NDArray[np.float64]) -> None:
         for incident in self._decoder.guard.drain():

@@ -9,7 +9,7 @@ fixed pattern. Outputs beyond the hop, which a raised rate brings, wait in the r
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,13 +242,19 @@ class Decoder:
         machine with one set of libraries. Only what a policy of repeated events decides may move to another event
         when one comes after the window of a later one was complete.
         """
+        return list(self.push_each(samples, timestamps, events))
+
+    def push_each(
+        self, samples: ArrayLike, timestamps: ArrayLike, events: Sequence[Event] = ()
+    ) -> Iterator[Prediction]:
+        """Do what `push` does, and give each prediction as soon as it is there: all of them are to be asked for."""
         samples, timestamps = np.asarray(samples), np.asarray(timestamps, np.float64)
         if samples.ndim != 2 or samples.shape[1] != self._adapt.n_source or timestamps.shape != (len(samples),):
             raise ValueError(
                 f"samples {samples.shape} with timestamps {timestamps.shape}: "
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
             )
-        decided = [self.decide(prediction) for prediction in self._take(events)]
+        yield from map(self.decide, self._take(events))
         counts = None if self._counter is None else samples[:, self._counter].astype(np.float64)
         for segment in self.guard.check(self.adapted(samples), timestamps, counts):
             predictions: list[Prediction] = []
@@ -265,8 +271,7 @@ class Decoder:
             else:
                 self._feed(segment, predictions)
             # At once: a fault in the next segment comes after what this one gave.
-            decided += map(self.decide, predictions)
-        return decided
+            yield from map(self.decide, predictions)
 
     def _take(self, events: Sequence[Event]) -> list[Prediction]:
         """Take note of events; return what those give that are refused, or whose window is there already."""

@@ -39,16 +39,13 @@ class Pace:
         self._sfreq, self._least_s = sfreq, stall_s
         self._arrived: float | None = None
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
+        self._usual_s = 0.0
         self.backlog = False
 
     @property
     def stall_s(self) -> float:
         """Seconds without a sample that make a stall: 3 usual chunk intervals, and never less than was given."""
         return max(self._least_s, _STALL_INTERVALS * self._usual_s)
-
-    @property
-    def _usual_s(self) -> float:
-        return median_low(self._intervals) if self._intervals else 0.0
 
     def stalls_at(self, now: float) -> float:
         """Return the time at which silence becomes a stall; it counts from now before any arrival."""
@@ -77,6 +74,7 @@ class Pace:
             self.backlog = False
         if elapsed > _SAME_CHUNK_S:
             self._intervals.append(elapsed)
+            self._usual_s = median_low(self._intervals)
         self._arrived = now
 
 

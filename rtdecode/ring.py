@@ -33,7 +33,8 @@ class Ring:
         head = min(kept.shape[1], capacity - at)
         for start in (0, capacity):
             self._buffer[:, start + at : start + at + head] = kept[:, :head]
-            self._buffer[:, start : start + kept.shape[1] - head] = kept[:, head:]
+            if head < kept.shape[1]:
+                self._buffer[:, start : start + kept.shape[1] - head] = kept[:, head:]
         self.written += n
 
     def window(self, n_times: int, before: int = 0) -> NDArray[np.float32]:

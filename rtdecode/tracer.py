@@ -1,6 +1,6 @@
 """Times the stages of every prediction, where they meet; nothing of it is there unless it was asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ _TELL_EVERY_S = 1.0
 
 
 class Tracer:
-    """Puts marks around a sink's `publish`, an inlet's `pull`, a decoder's `push` and three parts of it.
+    """Puts marks around a sink's `publish`, an inlet's `pull`, a decoder's `push_each` and three parts of it.
 
     These methods are replaced on the objects it is given: the loop and the decoder know nothing of it. What it
     has is told once a second, before the loop waits for data, so that telling delays no prediction.
@@ -59,17 +59,21 @@ class Tracer:
         def decided(begin: float, end: float, *_: Any) -> None:
             self._policy_s += end - begin
 
-        def pushed(_: float, end: float, predictions: list[Prediction], *__: Any) -> None:
-            # A result that is held back keeps the marks of the push that gave it.
-            if predictions:
-                self._push = self._arrived, self._preprocessing_s, self._graph_s, self._policy_s, end
+        push_each = decoder.push_each
+
+        def pushed(*arguments: Any) -> Iterator[Prediction]:
+            for prediction in push_each(*arguments):
+                # A result that is held back keeps the marks of the push that gave it.
+                marks = self._arrived, self._preprocessing_s, self._graph_s, self._policy_s
+                self._push = *marks, self._clock()
+                yield prediction
 
         self._around(inlet, "pull", arrived, lambda: self._tell(tell))
         self._around(decoder.chain, "process", processed)
         self._around(decoder.engine, "run", ran)
         if decoder.policy:
             self._around(decoder, "decide", decided)
-        self._around(decoder, "push", pushed)
+        decoder.push_each = pushed  # type: ignore[method-assign]
         self._around(inlet, "close", lambda *_: self._tell(tell, last=True))
 
     def _around(

@@ -59,15 +59,15 @@ class Adapter:
 
     Attributes
     ----------
-    indices : array of int, (n_channels,)
-        Where each of the model's channels stands in the source.
+    indices : array of int, (n_channels,), or slice
+        Where each of the model's channels stands in the source; all of it, if they stand there as in the model.
     factors : array of float64, (n_channels,)
         What each is multiplied with; exactly 1 where the units agree.
     n_source : int
         Channels of the source.
     """
 
-    indices: NDArray[np.intp]
+    indices: NDArray[np.intp] | slice
     factors: NDArray[np.float64]
     n_source: int
 
@@ -168,7 +168,10 @@ class Signal(BaseModel):
         if problems:
             raise error(f"{source_name} " + "; it ".join(problems) + ".")
         factors = [10.0 ** (_power(source.units[j])[1] - _power(self.units[i])[1]) for i, j in present]
-        return Adapter(np.array([j for _, j in present], np.intp), np.array(factors), source.n_channels)
+        indices = [j for _, j in present]
+        # To pick takes longer than to scale.
+        picked = slice(None) if indices == list(range(source.n_channels)) else np.array(indices, np.intp)
+        return Adapter(picked, np.array(factors), source.n_channels)
 
 
 def _same(what: str, ours: str, theirs: str) -> bool:

@@ -75,10 +75,11 @@ class Clock:
         self._anchor, self._next = math.nan, 0
         self._offset, self._slope, self._centre = 0.0, 0.0, 0.0
         self._first: list[float] | None = []
-        self._counts, self._errors, self._rest = (np.empty(self._block) for _ in range(3))
-        self._filled = 0
+        # Of each sample of a block: its count, its error by the fit, their sum, and how far its stamp was from that.
+        self._counts, self._errors, self._due, self._rest = (np.empty(self._block) for _ in range(4))
+        self._ramp, self._filled, self._foresees = np.arange(float(self._block)), 0, False
         # Per block: mean count, mean error, median distance from the fit.
-        self._history, self._n_blocks = np.empty((2 * self._n_rate, 3)), 0
+        self._history, self._n_blocks = np.empty((3, 2 * self._n_rate)), 0
         self._doubted: deque[float] = deque(maxlen=_AGREEING)
         self._bad: deque[int] = deque()
         self.tolerance, self.deviation = self._least, math.nan
@@ -95,33 +96,49 @@ class Clock:
         if self._first is not None:
             return 0
         n = min(len(timestamps), self._block - self._filled)
-        counts = np.arange(self._next, self._next + n, dtype=np.float64)
-        errors = (timestamps[:n] - self._anchor) / self.period - counts
-        rest = errors - (self._offset + self._slope * (counts - self._centre))
-        on_line = np.abs(rest) <= self.tolerance
-        if not on_line.all():
-            n = int(on_line.argmin())
+        on_line = np.abs(self._place(timestamps[:n])) <= self.tolerance
+        first_off = int(on_line.argmin())
+        if not on_line[first_off]:
+            n = first_off
         if n:
             self._doubted.clear()
-            self._take(counts[:n], errors[:n], rest[:n])
+            self._take(n)
         return n
 
-    def _take(self, counts: _Values, errors: _Values, rest: _Values) -> None:
-        cut = slice(self._filled, self._filled + len(counts))
-        self._counts[cut], self._errors[cut], self._rest[cut] = counts, errors, rest
-        self._filled += len(counts)
-        self._next += len(counts)
-        if self._filled == self._block:
-            self._learn()
+    def _place(self, timestamps: _Values) -> _Values:
+        """Note how far, in samples, the next stamps (n,) are from the fit, and return it."""
+        if not self._foresees:
+            self._foresee()
+        cut = slice(self._filled, self._filled + len(timestamps))
+        rest = np.subtract(timestamps, self._anchor, out=self._rest[cut])
+        rest /= self.period
+        rest -= self._due[cut]
+        return rest
+
+    def _foresee(self) -> None:
+        """Put down what the fit says of the rest of the block: once, in however many chunks that comes."""
+        cut = slice(self._filled, None)
+        counts = self._counts[cut] = self._ramp[: self._block - self._filled] + self._next
+        errors = self._errors[cut] = self._offset + self._slope * (counts - self._centre)
+        np.add(counts, errors, out=self._due[cut])
+        self._foresees = True
+
+    def _take(self, n: int) -> None:
+        self._filled += n
+        self._next += n
 
     def skip(self, lost: int) -> None:
         """Count samples that are known to be missing before the next one."""
         self._next += lost
+        self._foresees = False
 
     def expected(self) -> float:
         """Return the stamp that the next sample should have; NaN without any stamp so far."""
-        error = self._offset + self._slope * (self._next - self._centre)
-        return self._anchor + (self._next + error) * self.period
+        return self._anchor + self._next_due * self.period
+
+    @property
+    def _next_due(self) -> float:
+        return self._next + (self._offset + self._slope * (self._next - self._centre))
 
     def judge(self, timestamp: float, may_lose: bool = True) -> Step:
         """Take one stamp that `follow` left.
@@ -135,13 +152,13 @@ class Clock:
         """
         if self._first is not None:
             return self._begin(timestamp, self._first)
-        late = (timestamp - self.expected()) / self.period
+        late = (timestamp - self._anchor) / self.period - self._next_due
         if may_lose and self.tolerance < late < self._settings.max_step_s * self._sfreq:
             lost = max(1, round(late))
             self.skip(lost)
             self._doubted.clear()
-            error = (timestamp - self._anchor) / self.period - self._next
-            self._take(np.array([float(self._next)]), np.array([error]), np.array([late - lost]))
+            self._place(np.array([timestamp]))
+            self._take(1)
             return Step("gap", lost, timestamp)
         expected = self.expected()
         self._note_bad()
@@ -181,32 +198,37 @@ class Clock:
         # Few stamps tell the jitter badly.
         self.tolerance = max(self._least, self._settings.gap_sigmas * (1 + _FIRST / n) * sigma)
 
-    def _learn(self) -> None:
-        """Fit the line anew at the end of a block."""
-        away = _middle(np.abs(self._rest))
-        if self._n_blocks == len(self._history):
+    def learn(self) -> None:
+        """Fit the line anew at the end of a block; to be called whenever stamps were taken."""
+        if self._filled < self._block:
+            return
+        self._errors += self._rest
+        if self._n_blocks == 2 * self._n_rate:
             self._n_blocks -= self._n_rate
-            self._history[: self._n_blocks] = self._history[self._n_rate :]
-        self._history[self._n_blocks] = _mean(self._counts), _mean(self._errors), away
+            self._history[:, : self._n_blocks] = self._history[:, self._n_rate :]
+        told = _mean(self._counts), _mean(self._errors), _middle(np.abs(self._rest))
+        self._history[:, self._n_blocks] = told
         self._n_blocks += 1
-        self._filled = 0
-        history = self._history[max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
-        recent = history[-self._n_fit :]
-        self._trust(_SIGMA * _middle(recent[:, 2]), len(recent) * self._block)
-        self._recent_span = float(recent[-1, 0] - recent[0, 0]) / self._sfreq
+        self._filled, self._foresees = 0, False
+        history = self._history[:, max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
+        recent = history[:, -self._n_fit :]
+        n_recent, n = recent.shape[1], history.shape[1]
+        self._trust(_SIGMA * _middle(recent[2]), n_recent * self._block)
+        self._recent_span = float(recent[0, -1] - recent[0, 0]) / self._sfreq
         if self._recent_span < _SLOPE_FROM_S:
-            self._centre, self._offset = history[-1, 0], history[-1, 1]
+            self._centre, self._offset = float(history[0, -1]), float(history[1, -1])
         else:
             self._centre, self._offset, self._slope = _line(recent)
             self.recent_deviation = _deviation(self._slope)
-            slope = self._slope if len(history) == len(recent) else _line(history)[2]
-            if len(history) >= self._n_fit:
+            slope = self._slope if n == n_recent else _line(history)[2]
+            if n >= self._n_fit:
                 self.deviation = _deviation(slope)
         self._refuse()
 
     def _note_bad(self) -> None:
         self._bad.append(self._next)
         self._next += 1
+        self._foresees = False
         self._refuse()
 
     def _refuse(self) -> None:
@@ -220,11 +242,11 @@ class Clock:
             self.refusal = "rate" if abs(self.recent_deviation) > limit else None
 
 
-def _line(history: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return centre, offset there and slope of the least-squares line through (count, error)."""
-    centre, offset = _mean(history[:, 0]), _mean(history[:, 1])
-    counts = history[:, 0] - centre
-    return float(centre), float(offset), float(counts @ (history[:, 1] - offset) / (counts @ counts))
+def _line(history: _Values) -> tuple[float, float, float]:
+    """Return centre, offset there and slope of the least-squares line through counts (first row) and errors."""
+    centre, offset = _mean(history[0]), _mean(history[1])
+    counts = history[0] - centre
+    return centre, offset, float(counts @ (history[1] - offset) / (counts @ counts))
 
 
 def _deviation(slope: float) -> float:
@@ -232,12 +254,11 @@ def _deviation(slope: float) -> float:
     return 1 / (1 + slope) - 1 if slope > -1 else math.inf
 
 
-def _mean(values: NDArray[np.float64]) -> np.float64:
+def _mean(values: _Values) -> float:
     # np.mean takes three times as long on so few; the sum is the same.
-    total: np.float64 = np.add.reduce(values)
-    return total / len(values)
+    return float(np.add.reduce(values)) / len(values)
 
 
-def _middle(values: NDArray[np.float64]) -> float:
+def _middle(values: _Values) -> float:
     # The upper one of two; np.median takes ten times as long on so few.
     return float(np.sort(values)[len(values) // 2])

@@ -13,6 +13,7 @@ from rtdecode.guard.health import Health
 from rtdecode.guard.settings import GuardSettings
 
 _KEPT = 1000
+_AS_EXPECTED = Step(None, 0, math.nan)
 
 
 class Segment(NamedTuple):
@@ -120,7 +121,10 @@ class Guard:
         timestamps: NDArray[np.float64],
         counts: NDArray[np.float64] | None = None,
     ) -> Iterator[Segment]:
-        """Cut a chunk into segments, in order; what the guard knows is what it knows after the one it gave last.
+        """Cut a chunk into segments, in order.
+
+        What is learned from a segment holds for those after it, and is learned when the next one is asked for: what
+        one gives is not held up by it.
 
         Parameters
         ----------
@@ -132,27 +136,36 @@ class Guard:
             The device's own counter.
         """
         numbers = np.isfinite(samples)
-        finite = np.ones(len(samples), bool) if numbers.all() else numbers.all(axis=1)
+        finite = None if numbers.all() else numbers.all(axis=1)
         missing = None if counts is None else self._missing(counts)
-        # Where a piece must begin: at, and after, what is not finite; after what the counter misses.
-        odd = np.flatnonzero(~finite if missing is None else ~finite | (missing != 0))
-        at, n, k = 0, len(timestamps), 0
+        at, n = 0, len(timestamps)
+        cuts = self._cuts(n, finite, missing)
+        cut = next(cuts)
         while at < n:
-            while k < len(odd) and odd[k] < at:
-                k += 1
-            stop = n if k == len(odd) else max(int(odd[k]), at + 1)
+            while cut < at:
+                cut = next(cuts)
+            stop = max(cut, at + 1)
             if self.health:
                 stop = min(stop, at + self.health.room)
             lost = 0.0 if missing is None else float(missing[at])
             step, stamps, refusal = self._time(timestamps[at:stop], lost, missing is None)
             done = at + len(stamps)
             # A counter tells losses, whatever the stamps are.
-            piece = Segment(at, done, samples[at:done], stamps, doubted=step.is_bad and missing is None)
-            segments = self._sort(piece, step, bool(finite[at]), refusal)
+            doubted = step.is_bad and missing is None
+            is_finite = finite is None or bool(finite[at])
+            segments = self._sort(at, samples[at:done], stamps, step, doubted, is_finite, refusal)
             self._seen += len(stamps)
-            self._watch(segments[-1])
             yield from segments
+            self._watch(segments[-1])
             at = done
+
+    @staticmethod
+    def _cuts(n: int, finite: NDArray[np.bool_] | None, missing: NDArray[np.float64] | None) -> Iterator[int]:
+        """Tell where, of `n` samples, a piece must begin: at, and after, what is not finite or counted as missing."""
+        if finite is not None or missing is not None:
+            odd = np.zeros(n, bool) if finite is None else ~finite
+            yield from np.flatnonzero(odd if missing is None else odd | (missing != 0)).tolist()
+        yield n
 
     def _missing(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many samples the counter says are missing before each; -1 where it does not tell."""
@@ -176,30 +189,37 @@ class Guard:
         stamps : array of float64
             They, mended.
         refusal : str or None
-            Why they must not be believed. What is learned from them holds from the next one on: where a chunk ends
-            changes nothing.
+            Why they must not be believed.
         """
         if lost > 0:
             self.clock.skip(int(lost))
-        refusal = self.clock.refusal
         n = self.clock.follow(timestamps)
         if n:
-            step, stamps = Step(None, 0, math.nan), timestamps[:n]
+            step, stamps = _AS_EXPECTED, timestamps[:n]
         else:
             step = self.clock.judge(float(timestamps[0]), by_stamps)
-            stamps, refusal = np.array([step.timestamp]), self.clock.refusal
+            stamps = np.array([step.timestamp])
         if step.is_bad:
             self.note("bad-stamp", f"stamp {timestamps[0]} is replaced by the fit", tell=not self._bad_stamp)
         self._bad_stamp = step.is_bad
-        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps, refusal
+        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps, self.clock.refusal
 
-    def _sort(self, segment: Segment, step: Step, finite: bool, refusal: str | None) -> list[Segment]:
+    def _sort(
+        self,
+        start: int,
+        rows: NDArray[np.floating],
+        timestamps: NDArray[np.float64],
+        step: Step,
+        doubted: bool,
+        finite: bool,
+        refusal: str | None,
+    ) -> list[Segment]:
         """Decide what becomes of a piece of which no sample, or the only one, may be faulty."""
         stood_in = []
-        fault, held, rows = step.fault, self._held, segment.samples
+        fault, held = step.fault, self._held
         reason = refusal or (self.health.refusal if self.health else None)
         if fault == "gap" and self._last is not None and 0 < step.lost <= self.settings.max_gap - held:
-            stood_in.append(self._stand_in(self._last, segment, step.lost))
+            stood_in.append(self._stand_in(self._last, start, timestamps[0], step.lost))
             fault, held = None, held + step.lost
         if finite:
             held = 0
@@ -215,16 +235,18 @@ class Guard:
             self.note(reason, self._told_as(reason, 0))
         self._reason, self._held, self._last = reason, held, rows[-1] if reason is None else None
         imputed = not finite and reason is None
-        return [*stood_in, segment._replace(samples=rows, fault=fault, reason=reason, imputed=imputed)]
+        stop = start + len(timestamps)
+        return [*stood_in, Segment(start, stop, rows, timestamps, fault, reason, imputed, doubted)]
 
-    def _stand_in(self, last: NDArray[np.floating], segment: Segment, lost: int) -> Segment:
+    def _stand_in(self, last: NDArray[np.floating], at: int, timestamp: float, lost: int) -> Segment:
         self.note("imputed", f"{lost} samples lost; the last value stands in for them")
-        stamps = segment.timestamps[0] - np.arange(lost, 0, -1) * self.clock.period
-        return Segment(segment.start, segment.start, np.tile(last, (lost, 1)), stamps, imputed=True)
+        stamps = timestamp - np.arange(lost, 0, -1) * self.clock.period
+        return Segment(at, at, np.tile(last, (lost, 1)), stamps, imputed=True)
 
     def _watch(self, segment: Segment) -> None:
         """Let rate and channels be judged, for the samples to come."""
         clock, health = self.clock, self.health
+        clock.learn()
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
         if drifts and not self._rate_told:
             self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")

@@ -15,6 +15,8 @@ from rtdecode.guard.settings import GuardSettings
 
 # Half a second: a fault fills a whole block within a second.
 _BLOCK_S, _FEWEST = 0.5, 16
+# Samples after which it is noted what they say of their block: no hop is to bear the work of a whole one.
+_PART = 32
 
 
 def block_size(sfreq: float) -> int:
@@ -58,10 +60,17 @@ class Health:
         types = np.array(signal.ch_types)
         self._groups = {str(t): types == t for t in dict.fromkeys(signal.ch_types)}
         self._usual = np.where(amplitude.typical > 0, amplitude.typical, np.nan)
+        self._was_alive = np.isfinite(self._usual)
         # A file that does not tell the spread tells how far levels drift: no channel must vary as much as that.
         self._least = 1 / settings.max_factor if amplitude.spread is not None else 0.0
         self.block = block_size(signal.sfreq)
-        self._samples = np.empty((self.block, signal.n_channels))
+        self._part = np.empty((min(_PART, self.block), signal.n_channels))
+        self._sizes = np.array([min(_PART, self.block - at) for at in range(0, self.block, _PART)])[:, None]
+        # Of each part: largest value, and smallest with its sign changed; how often each is there; mean, and squares
+        # about it.
+        shape = len(self._sizes), signal.n_channels
+        self._limits, self._n_there = np.empty((2, *shape)), np.empty((2, *shape), np.uint8)
+        self._means, self._squares = np.empty(shape), np.empty(shape)
         self.restart()
 
     def restart(self) -> None:
@@ -84,34 +93,56 @@ class Health:
         """Take at most `room` samples (n_samples, n_channels); tell whether they gave a verdict."""
         if self._level is None:
             self._level = samples[0].astype(np.float64)
-        self._samples[self._filled : self._filled + len(samples)] = samples - self._level
-        self._filled += len(samples)
+        at = 0
+        while at < len(samples):
+            number, begin = divmod(self._filled, _PART)
+            end = min(begin + len(samples) - at, _PART, self.block - number * _PART)
+            np.subtract(samples[at : at + end - begin], self._level, out=self._part[begin:end])
+            self._filled += end - begin
+            at += end - begin
+            if end == _PART or not self.room:
+                self._note(number, self._part[:end])
         if self.room:
             return False
         self._judge()
         self._filled, self.judged = 0, True
         return True
 
-    def _judge(self) -> None:
-        high, low = self._samples.max(axis=0), self._samples.min(axis=0)
-        flat = high == low
+    def _note(self, number: int, part: NDArray[np.float64]) -> None:
+        for limits, n_there in zip(self._limits, self._n_there, strict=True):
+            limit = np.maximum.reduce(part, axis=0, out=limits[number])
+            np.add.reduce((part == limit).view(np.uint8), axis=0, dtype=np.uint8, out=n_there[number])
+            # After two turns it is as it was.
+            np.negative(part, out=part)
         with np.errstate(over="ignore", invalid="ignore"):
-            factor = np.where(flat, np.nan, self._samples.std(axis=0) / self._usual)
-        at_limit = np.maximum((self._samples == high).mean(axis=0), (self._samples == low).mean(axis=0))
-        saturated = ~flat & (at_limit >= self._settings.max_at_limit)
+            mean = np.divide(np.add.reduce(part, axis=0), len(part), out=self._means[number])
+            part -= mean
+            np.einsum("ij,ij->j", part, part, out=self._squares[number])
+
+    def _judge(self) -> None:
+        limits = self._limits.max(axis=1)
+        flat = limits[0] == -limits[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = self._means - np.add.reduce(self._sizes * self._means, axis=0) / self.block
+            variance = np.add.reduce(self._squares + self._sizes * away * away, axis=0) / self.block
+            factor = np.where(flat, np.nan, np.sqrt(variance) / self._usual)
+        n_there = np.add.reduce(self._n_there * (self._limits == limits[:, None]), axis=1).max(axis=0)
+        saturated = ~flat & (n_there / self.block >= self._settings.max_at_limit)
         # A channel that was flat in training is not asked for life.
-        flat = (flat & np.isfinite(self._usual)) | (factor < self._least)
+        flat = (flat & self._was_alive) | (factor < self._least)
         found = {"flat": flat, "saturated": saturated & ~flat, "wild": factor > self._settings.max_factor}
-        bad = {kind: np.flatnonzero(where) for kind, where in found.items()}
+        bad = {kind: where.nonzero()[0] for kind, where in found.items()}
         self.bad_channels = {str(self._names[i]): kind for kind, indices in bad.items() for i in indices}
         self.refusal, self.message = None, ""
+        if not self.bad_channels:
+            return
         if wrong := self._wrong_scale(factor):
             self.refusal, self.message = "amplitude", wrong
-        elif self.bad_channels:
-            if len(self.bad_channels) > self._settings.max_bad_channels * len(self._names):
-                self.refusal = "channels"
-            told = [f"{name} {kind}" for name, kind in self.bad_channels.items()]
-            self.message = f"{len(told)} of {len(self._names)} channels: " + _shorten(told)
+            return
+        if len(self.bad_channels) > self._settings.max_bad_channels * len(self._names):
+            self.refusal = "channels"
+        told = [f"{name} {kind}" for name, kind in self.bad_channels.items()]
+        self.message = f"{len(told)} of {len(self._names)} channels: " + _shorten(told)
 
     def _wrong_scale(self, factor: NDArray[np.float64]) -> str:
         told = []

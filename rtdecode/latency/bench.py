@@ -153,8 +153,7 @@ class _Bench:
         self._source.load([decoder.end_of(hop) for hop in range(first - 1, self._hop)])
         for hop in range(first, self._hop):
             events = event_at(decoder, hop)
-            predictions = decoder.push(*self._source.pull(0.0), events)
-            for prediction in predictions:
+            for prediction in decoder.push_each(*self._source.pull(0.0), events):
                 self._sink.publish(prediction, prediction.timestamp)
                 if prediction.reason is not None:
                     raise ModelError(

@@ -18,6 +18,8 @@ from rtdecode.recording import Layout
 
 _from_xml = pylsl.lib.lib.lsl_streaminfo_from_xml
 _from_xml.restype, _from_xml.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+_push_numbers = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_int)
+_push_text = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_double, ctypes.c_int)
 
 
 def local_clock() -> float:
@@ -74,6 +76,41 @@ def _parsed(desc: str) -> pylsl.StreamInfo:
     return pylsl.StreamInfo(handle=_from_xml(f"<info>{xml}{desc}</info>".encode()))
 
 
+class _Numbers:
+    """Pushes sample after sample from one place; pylsl's own method, which makes arrays at every call, takes longer."""
+
+    def __init__(self, info: pylsl.StreamInfo, name: str, dtype: type) -> None:
+        self.outlet = pylsl.StreamOutlet(info)
+        self._values = np.empty(info.channel_count(), dtype)
+        self._push, self._at = _push_numbers((name, pylsl.lib.lib)), self._values.ctypes.data
+
+    def push(self, values: Any, timestamp: float) -> None:
+        self._values[:] = values
+        pylsl.util.handle_error(self._push(self.outlet.obj, self._at, timestamp, True))
+
+
+class _Text:
+    """Pushes a text at a time, in the same way."""
+
+    def __init__(self, info: pylsl.StreamInfo) -> None:
+        self.outlet = pylsl.StreamOutlet(info)
+        self._push = _push_text(("lsl_push_sample_buftp", pylsl.lib.lib))
+        self._text, self._length = (ctypes.c_char_p * 1)(), (ctypes.c_uint32 * 1)()
+
+    def push(self, value: Any, timestamp: float) -> None:
+        self._text[0] = text = value.encode()
+        self._length[0] = len(text)
+        pylsl.util.handle_error(self._push(self.outlet.obj, self._text, self._length, timestamp, True))
+
+
+def _pusher(info: pylsl.StreamInfo) -> _Numbers | _Text:
+    if info.channel_format() == pylsl.cf_float32:
+        return _Numbers(info, "lsl_push_sample_ftp", np.float32)
+    if info.channel_format() == pylsl.cf_int32:
+        return _Numbers(info, "lsl_push_sample_itp", np.int32)
+    return _Text(info)
+
+
 class DecoderOutlets:
     """The three streams of a decoder: NAME (markers), NAME-proba or NAME-values, NAME-status.
 
@@ -114,10 +151,10 @@ class DecoderOutlets:
             raise ConfigurationError("A regression has no class to publish as int32; choose label or json.")
         number = pylsl.cf_int32 if marker_format == "int32" else pylsl.cf_string
         markers, predictions, status = self.names(name, outputs)
-        self._markers = self._outlet(markers, "Markers", ["label"], number)
         columns = [*self._names, "label"] if self._classifies else [*self._names]
-        self._predictions = self._outlet(predictions, "Predictions", columns, pylsl.cf_float32)
-        self._status = self._outlet(status, "Markers", ["status"], pylsl.cf_string)
+        self._markers = _pusher(self._info(markers, "Markers", ["label"], number))
+        self._predictions = _pusher(self._info(predictions, "Predictions", columns, pylsl.cf_float32))
+        self._status = _pusher(self._info(status, "Markers", ["status"], pylsl.cf_string))
         self._row = np.empty(len(columns), np.float32)
 
     @staticmethod
@@ -125,7 +162,7 @@ class DecoderOutlets:
         """Return the names of the three streams."""
         return name, f"{name}-{outputs.column}", f"{name}-status"
 
-    def _outlet(self, name: str, kind: str, labels: list[str], channel_format: int) -> pylsl.StreamOutlet:
+    def _info(self, name: str, kind: str, labels: list[str], channel_format: int) -> pylsl.StreamInfo:
         source_id = f"rtdecode-{name}-{socket.gethostname()}-{os.getpid()}"
         info = pylsl.StreamInfo(name, kind, len(labels), pylsl.IRREGULAR_RATE, channel_format, source_id)
         desc = info.desc()
@@ -140,26 +177,23 @@ class DecoderOutlets:
         channels = desc.append_child("channels")
         for label in labels:
             channels.append_child("channel").append_child_value("label", label)
-        return pylsl.StreamOutlet(info)
+        return info
 
     def publish(self, prediction: Prediction, timestamp: float) -> None:
         """Publish one prediction or abstention, stamped `timestamp` in this host's clock."""
         outputs = prediction.outputs
-        marker = marker_of(prediction, timestamp, self._outputs, self._decisions, self._format)
-        if marker is not None:
-            self._markers.push_sample([marker], timestamp)
-        if outputs is None:
-            self._row.fill(np.nan)
-        else:
-            self._row[: len(outputs)] = outputs
+        self._row[: len(self._names)] = np.nan if outputs is None else outputs
         if self._classifies:
             self._row[-1] = prediction.label
-        self._predictions.push_sample(self._row, timestamp)
+        self._predictions.push(self._row, timestamp)
+        marker = marker_of(prediction, timestamp, self._outputs, self._decisions, self._format)
+        if marker is not None:
+            self._markers.push(marker, timestamp)
 
     def status(self, document: dict[str, Any], timestamp: float) -> None:
         """Publish one JSON object on NAME-status."""
-        self._status.push_sample([json.dumps(document, ensure_ascii=False, allow_nan=False)], timestamp)
+        self._status.push(json.dumps(document, ensure_ascii=False, allow_nan=False), timestamp)
 
     def has_listener(self) -> bool:
         """Tell whether somebody reads NAME-status."""
-        return bool(self._status.have_consumers())
+        return bool(self._status.outlet.have_consumers())

@@ -34,12 +34,12 @@ class _SosState:
 
 
 def _run(samples: Samples, state: _SosState) -> Samples:
-    # Imported here: scipy.signal is the slowest import of the runtime, and `--help` needs no filter.
-    from scipy.signal import sosfilt_zi
-
     if len(samples) == 0:
         return samples.copy()
     if state.zi is None:
+        # Imported here: scipy.signal is the slowest import of the runtime, and `--help` needs no filter.
+        from scipy.signal import sosfilt_zi
+
         # As if the first sample had been there for ever: no jump from zero at the start. The first
         # *sample*, never a mean over the first chunk, whose length is an accident.
         state.zi = samples[0][:, None, None] * sosfilt_zi(state.sos)

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.contract import Event, Policy, Repeated, Signal
-from rtdecode.engine import Engine, ModelFile, check_graph, read_model
+from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
 from rtdecode.event_queue import Due, EventQueue
 from rtdecode.guard import Guard, GuardSettings, Health, Segment
+from rtdecode.model_file import ModelFile, check_graph, read_model
 from rtdecode.policy import Decider
 from rtdecode.prediction import Prediction
 from rtdecode.preprocessing import Chain, read_steps

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from rtdecode.connection import Connection, LagPolicy
 from rtdecode.contract import Policy
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.guard import GuardSettings
 from rtdecode.libraries import libraries
@@ -25,6 +24,7 @@ from rtdecode.lsl import (
     versions,
 )
 from rtdecode.marker import MarkerFormat
+from rtdecode.model_file import ModelFile
 from rtdecode.network import Inlet, Markers, Network, not_found
 from rtdecode.prediction import Prediction
 from rtdecode.realtime import Obtained, RealtimeSettings, on_cpu, quiet_collector, realtime, tidy

@@ -15,8 +15,9 @@ from offline.models import LFCNN, VARCNN, BrainModule, Deep4Net, EEGNet, FBLight
 from offline.models.base import Network
 from rtdecode.contract import EventWindow, Incremental, Windowed
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, ModelFile, read_model, rewrite, write_model
+from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.model_file import ModelFile, read_model, rewrite, write_model
 from rtdecode.preprocessing import Clamp
 from rtdecode.proof import prove_chunking
 from tests.builders import assert_same, build_contract, build_recording, build_signal

@@ -10,9 +10,9 @@ from rtdecode.audit.following import Difference, Followed, follow
 from rtdecode.audit.verdict import ConnectionAudit, Item, Verdict
 from rtdecode.contract import Event
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
 from rtdecode.errors import RecordingError
 from rtdecode.libraries import libraries
+from rtdecode.model_file import ModelFile
 
 _CLOSE = 1e-5
 # Why events give nothing that came before the connection or after it: nobody need have seen them.

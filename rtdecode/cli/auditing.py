@@ -31,7 +31,7 @@ def audit(
     """
     from rtdecode.audit import audit as audit_session
     from rtdecode.audit import read_evidence
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
 
     if output:
         refuse_output(output, ".csv")

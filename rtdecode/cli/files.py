@@ -35,7 +35,7 @@ def _inspect(model: Path) -> None:
     from rich.console import Console
 
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
 
     console = Console()
     decoder = Decoder(read_model(model))
@@ -192,8 +192,8 @@ def _verify(
     model: Path, recording: Path, chunkings: int, seed: int, gap_tolerance_ms: float, stream: str | None
 ) -> None:
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
     from rtdecode.guard import GuardSettings
+    from rtdecode.model_file import read_model
     from rtdecode.proof import prove_chunking
     from rtdecode.recording import read_recording
 
@@ -229,8 +229,8 @@ def replay(
     from collections import Counter
 
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
     from rtdecode.guard import GuardSettings
+    from rtdecode.model_file import read_model
     from rtdecode.recording import read_recording
     from rtdecode.replay import decode_recording
 

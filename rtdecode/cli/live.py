@@ -119,7 +119,7 @@ def run(
     Ctrl-C ends it with a summary.
     """
     from rtdecode.configuration import read_yaml, validate
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
     from rtdecode.monitor import StatusLine
     from rtdecode.runner import Runner, RunSettings
 

@@ -77,7 +77,7 @@ def _measure(
     budget_ms: float | None, folder: Path,
 ) -> "Report":  # fmt: skip
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
     from rtdecode.recording import read_recording
 
     model_file = read_model(model)
@@ -149,7 +149,7 @@ def bench(
         refuse_output(csv, ".csv")
     from rich.console import Console
 
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
 
     model_files = [read_model(model) for model in models]
     with tempfile.TemporaryDirectory(prefix="rtdecode-", ignore_cleanup_errors=True) as folder:

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from rtdecode.decoder import Decoder
 from rtdecode.doctor.finding import Finding, fatal
-from rtdecode.engine import ModelFile, runtime_providers, runtime_version
 from rtdecode.errors import ConfigurationError, ModelError, RtdecodeError
 from rtdecode.latency import hop_times
+from rtdecode.model_file import ModelFile
+from rtdecode.runtime import runtime_providers, runtime_version
 
 
 def examine_runtime() -> Iterator[Finding]:

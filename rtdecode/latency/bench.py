@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
 from rtdecode.errors import DeadlineError, ModelError
 from rtdecode.latency.hops import event_at, noise
 from rtdecode.latency.stages import STAGES, Seconds, timing
 from rtdecode.lsl import DecoderOutlets, OutputReader
+from rtdecode.model_file import ModelFile
 from rtdecode.network import Sink
 from rtdecode.prediction import Prediction
 from rtdecode.proof import events_for

@@ -1,17 +1,16 @@
 """Running a graph, as its form says."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.bound import Bound
 from rtdecode.contract import Incremental
 from rtdecode.errors import ModelError
 from rtdecode.model_file import ModelFile
 from rtdecode.ring import Features, aligned
-from rtdecode.runtime import one_line, open_session
+from rtdecode.runtime import one_line
 
 _WARM_UP_RUNS = 50
 _WARM_UP_S = 5.0
@@ -38,24 +37,15 @@ class Engine:
 
     def __init__(self, model: ModelFile) -> None:
         self._x = aligned(model.inputs["x"])
-        self.n_times = self._x.shape[2]
-        form, outputs = model.contract.form, list(model.outputs)
-        self._head: _Session | None = None
-        if isinstance(form, Incremental):
-            # Needed for this form alone, and it takes its time to load.
-            from rtdecode.parts import divided
-
-            shapes = {name: shape for name, shape in model.inputs.items() if name.startswith("past_")}
-            past = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-            following = [f"next_{name}" for name in ("features", *past)]
-            front, head = divided(model, ["x", *past], following)
-            self._front, self._head = _Session(model, front, following, past), _Session(model, head, outputs[:1])
-            width = model.inputs["features"][2]
-            self._features = Features(form.n_features, width, form.stride, form.behind)
-            self._n_window, self._n_outputs = model.contract.window.n_times, len(model.contract.outputs.names)
+        self.n_times, self._n_window = self._x.shape[2], model.contract.window.n_times
+        self._graph: Bound | _Divided
+        self._stateful: Bound | None = None
+        if isinstance(model.contract.form, Incremental):
+            self._graph = _Divided(model, model.contract.form, self._x)
         else:
-            states = {f"state_{s.name}": s.initial.astype(np.float32) for s in model.contract.states}
-            self._front = _Session(model, model.graph, outputs, states)
+            initial = {f"state_{s.name}": s.initial.astype(np.float32) for s in model.contract.states}
+            self._graph = Bound(model, model.graph, self._x, initial)
+            self._stateful = self._graph if initial else None
         self.reset()
         try:
             self.run_s, output = self._warm_up()
@@ -67,8 +57,7 @@ class Engine:
 
     def _warm_up(self) -> tuple[float, NDArray[np.float32]]:
         """Run often, unless that takes too long: (median of the seconds of a run, what the last one gave)."""
-        if self._head:
-            self._features.written = self._n_window
+        self._n_run = self._n_window
         took: list[float] = []
         while len(took) < _WARM_UP_RUNS and sum(took) < _WARM_UP_S:
             before = time.perf_counter()
@@ -78,9 +67,8 @@ class Engine:
 
     def reset(self) -> None:
         """Void what is carried from run to run."""
-        self._front.reset()
-        if self._head:
-            self._features.clear()
+        self._graph.reset()
+        self._n_run = 0
 
     def run(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the newest samples (n_channels, n_times); return probabilities or values (n_outputs,).
@@ -89,74 +77,45 @@ class Engine:
         until the samples of a whole window have been run; what is not finite leaves it with the window.
         """
         self._x[0] = samples
-        given = self._front.run("x", self._x)
-        if self._head is None:
-            return self._sound(given)
-        self._features.write(given)
-        if self._features.written < self._n_window:
-            return np.full(self._n_outputs, np.nan, np.float32)
-        return self._head.run("features", self._features.window()[None])
-
-    def _sound(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        carried = self._front.carried
-        if carried and not all(np.isfinite(values).all() for values in (outputs, *carried)):
-            # One artefact would stay in the state for ever.
-            self._front.reset()
-            return np.full_like(outputs, np.nan)
+        self._n_run += self.n_times
+        outputs = self._graph.run().copy()
+        if self._n_run < self._n_window or not self._is_sound(outputs):
+            outputs.fill(np.nan)
         return outputs
+
+    def _is_sound(self, outputs: NDArray[np.float32]) -> bool:
+        if not self._stateful or all(np.isfinite(values).all() for values in (outputs, *self._stateful.carried)):
+            return True
+        # One artefact would stay in the state for ever.
+        self._stateful.reset()
+        return False
 
     def run_bare(self) -> None:
         """Run the graph on what lies there since the last run, and keep nothing: what ONNX Runtime costs alone."""
-        self._front.run_bare()
-        if self._head:
-            self._head.run_bare()
+        self._graph.run_bare()
 
 
-class _Session:
-    """A graph in ONNX Runtime, and what it carries from run to run.
+class _Divided:
+    """An incremental graph in two parts, and the features between them."""
 
-    Parameters
-    ----------
-    model : ModelFile
-        Whose it is.
-    graph : bytes
-        The model's graph or a part of it.
-    outputs : sequence of str
-        What it gives: the first one is told, the others are those that are carried.
-    initial : mapping of str to array
-        What they are before the first run, by the names of the inputs.
+    def __init__(self, model: ModelFile, form: Incremental, x: NDArray[np.float32]) -> None:
+        # Needed for this form alone, and it takes its time to load.
+        from rtdecode.parts import divided
 
-    Attributes
-    ----------
-    carried : list of array
-        What is carried to the next run.
-    """
-
-    def __init__(
-        self,
-        model: ModelFile,
-        graph: bytes,
-        outputs: Sequence[str],
-        initial: Mapping[str, NDArray[np.float32]] | None = None,
-    ) -> None:
-        self._session = open_session(model, graph)
-        self._outputs, self._initial = list(outputs), initial or {}
-        self._following = [name.removeprefix("next_") for name in outputs[1:]]
-        self.reset()
+        front, head, past = divided(model)
+        self._features = Features(form.n_features, model.inputs["features"][2], form.stride, form.behind)
+        self._front = Bound(model, front, x, past)
+        self._head = Bound(model, head, self._features.window()[None], {})
 
     def reset(self) -> None:
-        """Set what is carried back to what it was before the first run."""
-        self._feed: dict[str, Any] = dict(self._initial)
-        self.carried: list[NDArray[np.float32]] = list(self._initial.values())
+        self._front.reset()
+        self._features.clear()
+
+    def run(self) -> NDArray[np.float32]:
+        self._features.write(self._front.run())
+        self._head.read(self._features.window()[None])
+        return self._head.run()
 
     def run_bare(self) -> None:
-        """Run on what was given last, and keep nothing."""
-        self._session.run(self._outputs, self._feed)
-
-    def run(self, name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give the graph an input; return the first output without its first dimension."""
-        self._feed[name] = value
-        told, *self.carried = self._session.run(self._outputs, self._feed)
-        self._feed.update(zip(self._following, self.carried, strict=True))
-        first: NDArray[np.float32] = told[0]
-        return first
+        self._front.run_bare()
+        self._head.run_bare()

@@ -3,6 +3,9 @@
 from functools import cache
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rtdecode.errors import ConfigurationError, ModelError
 from rtdecode.model_file import ModelFile, parse
 
@@ -37,6 +40,11 @@ def open_session(model: ModelFile, graph: bytes) -> Any:
     except Exception as error:  # the runtime's exceptions have no common base
         why = _too_new(model) or f"{one_line(error)}."
         raise ModelError(f"ONNX Runtime cannot load {model.path}: {why}") from None
+
+
+def place(memory: NDArray[np.float32]) -> Any:
+    """Return memory as a value that graphs read and write in place."""
+    return _runtime().OrtValue.ortvalue_from_numpy(memory)
 
 
 def one_line(error: Exception) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.device import DeviceSettings
 from rtdecode.model_file import ModelFile
 from rtdecode.ring import aligned
-from rtdecode.runtime import open_session, place
+from rtdecode.runtime import open_session, place, run_options
 
 
 class Bound:
@@ -15,6 +16,7 @@ class Bound:
 
     What is carried has two places: a run reads the one and writes the other, which the next run reads. So nothing is
     copied, and a run allocates nothing. All memory is aligned: vector code may sum in another order where it is not.
+    On another device than the CPU what is carried stays there; what is given is copied to it, what is told from it.
 
     Parameters
     ----------
@@ -27,22 +29,34 @@ class Bound:
         Where that input is read from at every run: write to it.
     initial : mapping of str to array of float32
         What is carried to the first run, by the names of the inputs.
+    device : DeviceSettings
+        What it is run on.
     """
 
     def __init__(
-        self, model: ModelFile, graph: bytes, given: NDArray[np.float32], initial: Mapping[str, NDArray[np.float32]]
+        self,
+        model: ModelFile,
+        graph: bytes,
+        given: NDArray[np.float32],
+        initial: Mapping[str, NDArray[np.float32]],
+        device: DeviceSettings,
     ) -> None:
-        self._session = open_session(model, graph)
+        self._device, self._here = device, device.name == "cpu"
+        self._session = open_session(model, graph, device)
         (self._name,) = (value.name for value in self._session.get_inputs() if value.name not in initial)
-        self._told = aligned(tuple(self._session.get_outputs()[0].shape))
+        told = self._session.get_outputs()[0]
+        self._told = aligned(tuple(told.shape))
+        self._told_there = place(self._told, device)
         self._initial, self._turn = initial, 0
         # What carries nothing has one place for it.
         self._carried = [
-            {name: place(aligned(value.shape)) for name, value in initial.items()} for _ in range(2 if initial else 1)
+            {name: place(aligned(value.shape), device) for name, value in initial.items()}
+            for _ in range(2 if initial else 1)
         ]
         self._bindings = [self._session.io_binding() for _ in self._carried]
+        self._options = [run_options(device, turn) for turn, _ in enumerate(self._bindings)]
         for turn, binding in enumerate(self._bindings):
-            binding.bind_ortvalue_output(self._session.get_outputs()[0].name, place(self._told))
+            binding.bind_ortvalue_output(told.name, self._told_there)
             for name, value in self._carried[turn].items():
                 binding.bind_ortvalue_input(name, value)
                 binding.bind_ortvalue_output(f"next_{name}", self._carried[1 - turn][name])
@@ -61,16 +75,24 @@ class Bound:
 
     def read(self, given: NDArray[np.float32]) -> None:
         """Read the input from there from now on."""
+        self._given = given
+        if not self._here:
+            self._given_there = place(given, self._device)
         for binding in self._bindings:
-            binding.bind_cpu_input(self._name, given)
+            if self._here:
+                binding.bind_cpu_input(self._name, given)
+            else:
+                binding.bind_ortvalue_input(self._name, self._given_there)
 
     def run(self) -> NDArray[np.float32]:
-        """Return the first output without its first dimension; it is overwritten by the next run."""
+        """Return the first output without its first dimension; it may be overwritten by the next run."""
+        if not self._here:
+            self._given_there.update_inplace(self._given)
         self.run_bare()
         self._turn = (self._turn + 1) % len(self._bindings)
-        told: NDArray[np.float32] = self._told[0]
+        told: NDArray[np.float32] = (self._told if self._here else self._told_there.numpy())[0]
         return told
 
     def run_bare(self) -> None:
         """Run, and carry nothing."""
-        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._session.run_with_iobinding(self._bindings[self._turn], self._options[self._turn])

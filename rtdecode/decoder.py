@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.contract import Event, Policy, Repeated, Signal
+from rtdecode.device import DeviceSettings
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
 from rtdecode.event_queue import Due, EventQueue
@@ -54,6 +55,8 @@ class Decoder:
         played faster. It changes no verdict and no prediction.
     policy : Policy, optional
         What decides, instead of the file's own.
+    device : DeviceSettings, optional
+        What its graph is run on; the CPU when not given.
 
     Attributes
     ----------
@@ -74,6 +77,7 @@ class Decoder:
         error: type[RtdecodeError] = RecordingError,
         speed: float = 1.0,
         policy: Policy | None = None,
+        device: DeviceSettings | None = None,
     ) -> None:
         self.model, self._speed = model, speed
         self.contract = contract = model.contract
@@ -82,7 +86,7 @@ class Decoder:
         self.chain = Chain(read_steps(contract.preprocessing), contract.signal)
         n_channels, window = self.chain.output.n_channels, contract.window
         check_graph(model, n_channels)
-        self.engine = Engine(model)
+        self.engine = Engine(model, device)
         settings = guard or GuardSettings()
         self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings), speed)
         self._counter = self._find_counter(settings.counter, source_name)
@@ -375,6 +379,7 @@ def load(
     source: Signal | None = None,
     guard: GuardSettings | None = None,
     policy: Policy | None = None,
+    device: DeviceSettings | None = None,
 ) -> Decoder:
     """Load a decoder file: `rtdecode.load("lfcnn.onnx").push(samples, timestamps)`.
 
@@ -388,10 +393,12 @@ def load(
         What may pass.
     policy : Policy, optional
         What decides, instead of the file's own.
+    device : DeviceSettings, optional
+        What its graph is run on; the CPU when not given.
 
     Raises
     ------
     ModelError, RecordingError, ConfigurationError
-        The file is unusable, the source does not fit, or ONNX Runtime is missing.
+        The file is unusable, the source does not fit, or ONNX Runtime or the device is missing.
     """
-    return Decoder(read_model(path), source, guard, policy=policy)
+    return Decoder(read_model(path), source, guard, policy=policy, device=device)

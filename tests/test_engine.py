@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from rtdecode.contract import Incremental
+from rtdecode.device import DeviceSettings
 from rtdecode.engine import Engine
+from rtdecode.errors import ConfigurationError
 from rtdecode.model_file import read_model
 from tests.builders import build_contract, build_model, build_signal, build_state, counting_graph, graph
 
@@ -51,12 +53,20 @@ def model(request, tmp_path):
     return read_model(build_model(tmp_path / "model.onnx", contract, proto))
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def engine(request, model):
+    try:
+        return Engine(model, DeviceSettings(name=request.param))
+    except ConfigurationError as error:
+        assert request.param == "cuda", error
+        pytest.skip(str(error))
+
+
 def blocks(engine, n=12):
     return np.random.default_rng(1).standard_normal((n, N_CHANNELS, engine.n_times)).astype(np.float32)
 
 
-def test_what_a_run_gave_is_not_overwritten_by_the_next(model):
-    engine = Engine(model)
+def test_what_a_run_gave_is_not_overwritten_by_the_next(engine):
     kept, copies = [], []
     for block in blocks(engine):
         kept.append(engine.run(block))
@@ -65,8 +75,7 @@ def test_what_a_run_gave_is_not_overwritten_by_the_next(model):
     assert np.isfinite(kept[-1]).all()
 
 
-def test_a_bare_run_changes_nothing(model):
-    engine = Engine(model)
+def test_a_bare_run_changes_nothing(engine):
     expected = [engine.run(block) for block in blocks(engine)]
     engine.reset()
     given = []
@@ -76,8 +85,7 @@ def test_a_bare_run_changes_nothing(model):
     assert np.array_equal(given, expected, equal_nan=True)
 
 
-def test_a_reset_engine_is_a_fresh_one(model):
-    engine = Engine(model)
+def test_a_reset_engine_is_a_fresh_one(engine):
     expected = [engine.run(block) for block in blocks(engine)]
     # An odd number of runs: what is carried lies in the other one of its two places.
     for n in (1, 2, 3):
@@ -86,3 +94,19 @@ def test_a_reset_engine_is_a_fresh_one(model):
         engine.reset()
         assert np.array_equal([engine.run(block) for block in blocks(engine)], expected, equal_nan=True)
         engine.reset()
+
+
+def test_every_device_gives_what_the_cpu_gives(engine, model):
+    on_cpu = Engine(model)
+    expected = [on_cpu.run(block) for block in blocks(engine)]
+    assert np.allclose([engine.run(block) for block in blocks(engine)], expected, rtol=0, atol=1e-5, equal_nan=True)
+
+
+def test_what_is_not_finite_leaves_an_engine_again(engine):
+    first, second = blocks(engine), blocks(engine)
+    second[3] = np.nan
+    expected = [engine.run(block) for block in first]
+    engine.reset()
+    given = [engine.run(block) for block in second]
+    assert not np.isfinite(given[3]).any() and np.isfinite(given[-1]).all()
+    assert np.array_equal(given[:3], expected[:3], equal_nan=True)

@@ -23,10 +23,10 @@ from typing import NoReturn
 import numpy as np
 
 from rtdecode.contract import Classification, Regression
-from rtdecode.engine import ModelFile, read_model
 from rtdecode.loopback import loopback_configuration
 from rtdecode.lsl import DecoderOutlets, LslNetwork, OutputReader, StreamChoice
 from rtdecode.marker import MarkerFormat
+from rtdecode.model_file import ModelFile, read_model
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording
 from rtdecode.runner import Runner, RunSettings

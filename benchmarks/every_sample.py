@@ -26,10 +26,10 @@ from offline.export import to_onnx
 from offline.survey import contract_of
 from rtdecode.contract import Amplitude, Incremental, Window
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile, read_model, write_model
 from rtdecode.errors import DeadlineError
 from rtdecode.latency.hops import noise
 from rtdecode.loopback import loopback_configuration
+from rtdecode.model_file import ModelFile, read_model, write_model
 from rtdecode.preprocessing import Filter
 from rtdecode.realtime import quiet_collector
 from rtdecode.recording import Recording

@@ -20,7 +20,8 @@ from offline.configuration import TrainingConfiguration, read_configuration, shi
 from offline.export import export
 from offline.workflow import train
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, ModelFile
+from rtdecode.engine import Engine
+from rtdecode.model_file import ModelFile
 from rtdecode.proof import prove_chunking
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording

@@ -22,7 +22,7 @@ from offline.tune import grid, table, thresholds, tune
 from rtdecode.contract import Accumulated, Policy
 from rtdecode.decisions import NOT_COUNTED, Course, decision_figures
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile, read_model, write_model
+from rtdecode.model_file import ModelFile, read_model, write_model
 from rtdecode.policy import Decider
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import mean_of

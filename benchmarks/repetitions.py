@@ -23,7 +23,7 @@ from offline.export import export
 from offline.workflow import train
 from rtdecode.contract import Event, Policy, Repeated
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
+from rtdecode.model_file import ModelFile
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy

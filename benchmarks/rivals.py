@@ -27,10 +27,11 @@ import numpy as np
 import pylsl
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, ModelFile, read_model
+from rtdecode.engine import Engine
 from rtdecode.latency.hops import noise
 from rtdecode.latency.stages import figures_ms
 from rtdecode.loopback import loopback_configuration
+from rtdecode.model_file import ModelFile, read_model
 from rtdecode.realtime import quiet_collector
 from rtdecode.recording import Recording, Session, read_recording
 

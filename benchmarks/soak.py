@@ -27,9 +27,9 @@ import numpy as np
 
 from rtdecode.contract import Signal
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile, read_model
 from rtdecode.faults import read_faults, schedule
 from rtdecode.loopback import loopback_configuration
+from rtdecode.model_file import ModelFile, read_model
 from rtdecode.recording import Recording, Session, read_recording
 from rtdecode.replay import decode_recording, prediction_arrays
 from rtdecode.schedule import Close, Open, Push

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.latency.hops import noise
 from rtdecode.loopback import loopback_configuration
+from rtdecode.model_file import read_model
 from rtdecode.recording import Recording
 
 _SOURCE, _OURS, _WAIT_S = "startup-source", "startup", 60.0

@@ -19,7 +19,8 @@ from offline.export import to_onnx
 from offline.models import LFCNN, VARCNN, BrainModule, Deep4Net, EEGNet, FBLightConvNet, Network, ShallowFBCSPNet
 from offline.survey import contract_of
 from rtdecode.contract import Incremental
-from rtdecode.engine import Engine, read_model, write_model
+from rtdecode.engine import Engine
+from rtdecode.model_file import read_model, write_model
 from rtdecode.ring import Ring
 
 N_REPETITIONS = 5

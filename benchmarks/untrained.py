@@ -8,7 +8,7 @@ import torch
 from offline.export import to_onnx
 from offline.models import Inputs, make_network
 from rtdecode.contract import Amplitude, Classification, Contract, Provenance, Signal, Window
-from rtdecode.engine import write_model
+from rtdecode.model_file import write_model
 from rtdecode.preprocessing import Filter
 
 _CLASSES = ("left", "right")

@@ -14,8 +14,8 @@ from offline.partition import Fold, make_folds
 from offline.training import Fitted
 from rtdecode.configuration import validate
 from rtdecode.contract import Score
-from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError, ModelError, refuse_output
+from rtdecode.model_file import read_model
 from rtdecode.preprocessing import read_steps
 from rtdecode.scoring import Figure
 

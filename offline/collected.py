@@ -14,8 +14,8 @@ from offline.workflow import table
 from offline.workflow import train as train_all
 from rtdecode.configuration import validate
 from rtdecode.cues import REST, CueSettings
-from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
+from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure
 
 

@@ -14,8 +14,8 @@ from offline.survey import table as survey_table
 from offline.tune import course_of, figures_of, policies_for, with_policy, write_tried
 from offline.tune import table as policy_table
 from offline.tune import tune as find_policy
-from rtdecode.engine import read_model, rewrite
 from rtdecode.errors import refuse_output
+from rtdecode.model_file import read_model, rewrite
 
 
 def train(

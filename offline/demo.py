@@ -18,9 +18,9 @@ from offline.export import export
 from offline.simulation import simulate
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
 from rtdecode.errors import ConfigurationError, DeadlineError, RtdecodeError
 from rtdecode.loopback import loopback_configuration
+from rtdecode.model_file import ModelFile
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording, score

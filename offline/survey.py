@@ -15,8 +15,10 @@ from offline.export import to_onnx
 from offline.models import NETWORKS, Inputs, Network, make_network
 from rtdecode.apart import run_apart
 from rtdecode.contract import Amplitude, Classification, Contract, Provenance, Signal, Window
-from rtdecode.engine import Engine, read_model, runtime_version, write_model
+from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.model_file import read_model, write_model
+from rtdecode.runtime import runtime_version
 
 _N_RUNS = 200
 _TIMEOUT_S = 600.0

@@ -13,8 +13,8 @@ from rich.table import Table
 from rtdecode.contract import Accumulated, Classification, Contract, Exponential, Mean, Policy, Score
 from rtdecode.decisions import Course, Tally, decision_figures, tally
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.model_file import ModelFile
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import Figure

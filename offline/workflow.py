@@ -22,9 +22,9 @@ from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.training import build
 from rtdecode.contract import Score
-from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
 from rtdecode.recording import read_recording
+from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure, mean_interval
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtdecode.contract import Contract, Policy, Signal
     from rtdecode.decoder import Decoder, load
+    from rtdecode.device import DeviceSettings
     from rtdecode.errors import (
         ConfigurationError,
         DeadlineError,
@@ -32,6 +33,7 @@ _HOME = {
     "Policy": "contract",
     "Signal": "contract",
     "Decoder": "decoder",
+    "DeviceSettings": "device",
     "Prediction": "prediction",
     "load": "decoder",
     "ConfigurationError": "errors",
@@ -54,6 +56,7 @@ __all__ = [
     "Contract",
     "DeadlineError",
     "Decoder",
+    "DeviceSettings",
     "Event",
     "Listener",
     "ModelError",

@@ -15,6 +15,7 @@ from rtdecode.pace import STALL_S, Correction, Pace
 from rtdecode.prediction import Prediction
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
+from rtdecode.warmth import Warmth
 
 LagPolicy = Literal["newest", "every"]
 # Short enough for Ctrl-C to be heard.
@@ -94,6 +95,7 @@ class Connection:
         self._held: tuple[Prediction, float] | None = None
         self._repeat_at: float | None = None
         self._cared_at = clock()
+        self._warmth = Warmth(decoder.engine, self._pace, clock)
         self._counted = self._counts()
 
     def decode(self, deadline: float) -> None:
@@ -137,7 +139,11 @@ class Connection:
 
     def _turn(self) -> None:
         asked = self._clock()
-        timeout_s = self._timeout_s(asked)
+        left_s = self._warmth.left_s(asked)
+        if not left_s and not self._held:
+            self._warmth.renew()
+            return
+        timeout_s = min(self._timeout_s(asked), left_s or _PULL_S)
         samples, timestamps = self._pull(asked, timeout_s)
         arrived, n = self._clock(), len(timestamps)
         held_up = self._mind_overrun(arrived - asked - timeout_s, self._hop_s)
@@ -234,6 +240,8 @@ class Connection:
             # Also after Ctrl-C: what was published rests on these samples.
             self._save(samples, timestamps, predictions, events)
         self._tell_incidents(timestamps)
+        if predictions:
+            self._warmth.used(arrived)
         if not backlog:
             self._release()
 

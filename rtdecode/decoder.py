@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.contract import Event, Policy, Repeated, Signal
-from rtdecode.engine import Engine, ModelFile, check_graph, read_model
+from rtdecode.device import DeviceSettings
+from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
 from rtdecode.event_queue import Due, EventQueue
 from rtdecode.guard import Guard, GuardSettings, Health, Segment
+from rtdecode.model_file import ModelFile, check_graph, read_model
 from rtdecode.policy import Decider
 from rtdecode.prediction import Prediction
 from rtdecode.preprocessing import Chain, read_steps
@@ -53,6 +55,8 @@ class Decoder:
         played faster. It changes no verdict and no prediction.
     policy : Policy, optional
         What decides, instead of the file's own.
+    device : DeviceSettings, optional
+        What its graph is run on; the CPU when not given.
 
     Attributes
     ----------
@@ -73,6 +77,7 @@ class Decoder:
         error: type[RtdecodeError] = RecordingError,
         speed: float = 1.0,
         policy: Policy | None = None,
+        device: DeviceSettings | None = None,
     ) -> None:
         self.model, self._speed = model, speed
         self.contract = contract = model.contract
@@ -81,7 +86,7 @@ class Decoder:
         self.chain = Chain(read_steps(contract.preprocessing), contract.signal)
         n_channels, window = self.chain.output.n_channels, contract.window
         check_graph(model, n_channels)
-        self.engine = Engine(model)
+        self.engine = Engine(model, device)
         settings = guard or GuardSettings()
         self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings), speed)
         self._counter = self._find_counter(settings.counter, source_name)
@@ -379,6 +384,7 @@ def load(
     source: Signal | None = None,
     guard: GuardSettings | None = None,
     policy: Policy | None = None,
+    device: DeviceSettings | None = None,
 ) -> Decoder:
     """Load a decoder file: `rtdecode.load("lfcnn.onnx").push(samples, timestamps)`.
 
@@ -392,10 +398,12 @@ def load(
         What may pass.
     policy : Policy, optional
         What decides, instead of the file's own.
+    device : DeviceSettings, optional
+        What its graph is run on; the CPU when not given.
 
     Raises
     ------
     ModelError, RecordingError, ConfigurationError
-        The file is unusable, the source does not fit, or ONNX Runtime is missing.
+        The file is unusable, the source does not fit, or ONNX Runtime or the device is missing.
     """
-    return Decoder(read_model(path), source, guard, policy=policy)
+    return Decoder(read_model(path), source, guard, policy=policy, device=device)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdecode import __version__
-from rtdecode.engine import runtime_version
+from rtdecode.runtime import runtime_version
 
 
 def libraries() -> dict[str, str]:

@@ -69,10 +69,13 @@ class Features:
     """
 
     def __init__(self, n_taken: int, width: int, stride: int, behind: int) -> None:
-        # Sample t is the (t // stride)-th of its phase, t % stride.
-        self._twice = aligned((stride, 2, n_taken, width))
-        self._in_time = self._twice.reshape(stride, 2 * n_taken, width)
-        self._n_taken, self._stride, self._behind = n_taken, stride, behind
+        self._n_taken, self._stride, self._behind, self._period = n_taken, stride, behind, stride * n_taken
+        self._values = aligned((2 * self._period, width))
+        # Sample t is the (t // stride)-th of its phase, t % stride; it has two rows. Twice, so that no run of samples
+        # goes beyond the end.
+        place, phase = np.divmod(np.arange(2 * self._period), stride)
+        row = phase * 2 * n_taken + place % n_taken
+        self._rows = np.stack([row, row + n_taken], axis=1)
         self.written = 0
 
     def clear(self) -> None:
@@ -81,16 +84,16 @@ class Features:
 
     def write(self, features: NDArray[np.float32]) -> None:
         """Append features (n_samples, width)."""
-        kept = features[-self._stride * self._n_taken :]
+        kept = features[-self._period :]
+        first = (self.written + len(features) - len(kept)) % self._period
+        self._values[self._rows[first : first + len(kept)]] = kept[:, None]
         self.written += len(features)
-        place, phase = np.divmod(np.arange(self.written - len(kept), self.written), self._stride)
-        self._twice[phase, :, place % self._n_taken] = kept[:, None]
 
     def window(self) -> NDArray[np.float32]:
         """Return what the newest window takes: a view (n_taken, width), oldest first, valid until the next write."""
-        place, phase = divmod(self.written - 1 - self._behind, self._stride)
-        first = place % self._n_taken + 1
-        return self._in_time[phase, first : first + self._n_taken]
+        newest = (self.written - 1 - self._behind) % self._period
+        first = int(self._rows[newest, 0]) + 1
+        return self._values[first : first + self._n_taken]
 
 
 def aligned(shape: tuple[int, ...], to: int = 64) -> NDArray[np.float32]:

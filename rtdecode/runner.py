@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rtdecode.connection import Connection, LagPolicy
 from rtdecode.contract import Policy
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
+from rtdecode.device import DeviceSettings
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.guard import GuardSettings
 from rtdecode.libraries import libraries
@@ -25,6 +25,7 @@ from rtdecode.lsl import (
     versions,
 )
 from rtdecode.marker import MarkerFormat
+from rtdecode.model_file import ModelFile
 from rtdecode.network import Inlet, Markers, Network, not_found
 from rtdecode.prediction import Prediction
 from rtdecode.realtime import Obtained, RealtimeSettings, on_cpu, quiet_collector, realtime, tidy
@@ -72,6 +73,8 @@ class RunSettings(BaseModel):
         What is published of a backlog: its `newest` result, the others being skipped, or `every` one, late as it is.
     realtime : RealtimeSettings
         What is asked of the system for the loop.
+    device : DeviceSettings
+        What the decoder's graph is run on.
     strict : bool
         End with DeadlineError when the loop was not there for longer than a hop.
     save : Path or None
@@ -99,6 +102,7 @@ class RunSettings(BaseModel):
     max_age_s: float | None = Field(default=None, gt=0)
     lag_policy: LagPolicy = "newest"
     realtime: RealtimeSettings = RealtimeSettings()
+    device: DeviceSettings = DeviceSettings()
     strict: bool = False
     save: Path | None = None
     log: Path | None = None
@@ -156,13 +160,15 @@ class Runner:
         # Proves the file itself, and where to save, before anything is opened. Streams are listened for meanwhile.
         with ThreadPoolExecutor(1) as beside:
             listening = beside.submit(self._network.streams, _ROUND_S)
-            fresh = Decoder(self.model, policy=self.settings.policy)
+            fresh = Decoder(self.model, policy=self.settings.policy, device=self.settings.device)
             self._policy, settings = fresh.policy, self.settings
             self._refuse_wrong_use_of_events()
             if settings.save:
                 refuse_unwritable(settings.save)
             known = self._refuse_taken_names(listening.result())
         # Before liblsl starts its threads: a thread has the priority of the one that starts it.
+        if settings.device.name != "cpu":
+            self._watcher.state("DEVICE", str(settings.device))
         with realtime(settings.realtime) as self._obtained:
             for one in self._obtained:
                 self._watcher.state("REALTIME" if one.obtained else "NOT REALTIME", f"{one.asked}: {one.told}")
@@ -286,6 +292,7 @@ class Runner:
                 StreamError,
                 inlet.speed,
                 self._policy,
+                self.settings.device,
             )
             if self._tracer:
                 self._tracer.watch(inlet, decoder, self._reporter.tell)

@@ -14,7 +14,7 @@ from rtdecode.contract import (
     Trials,
     Window,
 )
-from rtdecode.engine import write_model
+from rtdecode.model_file import write_model
 from rtdecode.preprocessing import Chain, Clamp, Decimate, Filter, Linear, Standardize
 from rtdecode.recording import Event, Recording
 

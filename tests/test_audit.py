@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from rtdecode.audit import WRONG, Verdict, audit, read_evidence
 from rtdecode.contract import Classification, EventWindow, Exponential, Policy, Repeated
-from rtdecode.engine import read_model
 from rtdecode.errors import RecordingError
 from rtdecode.libraries import libraries
 from rtdecode.marker import marker_of
+from rtdecode.model_file import read_model
 from tests.builders import VALUES, build_contract, build_model, build_recording, linear_graph
 from tests.processes import Program, rtdecode, run_rtdecode
 from tests.scripted import START, STREAM, Script

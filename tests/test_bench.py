@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rtdecode.contract import EventWindow, Policy
-from rtdecode.engine import read_model
 from rtdecode.latency.bench import costs
+from rtdecode.model_file import read_model
 from tests.builders import VALUES, build_contract, build_model, linear_graph
 from tests.processes import run_rtdecode
 

@@ -19,9 +19,9 @@ from offline.collected import Trainer, adapted, verdict
 from offline.configuration import TrainingConfiguration, read_configuration
 from rtdecode.collector import Collector, CollectSettings
 from rtdecode.cues import CueSettings, Prompts, draw_order, make_script
-from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.lsl import OutputReader
+from rtdecode.model_file import read_model
 from rtdecode.prompter import Prompter
 from rtdecode.recording import read_recording
 from rtdecode.scoring import Figure

@@ -9,8 +9,8 @@ from offline.tune import course_of, curve, figures_of, grid, tune, with_policy
 from rtdecode.contract import Policy
 from rtdecode.decisions import NOT_COUNTED, OUTSIDE, Course, decision_figures, tally
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model, rewrite
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.model_file import read_model, rewrite
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import rate

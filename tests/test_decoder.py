@@ -8,8 +8,9 @@ from onnx import helper
 
 import rtdecode
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, read_model
+from rtdecode.engine import Engine
 from rtdecode.errors import RecordingError
+from rtdecode.model_file import read_model
 from rtdecode.preprocessing import Clamp
 from rtdecode.proof import one_shot
 from tests.builders import (

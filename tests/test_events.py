@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from rtdecode.contract import Event, EventWindow
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, read_model
+from rtdecode.engine import Engine
 from rtdecode.errors import ModelError
+from rtdecode.model_file import read_model
 from rtdecode.proof import prove_chunking
 from tests.builders import SFREQ, build_contract, build_model, build_recording, build_signal
 

@@ -11,8 +11,8 @@ from onnx import TensorProto, numpy_helper
 
 import rtdecode
 from rtdecode.contract import SCHEMA_VERSION, read_metadata, write_metadata
-from rtdecode.engine import read_model
 from rtdecode.errors import ModelError
+from rtdecode.model_file import read_model
 from tests.builders import build_contract, build_model, linear_graph
 
 FROZEN = Path(__file__).parent / "data" / "decoder-schema-1.0.onnx"

@@ -5,8 +5,8 @@ import pytest
 
 from rtdecode.contract import Amplitude
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.guard import Guard, GuardSettings, Health, spreads
+from rtdecode.model_file import read_model
 from rtdecode.recording import read_recording
 from tests.builders import SFREQ, build_model, build_recording
 from tests.conftest import SHARED

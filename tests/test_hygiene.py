@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import rtdecode
-from rtdecode.engine import read_model
 from rtdecode.errors import ModelError, RecordingError, RecordingWarning
+from rtdecode.model_file import read_model
 from rtdecode.preprocessing import Decimate
 from rtdecode.recording import read_recording
 from tests.builders import build_contract, build_model, build_signal, build_state, graph, linear_graph

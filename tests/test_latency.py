@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.latency.certificate import certificate
 from rtdecode.latency.hops import hop_ends
 from rtdecode.latency.measure import Block
 from rtdecode.latency.report import report
 from rtdecode.latency.stages import STAGES, ages_when_replaced, figures_ms, timing, verdict
+from rtdecode.model_file import read_model
 from rtdecode.tracer import TRACE_FIELDS
 from tests.builders import build_contract, build_model, build_recording, build_signal
 from tests.processes import run_rtdecode

@@ -8,8 +8,9 @@ import pytest
 
 from rtdecode.contract import Exponential, Policy
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, read_model
+from rtdecode.engine import Engine
 from rtdecode.lsl import OutputReader
+from rtdecode.model_file import read_model
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
 from tests.builders import VALUES, build_contract, build_model, build_recording, build_signal

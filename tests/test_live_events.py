@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from rtdecode.contract import Event, EventWindow, Policy
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.errors import StreamError
 from rtdecode.lsl import LslNetwork, StreamChoice
+from rtdecode.model_file import read_model
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
 from tests.builders import SFREQ, build_contract, build_model, build_recording

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.mne_lsl import DecoderCallback, signal_of
+from rtdecode.model_file import read_model
 from tests.builders import build_contract, build_model, build_signal, build_steps
 from tests.processes import Program, rtdecode
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from rtdecode.contract import Accumulated, Exponential, Mean, Policy
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError
+from rtdecode.model_file import read_model
 from rtdecode.policy import Decider
 from tests.builders import VALUES, assert_same, build_contract, build_model, build_recording, push_in_chunks
 

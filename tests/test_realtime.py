@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rtdecode.engine import read_model
+from rtdecode.model_file import read_model
 from rtdecode.realtime import RealtimeSettings, n_processors, realtime
 from tests.builders import assert_same, build_model
 from tests.scripted import ASKING_S, START, Script

@@ -6,9 +6,9 @@ import pytest
 
 from rtdecode.contract import Trials
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.errors import RecordingError
 from rtdecode.guard import Guard, unbroken
+from rtdecode.model_file import read_model
 from rtdecode.preprocessing import Filter
 from rtdecode.recording import Event, Recording, read_recording
 from rtdecode.replay import decode_recording, spans

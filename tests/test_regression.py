@@ -12,8 +12,8 @@ from offline.export import export
 from offline.workflow import table, train
 from rtdecode.contract import Signal
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.model_file import read_model
 from rtdecode.recording import Event, Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import auc, regression

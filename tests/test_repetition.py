@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from offline.configuration import TrainingConfiguration
 from rtdecode.contract import Event, EventWindow, Policy, Repeated
 from rtdecode.decoder import Decoder, load
-from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError
 from rtdecode.lsl import StreamChoice
 from rtdecode.marker import marker_of
+from rtdecode.model_file import read_model
 from rtdecode.prediction import Prediction
 from rtdecode.repetition import Repetitions
 from rtdecode.replay import decode_recording

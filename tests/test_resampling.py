@@ -10,8 +10,8 @@ from scipy import signal as scipy_signal
 
 from rtdecode.contract import read_metadata, write_metadata
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.errors import ModelError
+from rtdecode.model_file import read_model
 from rtdecode.preprocessing import Chain, Decimate, Filter, Resample, RunningAlign, RunningStandardize, read_steps
 from rtdecode.proof import one_shot
 from tests.builders import assert_same, build_contract, build_model, build_recording, build_signal, push_in_chunks

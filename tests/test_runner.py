@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rtdecode.contract import Exponential, Policy
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
 from rtdecode.errors import ConfigurationError, DeadlineError, StreamError
+from rtdecode.model_file import read_model
 from rtdecode.session import SessionWriter
 from tests.builders import assert_same, build_model
 from tests.scripted import CONNECT_S, FITTING, MISMATCHED, START, Script, expected_hops

@@ -6,7 +6,7 @@ from pyriemann.geometry.base import invsqrtm
 from pyriemann.geometry.geodesic import geodesic_riemann
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
+from rtdecode.model_file import read_model
 from rtdecode.preprocessing import Chain, Filter, RunningAlign, RunningStandardize
 from tests.builders import SFREQ, build_contract, build_model, build_recording, build_signal
 

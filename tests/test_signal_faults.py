@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
+from rtdecode.model_file import read_model
 from tests.builders import SFREQ, assert_same, build_model, build_recording, push_in_chunks
 
 MAX_GAP = 2

@@ -13,12 +13,17 @@ from offline.checkpoint import Checkpoint
 from offline.export import export, to_onnx
 from offline.models import LFCNN, VARCNN, BrainModule, Deep4Net, EEGNet, FBLightConvNet, Recurrent, ShallowFBCSPNet
 from offline.models.base import Network
+from rtdecode.bound import Bound
 from rtdecode.contract import EventWindow, Incremental, Windowed
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, ModelFile, read_model, rewrite, write_model
+from rtdecode.device import DeviceSettings
+from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.model_file import ModelFile, read_model, rewrite, write_model
+from rtdecode.parts import joined
 from rtdecode.preprocessing import Clamp
 from rtdecode.proof import prove_chunking
+from rtdecode.ring import aligned
 from tests.builders import assert_same, build_contract, build_recording, build_signal
 from tests.processes import run_rtdecode
 from tests.test_decoder import broken, chunk_sizes
@@ -266,3 +271,18 @@ def test_more_features_than_are_kept_are_refused(shallow, tmp_path):
     contract = whole.model_copy(update={"form": form, "window": window})
     with pytest.raises(ModelError, match="more features than"):
         Decoder(rewrite(shallow.incremental, contract, tmp_path / "m.onnx"))
+
+
+def test_one_graph_that_keeps_its_features_gives_what_the_two_parts_give(both):
+    model, n_hops = both.incremental, 3 * both.network.n_times // HOP
+    divided, x = Engine(model), aligned(model.inputs["x"])
+    graph, carried = joined(model, model.contract.form)
+    whole = Bound(model, graph, x, carried, DeviceSettings())
+    expected, given = [], []
+    for block in np.hsplit(noise(n_hops * HOP), n_hops):
+        expected.append(divided.run(block))
+        x[0] = block
+        given.append(whole.run().copy())
+    # Until a window is full there is nothing to compare.
+    full = np.isfinite(expected).all(axis=1)
+    assert full.sum() > n_hops // 2 and np.abs(np.subtract(given, expected)[full]).max() < 1e-6

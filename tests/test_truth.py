@@ -6,7 +6,7 @@ from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from rtdecode.contract import Targets, Trials
 from rtdecode.decoder import Decoder
-from rtdecode.engine import read_model
+from rtdecode.model_file import read_model
 from rtdecode.recording import Event, Recording
 from rtdecode.replay import decode_recording
 from rtdecode.truth import channel_values, spans

@@ -10,9 +10,10 @@ from rtdecode.audit.following import Difference, Followed, follow
 from rtdecode.audit.verdict import ConnectionAudit, Item, Verdict
 from rtdecode.contract import Event
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
+from rtdecode.device import DeviceName, DeviceSettings
 from rtdecode.errors import RecordingError
 from rtdecode.libraries import libraries
+from rtdecode.model_file import ModelFile
 
 _CLOSE = 1e-5
 # Why events give nothing that came before the connection or after it: nobody need have seen them.
@@ -21,7 +22,7 @@ _UNSEEN = ("before-start", "end")
 _UNTOLD_S = 1.001e-3
 
 
-def audit(evidence: Sequence[Evidence], model: ModelFile) -> list[ConnectionAudit]:
+def audit(evidence: Sequence[Evidence], model: ModelFile, on: DeviceName = "cpu") -> list[ConnectionAudit]:
     """Audit every connection of a session.
 
     Parameters
@@ -30,19 +31,25 @@ def audit(evidence: Sequence[Evidence], model: ModelFile) -> list[ConnectionAudi
         See `read_evidence`.
     model : ModelFile
         The decoder file that is said to have run.
+    on : str
+        The device to decode again on: `cpu` or `cuda`.
 
     Raises
     ------
     RecordingError
         The file does not fit what was recorded.
     """
-    return [_audit(number, one, model) for number, one in enumerate(evidence, 1)]
+    return [_audit(number, one, model, on) for number, one in enumerate(evidence, 1)]
 
 
-def _audit(number: int, evidence: Evidence, model: ModelFile) -> ConnectionAudit:
+def _audit(number: int, evidence: Evidence, model: ModelFile, on: DeviceName) -> ConnectionAudit:
     start, now = evidence.start, libraries()
     then = {key: start.versions.get(key, "unknown") for key in now}
     result = ConnectionAudit(number, {key: (then[key], now[key]) for key in now if then[key] != now[key]})
+    ran_on = start.settings.device
+    device = ran_on if ran_on.name == on else DeviceSettings(name=on)
+    if "cuda" in (ran_on.name, on):
+        result.versions["device"] = str(ran_on), str(device)
     if start.sha256 != model.sha256:
         began = (start.first_timestamp or 0.0) + start.correction_s
         message = "the file has another SHA-256 than the one that ran"
@@ -62,7 +69,9 @@ def _audit(number: int, evidence: Evidence, model: ModelFile) -> ConnectionAudit
 
     def make() -> Decoder:
         settings, name = start.settings, f"The session's {start.stream.name!r}"
-        return Decoder(model, start.signal, settings.guard, name, RecordingError, start.speed, settings.policy)
+        return Decoder(
+            model, start.signal, settings.guard, name, RecordingError, start.speed, settings.policy, device
+        )
 
     followed = follow(evidence, make, origin, stamps.newest)
     result.items += map(stamps.item, followed.differences)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rtdecode.contract import Event, Policy, Signal
+from rtdecode.device import DeviceSettings
 from rtdecode.errors import RecordingError
 from rtdecode.guard import GuardSettings
 from rtdecode.marker import MarkerFormat
@@ -39,6 +40,7 @@ class _Settings(Document):
     guard: GuardSettings
     policy: Policy | None
     marker_format: MarkerFormat
+    device: DeviceSettings = DeviceSettings()
 
 
 class Start(Document):

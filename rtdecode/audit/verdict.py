@@ -8,8 +8,9 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """What became of one decision.
 
-    CLOSE: equal within 1e-5, where other libraries or another processor do not allow more. SKIPPED: out of date, as
-    was told. PAUSE: repeated while no data came, as was told. UNKNOWN: what it rests on is not in the recording.
+    CLOSE: equal within 1e-5, where other libraries, another processor or CUDA do not allow more. SKIPPED: out of
+    date, as was told. PAUSE: repeated while no data came, as was told. UNKNOWN: what it rests on is not in the
+    recording.
     """
 
     IDENTICAL = "identical"
@@ -70,7 +71,8 @@ class ConnectionAudit:
     number : int
         Of the connection in its session, from 1.
     versions : dict of str to (str, str)
-        What computes otherwise now: then and now. Without any, results must be equal to the last bit.
+        What computes otherwise now: then and now; and the device, when one of the two is CUDA. Without any, results
+        must be equal to the last bit.
     problem : str
         Why nothing of it can be audited; empty if it can.
     items : list of Item

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtdecode.cli.device import Device, device_settings
 from rtdecode.errors import RecordingError, refuse_output
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def audit(
         Path | None, typer.Option("--csv", help="Write every decision with its verdict here (.csv).")
     ] = None,
     show: Annotated[int, typer.Option(help="How many differences to print.", min=0)] = 10,
+    device: Device = None,
 ) -> None:
     """Prove that a live run did what the decoder file says, decision by decision.
 
@@ -31,12 +33,13 @@ def audit(
     """
     from rtdecode.audit import audit as audit_session
     from rtdecode.audit import read_evidence
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
 
     if output:
         refuse_output(output, ".csv")
     model_file = read_model(model)
-    audits = audit_session(read_evidence(session, name, model_file.contract.outputs.column), model_file)
+    evidence = read_evidence(session, name, model_file.contract.outputs.column)
+    audits = audit_session(evidence, model_file, device_settings(device).name)
     _tell(audits, show)
     if output:
         _write(output, audits)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtdecode.cli.device import Device, Tf32, device_settings
 from rtdecode.errors import ModelError, refuse_output
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rtdecode.contract import Contract
     from rtdecode.decoder import Decoder
+    from rtdecode.device import DeviceSettings
 
 _Model = Annotated[Path, typer.Argument(help="The decoder file (.onnx).")]
 _Recording = Annotated[
@@ -35,7 +37,7 @@ def _inspect(model: Path) -> None:
     from rich.console import Console
 
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
 
     console = Console()
     decoder = Decoder(read_model(model))
@@ -175,6 +177,8 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of the random chunkings.")] = 0,
     gap_tolerance_ms: Annotated[float, typer.Option(help="As for `run`.", min=0)] = 0.0,
     stream: _Stream = None,
+    device: Device = None,
+    tf32: Tf32 = False,
     timeout: _Timeout = 600.0,
     memory: _Memory = 8.0,
 ) -> None:
@@ -184,16 +188,22 @@ def verify(
     """
     from rtdecode.cli.output import print_apart
 
-    arguments = (model, recording, chunkings, seed, gap_tolerance_ms, stream)
+    arguments = (model, recording, chunkings, seed, gap_tolerance_ms, stream, device_settings(device, tf32))
     print_apart(f"Verifying {model}", timeout, memory, _verify, *arguments)
 
 
 def _verify(
-    model: Path, recording: Path, chunkings: int, seed: int, gap_tolerance_ms: float, stream: str | None
+    model: Path,
+    recording: Path,
+    chunkings: int,
+    seed: int,
+    gap_tolerance_ms: float,
+    stream: str | None,
+    device: "DeviceSettings",
 ) -> None:
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
     from rtdecode.guard import GuardSettings
+    from rtdecode.model_file import read_model
     from rtdecode.proof import prove_chunking
     from rtdecode.recording import read_recording
 
@@ -201,7 +211,7 @@ def _verify(
     guard = GuardSettings(gap_tolerance_ms=gap_tolerance_ms)
 
     def make() -> Decoder:
-        return Decoder(model_file, data.signal, guard, f"Recording {recording}")
+        return Decoder(model_file, data.signal, guard, f"Recording {recording}", device=device)
 
     proof = prove_chunking(data, make, chunkings, seed)
     if proof.differing:
@@ -224,13 +234,15 @@ def replay(
     start: Annotated[int, typer.Option(help="First sample to decode.", min=0)] = 0,
     gap_tolerance_ms: Annotated[float, typer.Option(help="As for `run`.", min=0)] = 0.0,
     stream: _Stream = None,
+    device: Device = None,
+    tf32: Tf32 = False,
 ) -> None:
     """Decode a recording as fast as it goes, exactly as the live run would, and score it by its events."""
     from collections import Counter
 
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
     from rtdecode.guard import GuardSettings
+    from rtdecode.model_file import read_model
     from rtdecode.recording import read_recording
     from rtdecode.replay import decode_recording
 
@@ -240,7 +252,8 @@ def replay(
     fingerprint = data.fingerprint()[:16]
     data = data.crop(start) if start else data
     guard = GuardSettings(gap_tolerance_ms=gap_tolerance_ms)
-    decoder = Decoder(read_model(model), data.signal, guard, f"Recording {recording}")
+    chosen = device_settings(device, tf32)
+    decoder = Decoder(read_model(model), data.signal, guard, f"Recording {recording}", device=chosen)
     before = time.perf_counter()
     decoded = decode_recording(data, decoder, _progress(len(data.samples)))
     took = time.perf_counter() - before

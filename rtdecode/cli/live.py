@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rtdecode.cli.device import Device, Tf32
+
 
 def end_on_sigterm() -> None:
     """Let SIGTERM end a run as Ctrl-C does, with its summary."""
@@ -110,6 +112,8 @@ def run(
     ] = False,
     cpu: Annotated[int | None, typer.Option(help="The processor on which the loop stays.", min=0)] = None,
     spin: Annotated[bool, typer.Option("--spin", help="Wait for a chunk busily when it is due.")] = False,
+    device: Device = None,
+    tf32: Tf32 = False,
     save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
     log: Annotated[Path | None, typer.Option(help="Write what happens into this .jsonl.")] = None,
     trace: Annotated[
@@ -125,7 +129,7 @@ def run(
     Ctrl-C ends it with a summary.
     """
     from rtdecode.configuration import read_yaml, validate
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
     from rtdecode.monitor import StatusLine
     from rtdecode.runner import Runner, RunSettings
 
@@ -136,6 +140,7 @@ def run(
         "realtime": {
             "raise_priority": realtime or None, "lock_memory": realtime or None, "cpu": cpu, "spin": spin or None
         },
+        "device": {"name": device, "tf32": tf32 or None},
     }  # fmt: skip
     for key, part in parts.items():
         chosen = {k: v for k, v in part.items() if v is not None}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtdecode.cli.device import Device, Tf32, device_settings
 from rtdecode.errors import ConfigurationError, DeadlineError, StreamError, refuse_output
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _measure(
     budget_ms: float | None, folder: Path,
 ) -> "Report":  # fmt: skip
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
     from rtdecode.recording import read_recording
 
     model_file = read_model(model)
@@ -139,6 +140,8 @@ def bench(
     models: Annotated[list[Path], typer.Argument(help="Decoder files (.onnx); several are measured in turn.")],
     seconds: Annotated[float, typer.Option(help="Of hops to measure, all files together.", min=0.1)] = 10.0,
     lsl: Annotated[bool, typer.Option("--lsl/--no-lsl", help="Publish on this machine, to a listener.")] = True,
+    device: Device = None,
+    tf32: Tf32 = False,
     csv: Annotated[Path | None, typer.Option(help="Write the figures here too (.csv).")] = None,
 ) -> None:
     """Measure what a hop costs, part by part, beside ONNX Runtime alone; nothing is waited for.
@@ -149,9 +152,9 @@ def bench(
         refuse_output(csv, ".csv")
     from rich.console import Console
 
-    from rtdecode.engine import read_model
+    from rtdecode.model_file import read_model
 
-    model_files = [read_model(model) for model in models]
+    model_files, chosen = [read_model(model) for model in models], device_settings(device, tf32)
     with tempfile.TemporaryDirectory(prefix="rtdecode-", ignore_cleanup_errors=True) as folder:
         if lsl:
             from rtdecode.loopback import loopback_configuration
@@ -165,7 +168,7 @@ def bench(
         hidden = not sys.stderr.isatty()
         with Progress(console=Console(stderr=True), transient=True, disable=hidden) as progress:
             task = progress.add_task("measuring", total=1.0)
-            measured = costs(model_files, seconds, lsl, lambda share: progress.update(task, completed=share))
+            measured = costs(model_files, seconds, lsl, lambda share: progress.update(task, completed=share), chosen)
     console = Console()
     for cost in measured:
         console.print(_costs(cost))
@@ -187,7 +190,7 @@ def _costs(cost: "Cost") -> "Table":
     few = "; p99.9 is the slowest of so few" if n < 1000 else ""
     table = Table(
         title=f"{cost.decoder.model.name}: {contract.signal.n_channels} channels, window {window.n_times}, "
-        f"hop {window.hop}",
+        f"hop {window.hop}, on {cost.decoder.engine.device}",
         caption=f"{cost.ratio:.2f} times ONNX Runtime alone (median); a recording is decoded {cost.replay:.0f} times "
         f"faster than real time. {n} hops{few}.",
         title_justify="left",
@@ -227,7 +230,7 @@ def _as_csv(measured: "list[Cost]") -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     figures = [f"{name}_us" for name in _PERCENTILES]
-    writer.writerow(["model", "channels", "window", "hop", "hops", "ratio", "replay", "part", *figures])
+    writer.writerow(["model", "device", "channels", "window", "hop", "hops", "ratio", "replay", "part", *figures])
     for cost in measured:
         contract = cost.decoder.contract
         shape = [contract.signal.n_channels, contract.window.n_times, contract.window.hop, len(cost.runtime)]
@@ -235,5 +238,5 @@ def _as_csv(measured: "list[Cost]") -> str:
             found = figures_ms(seconds)
             told = [f"{1e3 * found[name]:.3f}" for name in _PERCENTILES]
             ratios = [f"{cost.ratio:.4f}", f"{cost.replay:.1f}"]
-            writer.writerow([cost.decoder.model.name, *shape, *ratios, part, *told])
+            writer.writerow([cost.decoder.model.name, cost.decoder.engine.device, *shape, *ratios, part, *told])
     return text.getvalue()

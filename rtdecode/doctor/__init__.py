@@ -8,8 +8,8 @@ from rtdecode.doctor.machine import examine_machine, read_governors
 from rtdecode.doctor.network import examine_lsl, judge_configuration, lsl_configuration
 from rtdecode.doctor.runtime import examine_model, examine_runtime, judge_hop
 from rtdecode.doctor.streams import examine_streams, judge_stamps, stream_figures
-from rtdecode.engine import read_model
 from rtdecode.errors import RtdecodeError
+from rtdecode.model_file import read_model
 
 __all__ = [
     "Finding",

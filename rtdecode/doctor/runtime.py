@@ -7,16 +7,18 @@ from numpy.typing import NDArray
 
 from rtdecode.decoder import Decoder
 from rtdecode.doctor.finding import Finding, fatal
-from rtdecode.engine import ModelFile, runtime_providers, runtime_version
 from rtdecode.errors import ConfigurationError, ModelError, RtdecodeError
 from rtdecode.latency import hop_times
+from rtdecode.model_file import ModelFile
+from rtdecode.runtime import runtime_devices, runtime_providers, runtime_version
 
 
 def examine_runtime() -> Iterator[Finding]:
     """Tell ONNX Runtime's version and what it could run on."""
     try:
         yield Finding("version", runtime_version())
-        yield Finding("providers", f"{', '.join(runtime_providers())} (decoding uses CPUExecutionProvider)")
+        devices = " or ".join(runtime_devices())
+        yield Finding("providers", f"{', '.join(runtime_providers())} (--device may be {devices})")
     except ConfigurationError as error:
         yield fatal("version", error)
 

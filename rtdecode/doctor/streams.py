@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Signal
 from rtdecode.doctor.finding import Finding
-from rtdecode.engine import ModelFile
 from rtdecode.errors import StreamError
+from rtdecode.model_file import ModelFile
 
 if TYPE_CHECKING:
     from rtdecode.lsl import StreamFound

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.decoder import Decoder
-from rtdecode.engine import ModelFile
+from rtdecode.device import DeviceSettings
 from rtdecode.errors import DeadlineError, ModelError
 from rtdecode.latency.hops import event_at, noise
 from rtdecode.latency.stages import STAGES, Seconds, timing
 from rtdecode.lsl import DecoderOutlets, OutputReader
+from rtdecode.model_file import ModelFile
 from rtdecode.network import Sink
 from rtdecode.prediction import Prediction
 from rtdecode.proof import events_for
@@ -84,7 +85,11 @@ class Cost:
 
 
 def costs(
-    models: Sequence[ModelFile], seconds: float, publish: bool, progress: Callable[[float], None] | None = None
+    models: Sequence[ModelFile],
+    seconds: float,
+    publish: bool,
+    progress: Callable[[float], None] | None = None,
+    device: DeviceSettings | None = None,
 ) -> list[Cost]:
     """Measure the hops of decoders in turn, so that what else happens on the machine hits all of them.
 
@@ -98,6 +103,8 @@ def costs(
         Whether to publish on LSL, with a listener in another process for each.
     progress : callable, optional
         Called with the share that is done.
+    device : DeviceSettings, optional
+        What graphs are run on; the CPU when not given.
 
     Raises
     ------
@@ -107,7 +114,7 @@ def costs(
         A listener did not come.
     """
     with _sinks(models, publish) as sinks, quiet_collector():
-        benches = [_Bench(Decoder(model), sink) for model, sink in zip(models, sinks, strict=True)]
+        benches = [_Bench(Decoder(model, device=device), sink) for model, sink in zip(models, sinks, strict=True)]
         replays = [[bench.replay() for bench in benches] for _ in range(_REPLAYS)]
         start, done = time.perf_counter(), 0.0
         while done < 1:
@@ -136,7 +143,7 @@ class _Bench:
 
     def replay(self) -> float:
         """Decode noise as a recording; return how many times faster than real time that is."""
-        decoder = Decoder(self._decoder.model)
+        decoder = Decoder(self._decoder.model, device=self._decoder.engine.device)
         # A second of ONNX Runtime at most, beside the warm-up.
         n_hops = min(_REPLAYED, 1 + int(1 / decoder.engine.run_s))
         samples, timestamps = self._source.cut(0, decoder.end_of(self._hop + n_hops))

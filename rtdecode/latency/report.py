@@ -12,7 +12,6 @@ import numpy as np
 
 from rtdecode import __version__
 from rtdecode.decoder import Decoder
-from rtdecode.engine import runtime_version
 from rtdecode.latency.measure import Block
 from rtdecode.latency.stages import (
     Seconds,
@@ -26,6 +25,7 @@ from rtdecode.latency.stages import (
 )
 from rtdecode.libraries import processor
 from rtdecode.lsl import versions
+from rtdecode.runtime import runtime_version
 
 _SCHEMA = 1
 

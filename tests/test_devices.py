@@ -1,4 +1,4 @@
-"""What a graph is run on: what is asked of ONNX Runtime, told and refused. The CUDA path itself: test_engine, -m gpu."""
+"""What a graph is run on: what is asked of ONNX Runtime, told and refused. CUDA itself: test_engine with -m gpu."""
 
 import json
 import math
@@ -77,7 +77,7 @@ class TestStrict:
     def test_a_device_that_is_listed_but_does_nothing_is_refused_too(self, model, monkeypatch):
         # As where the driver or a library is missing: ONNX Runtime would leave the graph to the CPU, and print it.
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
-        with warnings.catch_warnings(), pytest.raises(ConfigurationError, match="does not run all of .*model.onnx"):
+        with warnings.catch_warnings(), pytest.raises(ConfigurationError, match=r"does not run all of .*model\.onnx"):
             warnings.simplefilter("ignore")
             Engine(model, CUDA)
 

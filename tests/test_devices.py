@@ -81,6 +81,17 @@ class TestStrict:
             warnings.simplefilter("ignore")
             Engine(model, CUDA)
 
+    @without_cuda
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [((), "device: tf32 is a matter of cuda"), (("--device", "cuda"), "has no CUDAExecutionProvider")],
+        ids=["configuration", "and option"],
+    )
+    def test_a_configuration_and_options_are_taken_together(self, model_path, tmp_path, options, told):
+        (tmp_path / "run.yaml").write_text("device: {tf32: true}\n", encoding="utf-8")
+        code, output = run_rtdecode("run", "--model", model_path, "--config", tmp_path / "run.yaml", *options)
+        assert code == 2 and told in " ".join(output.split())
+
     def test_another_word_is_refused(self, model_path):
         code, output = run_rtdecode("bench", model_path, "--device", "gpu")
         assert code == 2 and "should be 'cpu' or 'cuda' (got 'gpu')" in output

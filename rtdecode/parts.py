@@ -21,8 +21,8 @@ def divided(model: ModelFile) -> tuple[bytes, bytes, Carried]:
 def joined(model: ModelFile, form: Incremental) -> tuple[bytes, Carried]:
     """Return an incremental graph that keeps its features itself, and what it carries to its first run, by name.
 
-    So all of a hop is one run, which nothing leaves but the result: for a device to which every step is a way. The
-    features are copied within it at every run.
+    For a device that is far away: a hop is one run, and nothing leaves it but the result. The price is that features
+    are shifted at every run, by a copy within the device.
     """
     front, head, past = _divided(model)
     n_new, width = model.outputs["next_features"][1:]

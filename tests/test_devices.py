@@ -1,4 +1,4 @@
-"""What a graph is run on: what is asked of ONNX Runtime, told and refused. The CUDA path itself: test_engine, -m gpu."""
+"""What a graph is run on: what is asked of ONNX Runtime, told and refused. CUDA itself: test_engine with -m gpu."""
 
 import json
 import math
@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from rtdecode.audit import Verdict
+from rtdecode.cli.device import device_settings
 from rtdecode.decoder import Decoder
 from rtdecode.device import DeviceSettings
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError
 from rtdecode.model_file import read_model
 from rtdecode.pace import Pace
-from rtdecode.runtime import provider_options, runtime_devices, runtime_providers
+from rtdecode.runtime import provider_options, runtime_devices
 from rtdecode.warmth import Warmth
 from tests.builders import build_model
 from tests.processes import run_rtdecode
@@ -77,24 +78,30 @@ class TestStrict:
     def test_a_device_that_is_listed_but_does_nothing_is_refused_too(self, model, monkeypatch):
         # As where the driver or a library is missing: ONNX Runtime would leave the graph to the CPU, and print it.
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
-        with warnings.catch_warnings(), pytest.raises(ConfigurationError, match="does not run all of .*model.onnx"):
+        with warnings.catch_warnings(), pytest.raises(ConfigurationError, match=r"does not run all of .*model\.onnx"):
             warnings.simplefilter("ignore")
             Engine(model, CUDA)
 
-    def test_another_word_is_refused(self, model_path):
-        code, output = run_rtdecode("bench", model_path, "--device", "gpu")
-        assert code == 2 and "should be 'cpu' or 'cuda' (got 'gpu')" in output
+    @without_cuda
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [((), "device: tf32 is a matter of cuda"), (("--device", "cuda"), "has no CUDAExecutionProvider")],
+        ids=["configuration", "and option"],
+    )
+    def test_a_configuration_and_options_are_taken_together(self, model_path, tmp_path, options, told):
+        (tmp_path / "run.yaml").write_text("device: {tf32: true}\n", encoding="utf-8")
+        code, output = run_rtdecode("run", "--model", model_path, "--config", tmp_path / "run.yaml", *options)
+        assert code == 2 and told in " ".join(output.split())
+
+    def test_another_word_is_refused(self):
+        with pytest.raises(ConfigurationError, match=r"should be 'cpu' or 'cuda' \(got 'gpu'\)"):
+            device_settings("gpu")
 
 
 class TestTold:
     def test_the_start_tells_what_a_run_ran_on(self, model):
         (start,) = Script().play(4.0).run(model).of("start")
         assert start["settings"]["device"] == {"name": "cpu", "tf32": False, "keep_warm_s": None}
-
-    def test_the_doctor_tells_what_there_may_be(self):
-        code, output = run_rtdecode("doctor", "--wait", "0.2")
-        assert code == 0 and f"(--device may be {' or '.join(runtime_devices())})" in output
-        assert all(provider in output for provider in runtime_providers())
 
     def test_a_session_that_ran_on_cuda_is_compared_within_rounding(self, model, tmp_path):
         session = Recorded(model, Script().play(8.0))

@@ -119,6 +119,7 @@ def test_without_a_stream_it_says_so_and_succeeds(model_path):
     for told in (
         "liblsl",
         "CPUExecutionProvider",
+        "(--device may be cpu",
         "a hop takes",
         "none answered",
         "firewall",

@@ -22,10 +22,10 @@ def _show_warning(message: Warning | str, *_: object) -> None:
 
 
 def print_apart(
-    what: str, timeout_s: float, memory_gib: float, function: Callable[..., None], *arguments: Any
+    what: str, timeout_s: float, memory_gib: float | None, function: Callable[..., None], *arguments: Any
 ) -> None:
     """Call a function that prints in another process, within bounds (see `run_apart`)."""
-    memory_bytes = round(memory_gib * 2**30)
+    memory_bytes = round(memory_gib * 2**30) if memory_gib else None
     run_apart(what, timeout_s, _prepared, function, *arguments, memory_bytes=memory_bytes)
 
 

@@ -15,7 +15,7 @@ from rtdecode.guard.settings import GuardSettings
 
 # Half a second: a fault fills a whole block within a second.
 _BLOCK_S, _FEWEST = 0.5, 16
-# What a block says is noted after so many values (and 255 samples at most): no hop is to bear the work of a large one.
+# What a block says is noted after so many values, and 255 samples at most: no hop is to bear the work of a large one.
 _PART_VALUES, _PART_MOST = 8192, 255
 
 

@@ -53,6 +53,8 @@ class Decoder:
         played faster. It changes no verdict and no prediction.
     policy : Policy, optional
         What decides, instead of the file's own.
+    engine : Engine, optional
+        One that was made for this file, and that no other decoder uses any more.
 
     Attributes
     ----------
@@ -73,6 +75,7 @@ class Decoder:
         error: type[RtdecodeError] = RecordingError,
         speed: float = 1.0,
         policy: Policy | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.model, self._speed = model, speed
         self.contract = contract = model.contract
@@ -81,7 +84,7 @@ class Decoder:
         self.chain = Chain(read_steps(contract.preprocessing), contract.signal)
         n_channels, window = self.chain.output.n_channels, contract.window
         check_graph(model, n_channels)
-        self.engine = Engine(model)
+        self.engine = engine or Engine(model)
         settings = guard or GuardSettings()
         self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings), speed)
         self._counter = self._find_counter(settings.counter, source_name)

@@ -57,6 +57,8 @@ class Decoder:
         What decides, instead of the file's own.
     device : DeviceSettings, optional
         What its graph is run on; the CPU when not given.
+    engine : Engine, optional
+        One that was made for this file and device, and that no other decoder uses any more.
 
     Attributes
     ----------
@@ -78,6 +80,7 @@ class Decoder:
         speed: float = 1.0,
         policy: Policy | None = None,
         device: DeviceSettings | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.model, self._speed = model, speed
         self.contract = contract = model.contract
@@ -86,7 +89,7 @@ class Decoder:
         self.chain = Chain(read_steps(contract.preprocessing), contract.signal)
         n_channels, window = self.chain.output.n_channels, contract.window
         check_graph(model, n_channels)
-        self.engine = Engine(model, device)
+        self.engine = engine or Engine(model, device)
         settings = guard or GuardSettings()
         self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings), speed)
         self._counter = self._find_counter(settings.counter, source_name)

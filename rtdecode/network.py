@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Classification, Regression, Signal
 from rtdecode.errors import StreamError
-from rtdecode.lsl import Marker, StreamChoice, StreamFound
+from rtdecode.lsl import Marker, StreamChoice, StreamFound, Wanted
 from rtdecode.marker import MarkerFormat
 from rtdecode.prediction import Prediction
 
@@ -74,8 +74,11 @@ class EventSink(Protocol):
 class Network(Protocol):
     """Makes inlets and outlets."""
 
-    def streams(self, wait_s: float) -> list[StreamFound]:
-        """Listen for `wait_s` seconds and return every stream that answered."""
+    def streams(self, wait_s: float, wanted: Wanted | None = None) -> list[StreamFound]:
+        """Listen for `wait_s` seconds and return every stream that answered.
+
+        Which one is `wanted` of those that are there may be asked meanwhile, to begin to connect to it.
+        """
 
     def connect(self, stream: StreamFound, ch_names: Sequence[str] | None, units: str | None) -> Inlet:
         """Ask a stream to describe itself; StreamError if it cannot be read."""

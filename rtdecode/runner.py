@@ -159,16 +159,16 @@ class Runner:
         """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
         # Proves the file itself, and where to save, before anything is opened. Streams are listened for meanwhile.
         with ThreadPoolExecutor(1) as beside:
-            listening = beside.submit(self._network.streams, _ROUND_S)
+            listening = beside.submit(self._network.streams, _ROUND_S, self._wanted)
             fresh = Decoder(self.model, policy=self.settings.policy, device=self.settings.device)
-            self._policy, settings = fresh.policy, self.settings
+            self._policy, self._engine, settings = fresh.policy, fresh.engine, self.settings
             self._refuse_wrong_use_of_events()
             if settings.save:
                 refuse_unwritable(settings.save)
             known = self._refuse_taken_names(listening.result())
-        # Before liblsl starts its threads: a thread has the priority of the one that starts it.
         if settings.device.name != "cpu":
             self._watcher.state("DEVICE", str(settings.device))
+        # Before liblsl starts the threads that bring data: a thread has the priority of the one that starts it.
         with realtime(settings.realtime) as self._obtained:
             for one in self._obtained:
                 self._watcher.state("REALTIME" if one.obtained else "NOT REALTIME", f"{one.asked}: {one.told}")
@@ -256,23 +256,26 @@ class Runner:
         """
         until = self._clock() + self.settings.wait_s
         while not self._is_over():
-            everything = known or self._network.streams(_ROUND_S)
+            everything = known or self._network.streams(_ROUND_S, self._wanted)
             known = ()
             try:
-                found = self._choice.among(everything, self._output_names())
+                if found := self._wanted(everything):
+                    return found
             except StreamError as ambiguous:
                 if self._first is None:
                     raise
                 self._reporter.state(State.SEARCHING, "ambiguous", str(ambiguous))
-                found = None
-            if found and found.uid not in self._refused:
-                return found
             if self._first is None and self._clock() >= until:
                 raise not_found(self._choice, everything, self._output_names(), self.settings.wait_s)
             if self._lost:
                 self._reporter.repeat(*self._lost)
             self._reporter.greet()
         return None
+
+    def _wanted(self, streams: Sequence[StreamFound]) -> StreamFound | None:
+        """Return the one of these streams that is meant, unless it was refused; StreamError if it could be two."""
+        found = self._choice.among(streams, self._output_names())
+        return found if found and found.uid not in self._refused else None
 
     def _is_over(self) -> bool:
         return self._clock() >= self._deadline
@@ -292,7 +295,7 @@ class Runner:
                 StreamError,
                 inlet.speed,
                 self._policy,
-                self.settings.device,
+                engine=self._engine,
             )
             if self._tracer:
                 self._tracer.watch(inlet, decoder, self._reporter.tell)

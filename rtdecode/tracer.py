@@ -73,12 +73,14 @@ class Tracer:
         self._around(decoder.engine, "run", ran)
         if decoder.policy:
             self._around(decoder, "decide", decided)
-        decoder.push_each = pushed  # type: ignore[method-assign]
+        vars(decoder)["push_each"] = pushed
         self._around(inlet, "close", lambda *_: self._tell(tell, last=True))
 
     def _around(
         self, owner: object, name: str, after: Callable[..., None], before: Callable[[], None] | None = None
     ) -> None:
+        # An engine outlives a connection: no marks around marks.
+        vars(owner).pop(name, None)
         call = getattr(owner, name)
 
         def timed(*arguments: Any, **named: Any) -> Any:

@@ -175,7 +175,7 @@ class World:
             self.now = max(self.now, time)
             action()
 
-    def streams(self, wait_s):
+    def streams(self, wait_s, wanted=None):
         self.sleep(wait_s)
         return [stream for stream, _ in self.present.values()]
 

@@ -209,7 +209,7 @@ class Clock:
         told = _mean(self._counts), _mean(self._errors), _middle(np.abs(self._rest))
         self._history[:, self._n_blocks] = told
         self._n_blocks += 1
-        self._filled, self._foresees = 0, False
+        self._filled = 0
         history = self._history[:, max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
         recent = history[:, -self._n_fit :]
         n_recent, n = recent.shape[1], history.shape[1]
@@ -224,6 +224,7 @@ class Clock:
             if n >= self._n_fit:
                 self.deviation = _deviation(slope)
         self._refuse()
+        self._foresee()
 
     def _note_bad(self) -> None:
         self._bad.append(self._next)

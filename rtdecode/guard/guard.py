@@ -240,7 +240,7 @@ class Guard:
 
     def _stand_in(self, last: NDArray[np.floating], at: int, timestamp: float, lost: int) -> Segment:
         self.note("imputed", f"{lost} samples lost; the last value stands in for them")
-        stamps = timestamp - np.arange(lost, 0, -1) * self.clock.period
+        stamps = timestamp + np.arange(-float(lost), 0.0) * self.clock.period
         return Segment(at, at, np.tile(last, (lost, 1)), stamps, imputed=True)
 
     def _watch(self, segment: Segment) -> None:

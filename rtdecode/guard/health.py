@@ -15,8 +15,8 @@ from rtdecode.guard.settings import GuardSettings
 
 # Half a second: a fault fills a whole block within a second.
 _BLOCK_S, _FEWEST = 0.5, 16
-# Samples after which it is noted what they say of their block: no hop is to bear the work of a whole one.
-_PART = 32
+# What a block says is noted after so many values, and 255 samples at most: no hop is to bear the work of a large one.
+_PART_VALUES, _PART_MOST = 8192, 255
 
 
 def block_size(sfreq: float) -> int:
@@ -64,8 +64,9 @@ class Health:
         # A file that does not tell the spread tells how far levels drift: no channel must vary as much as that.
         self._least = 1 / settings.max_factor if amplitude.spread is not None else 0.0
         self.block = block_size(signal.sfreq)
-        self._part = np.empty((min(_PART, self.block), signal.n_channels))
-        self._sizes = np.array([min(_PART, self.block - at) for at in range(0, self.block, _PART)])[:, None]
+        self._n_part = n = min(max(_PART_VALUES // signal.n_channels, 1), _PART_MOST, self.block)
+        self._part = np.empty((n, signal.n_channels))
+        self._sizes = np.array([min(n, self.block - at) for at in range(0, self.block, n)])[:, None]
         # Of each part: largest value, and smallest with its sign changed; how often each is there; mean, and squares
         # about it.
         shape = len(self._sizes), signal.n_channels
@@ -95,12 +96,12 @@ class Health:
             self._level = samples[0].astype(np.float64)
         at = 0
         while at < len(samples):
-            number, begin = divmod(self._filled, _PART)
-            end = min(begin + len(samples) - at, _PART, self.block - number * _PART)
+            number, begin = divmod(self._filled, self._n_part)
+            end = min(begin + len(samples) - at, self._n_part, self.block - number * self._n_part)
             np.subtract(samples[at : at + end - begin], self._level, out=self._part[begin:end])
             self._filled += end - begin
             at += end - begin
-            if end == _PART or not self.room:
+            if end == self._n_part or not self.room:
                 self._note(number, self._part[:end])
         if self.room:
             return False

@@ -45,7 +45,8 @@ class Cost:
     decoder : Decoder
         Which.
     stages : dict of str to array of float64, (n_hops,)
-        Seconds of each hop in each stage that was there, in the order of `STAGES`.
+        Seconds of each hop in each stage that was there, in the order of `STAGES`; and `afterwards`: what is learned
+        for the hops to come, when the prediction is out.
     runtime : array of float64, (n_hops,)
         Seconds of ONNX Runtime alone, on the same session and input, after each hop.
     replays : array of float64, (n_replays,)
@@ -131,7 +132,8 @@ class _Bench:
 
     def __init__(self, decoder: Decoder, sink: Sink) -> None:
         self._decoder, self._sink = decoder, sink
-        self._source, self._rows, self._runtime = _Source(decoder), list[list[float]](), list[float]()
+        self._source, self._rows = _Source(decoder), list[list[float]]()
+        self._afterwards, self._runtime = list[float](), list[float]()
         self._hop = decoder.warm_up // decoder.contract.window.hop + 1
         decoder.push(*self._source.cut(0, decoder.end_of(self._hop - 1)))
         tracer = Tracer(time.perf_counter)
@@ -167,6 +169,8 @@ class _Bench:
                         f"{decoder.model.name} abstains on noise as large as its training data "
                         f"({prediction.reason}); there is nothing to measure."
                     )
+                start = time.perf_counter()
+            self._afterwards.append(time.perf_counter() - start)
             start = time.perf_counter()
             decoder.engine.run_bare()
             self._runtime.append(time.perf_counter() - start)
@@ -177,7 +181,7 @@ class _Bench:
         told = timing(self._rows, {row[1]: row[-1] for row in self._rows}, 1, self._decoder.source.sfreq)
         absent = {name for name, there in (("policy", self._decoder.policy), ("publish", published)) if not there}
         inner = [stage.name for stage in STAGES if stage.part == "processing" and stage.name not in absent]
-        stages = {name: told.stages[name] for name in inner}
+        stages = {name: told.stages[name] for name in inner} | {"afterwards": np.array(self._afterwards)}
         return Cost(self._decoder, stages, np.array(self._runtime), replays)
 
 

@@ -1,6 +1,6 @@
 """The Lab Streaming Layer: finding streams, reading one, writing ours. The only module that loads pylsl."""
 
-from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
+from rtdecode.lsl.discovery import StreamChoice, StreamFound, Wanted, list_streams
 from rtdecode.lsl.feed import OutputFeed, OutputRow
 from rtdecode.lsl.inlet import SignalInlet
 from rtdecode.lsl.markers import Marker
@@ -19,6 +19,7 @@ __all__ = [
     "SignalInlet",
     "StreamChoice",
     "StreamFound",
+    "Wanted",
     "list_streams",
     "local_clock",
     "versions",

@@ -1,6 +1,6 @@
 """Which streams there are, and which one is meant."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,10 @@ class StreamFound:
             f"{self.name!r} (type {self.type or 'none'}, {self.n_channels} channels, {self.sfreq:g} Hz, "
             f"{self.channel_format}, source_id {self.source_id!r}, host {self.host}, uid {self.uid[:8]})"
         )
+
+
+# Tells which of some streams is wanted; it may raise StreamError.
+Wanted = Callable[[Sequence[StreamFound]], StreamFound | None]
 
 
 class StreamChoice(BaseModel):
@@ -121,4 +125,9 @@ def list_streams(wait_s: float = 1.0) -> list[StreamFound]:
         )
         for info in pylsl.resolve_streams(wait_s)
     ]
-    return sorted(found, key=lambda s: (s.name, s.uid))
+    return in_order(found)
+
+
+def in_order(streams: Iterable[StreamFound]) -> list[StreamFound]:
+    """Return streams in order of name."""
+    return sorted(streams, key=lambda s: (s.name, s.uid))

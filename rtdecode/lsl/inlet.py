@@ -29,6 +29,30 @@ _pull_chunk = ctypes.CFUNCTYPE(
 )
 
 
+Met = tuple[pylsl.StreamInlet, pylsl.StreamInfo]
+
+
+def meet(stream: StreamFound, timeout_s: float = 5.0) -> Met:
+    """Connect to a stream, have its outlet describe it, and read its clock, which takes 0.6 s the first time.
+
+    Nothing is subscribed yet, so nothing queues up meanwhile.
+
+    Raises
+    ------
+    StreamLostError
+        The outlet does not answer.
+    """
+    inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
+    try:
+        info = inlet.info(timeout_s)
+        inlet.time_correction(timeout_s)
+    except (pylsl.util.TimeoutError, pylsl.util.LostError):
+        raise StreamLostError(
+            f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
+        ) from None
+    return inlet, info
+
+
 class StreamInlet:
     """A connection to one stream.
 
@@ -41,20 +65,14 @@ class StreamInlet:
         What to connect to.
     timeout_s : float
         For each answer of the outlet.
+    met : Met, optional
+        What `meet` returned for this stream, if it was called before.
     """
 
-    def __init__(self, stream: StreamFound, timeout_s: float) -> None:
+    def __init__(self, stream: StreamFound, timeout_s: float, met: Met | None = None) -> None:
         self.stream = stream
         self._timeout_s = timeout_s
-        self._inlet = pylsl.StreamInlet(stream.handle, max_buflen=_BUFFER_S, recover=False)
-        try:
-            self._info = self._inlet.info(timeout_s)
-            # The first reading takes 0.6 s; taken before the stream is opened, so that nothing queues up.
-            self._inlet.time_correction(timeout_s)
-        except (pylsl.util.TimeoutError, pylsl.util.LostError):
-            raise StreamLostError(
-                f"Stream {stream} was announced, but its outlet does not answer. Check its firewall."
-            ) from None
+        self._inlet, self._info = met or meet(stream, timeout_s)
 
     def open(self) -> None:
         """Subscribe: from here on every sample is kept for `pull`."""
@@ -89,6 +107,8 @@ class SignalInlet(StreamInlet):
         Unit of all channels of a stream that declares none.
     timeout_s : float
         For each answer of the outlet.
+    met : Met, optional
+        What `meet` returned for this stream, if it was called before.
 
     Attributes
     ----------
@@ -109,10 +129,11 @@ class SignalInlet(StreamInlet):
         ch_names: Sequence[str] | None = None,
         units: str | None = None,
         timeout_s: float = 5.0,
+        met: Met | None = None,
     ) -> None:
         if stream.channel_format not in NUMBERS or stream.sfreq <= 0:
             raise StreamError(f"Stream {stream} is not a signal: a numeric format and a regular rate are needed.")
-        super().__init__(stream, timeout_s)
+        super().__init__(stream, timeout_s, met)
         self.signal = _describe(self._info, stream, ch_names, units)
         self.speed = _speed(self._info, stream)
         # pylsl's own method, which makes and joins arrays at every call, takes twice as long.

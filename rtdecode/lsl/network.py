@@ -1,26 +1,52 @@
 """LSL as the loop's network."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from rtdecode.contract import Classification, Regression
-from rtdecode.lsl.discovery import StreamChoice, StreamFound, list_streams
-from rtdecode.lsl.inlet import SignalInlet
+from rtdecode.errors import StreamError
+from rtdecode.lsl.discovery import StreamChoice, StreamFound, Wanted, in_order, list_streams
+from rtdecode.lsl.inlet import Met, SignalInlet, meet
 from rtdecode.lsl.markers import MarkerReader
 from rtdecode.lsl.outlets import DecoderOutlets, Outlet
 from rtdecode.marker import MarkerFormat
 from rtdecode.recording import Layout
 
+# Nearly all streams have answered by then.
+_EARLY_S = 0.2
+
 
 class LslNetwork:
     """Finds, reads and writes LSL streams (`rtdecode.network.Network`)."""
 
-    def streams(self, wait_s: float) -> list[StreamFound]:
-        """Listen for `wait_s` seconds and return every stream that answered."""
-        return list_streams(wait_s)
+    def __init__(self) -> None:
+        self._beside = ThreadPoolExecutor(1, "rtdecode-meet")
+        self._meeting: tuple[str, Future[Met]] | None = None
+
+    def streams(self, wait_s: float, wanted: Wanted | None = None) -> list[StreamFound]:
+        """Listen for `wait_s` seconds and return every stream that answered.
+
+        The one that is `wanted` of those that answer soon is met meanwhile: to `connect` to it takes less then.
+        Whether it is the only one that could be wanted, is told by all that are returned.
+        """
+        if wanted is None:
+            return list_streams(wait_s)
+        early = list_streams(min(_EARLY_S, wait_s))
+        with suppress(StreamError):
+            self._meet(wanted(early))
+        late = list_streams(max(wait_s - _EARLY_S, 0.0))
+        return in_order({s.uid: s for s in (*early, *late)}.values())
+
+    def _meet(self, stream: StreamFound | None) -> None:
+        if stream and (self._meeting is None or self._meeting[0] != stream.uid):
+            self._meeting = stream.uid, self._beside.submit(meet, stream)
 
     def connect(self, stream: StreamFound, ch_names: Sequence[str] | None, units: str | None) -> SignalInlet:
         """Ask a stream to describe itself; StreamError if it cannot be read."""
-        return SignalInlet(stream, ch_names, units)
+        meeting, self._meeting = self._meeting, None
+        met = meeting[1].result() if meeting and meeting[0] == stream.uid else None
+        return SignalInlet(stream, ch_names, units, met=met)
 
     def markers(self, choice: StreamChoice, exclude: tuple[str, ...]) -> MarkerReader:
         """Begin to look for a stream of markers and to read it."""

@@ -77,7 +77,7 @@ def _parsed(desc: str) -> pylsl.StreamInfo:
 
 
 class _Numbers:
-    """Pushes sample after sample from one place; pylsl's own method, which makes arrays at every call, takes longer."""
+    """Pushes sample after sample from one place; pylsl's own method, which makes an array each time, takes longer."""
 
     def __init__(self, info: pylsl.StreamInfo, name: str, dtype: type) -> None:
         self.outlet = pylsl.StreamOutlet(info)

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -37,12 +40,9 @@ def _run(samples: Samples, state: _SosState) -> Samples:
     if len(samples) == 0:
         return samples.copy()
     if state.zi is None:
-        # Imported here: scipy.signal is the slowest import of the runtime, and `--help` needs no filter.
-        from scipy.signal import sosfilt_zi
-
         # As if the first sample had been there for ever: no jump from zero at the start. The first
         # *sample*, never a mean over the first chunk, whose length is an accident.
-        state.zi = samples[0][:, None, None] * sosfilt_zi(state.sos)
+        state.zi = samples[0][:, None, None] * _after_ones(state.sos)
     filtered = np.array(samples.T, np.float64, order="C")
     _kernel()(state.sos, filtered, state.zi)
     return filtered.T
@@ -52,13 +52,18 @@ def _run(samples: Samples, state: _SosState) -> Samples:
 def _kernel() -> Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], None]:
     """Return what filters (n_channels, n_samples) in place.
 
-    The compiled part of scipy's sosfilt: of the few samples of a hop, the checks around it take ten times as long.
+    The compiled part of scipy's sosfilt: of the few samples of a hop, the checks around it take ten times as long. It
+    is loaded by itself: all of scipy.signal takes longer than everything else that a live run needs.
     """
+    import scipy
+
     try:
-        from scipy.signal._sosfilt import _sosfilt
-    except ImportError:  # it is private to scipy, and may move
+        spec = PathFinder.find_spec("_sosfilt", [str(Path(scipy.__file__).with_name("signal"))])
+        module = module_from_spec(spec)  # type: ignore[arg-type]
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        return module._sosfilt  # type: ignore[no-any-return]
+    except (ImportError, AttributeError):  # it is private to scipy, and may move
         return _filter_in_place
-    return _sosfilt  # type: ignore[no-any-return]
 
 
 def _filter_in_place(sos: NDArray[np.float64], samples: NDArray[np.float64], zi: NDArray[np.float64]) -> None:
@@ -68,16 +73,30 @@ def _filter_in_place(sos: NDArray[np.float64], samples: NDArray[np.float64], zi:
     zi[:] = after.transpose(1, 0, 2)
 
 
+def _after_ones(sos: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what the sections hold, (n_sections, 2), when the input has been 1 for ever (scipy's sosfilt_zi)."""
+    held, level = np.empty((len(sos), 2)), 1.0
+    for i, (b, a) in enumerate(zip(sos[:, :3], sos[:, 3:], strict=True)):
+        held[i] = level * np.linalg.solve([[1 + a[1], -1], [a[2], 1]], b[1:] - a[1:] * b[0])
+        level *= b.sum() / a.sum()
+    return held
+
+
+def _response(sos: NDArray[np.float64], frequency: float) -> complex:
+    """Return the response at a frequency in radians per sample."""
+    delays = np.exp(-1j * frequency * np.arange(3))
+    return complex(np.prod((sos[:, :3] @ delays) / (sos[:, 3:] @ delays)))
+
+
 def _settling(sos: NDArray[np.float64]) -> int:
     """Return the samples after which the step response stays within 1 % (of its peak) of its final value."""
-    from scipy.signal import sosfilt, sosfreqz
-
-    final = float(sosfreqz(sos, worN=[0.0])[1][0].real)
-    n, zi = 1024, np.zeros((len(sos), 2))
+    final = _response(sos, 0.0).real
+    n, zi = 1024, np.zeros((1, len(sos), 2))
     response: NDArray[np.float64] = np.empty(0)
     while True:
-        more, zi = sosfilt(sos.copy(), np.ones(n), zi=zi)
-        response = np.concatenate([response, more])
+        more = np.ones((1, n))
+        _kernel()(sos.copy(), more, zi)
+        response = np.concatenate([response, more[0]])
         scale = max(np.abs(response).max(), abs(final))
         outside = np.flatnonzero(np.abs(response - final) > 0.01 * scale)
         last = int(outside[-1]) + 1 if len(outside) else 0
@@ -88,11 +107,9 @@ def _settling(sos: NDArray[np.float64]) -> int:
 
 def _group_delay(sos: NDArray[np.float64], frequency: float) -> float:
     """Group delay in samples at a frequency in radians per sample."""
-    from scipy.signal import sosfreqz
-
     step = 1e-4
     around = [max(frequency - step, 1e-6), frequency + step]
-    phase = np.unwrap(np.angle(sosfreqz(sos, worN=around)[1]))
+    phase = np.unwrap([np.angle(_response(sos, w)) for w in around])
     return float(-(phase[1] - phase[0]) / (around[1] - around[0]))
 
 

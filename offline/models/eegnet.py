@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from offline.models.base import Network
 from offline.models.layers import Nonlinearity, Pool, folded, limit_norm, one_of, xavier
-from offline.models.stepping import ZEROS, Front, Stepping, dense, flat, stepping
+from offline.models.stepping import ZEROS, Front, Stepping, averaged, dense, flat, stepping
 
 
 class EEGNet(Network):
@@ -111,8 +111,11 @@ class EEGNet(Network):
             raise ValueError(ZEROS)
         # After fusing, the filters over channels come first; all are convolutions over time alone then.
         space, time = flat(self.temporal), flat(self.spatial)
-        layers = (space, time, self.nonlinearity, self.pool1, flat(self.depth), flat(self.point), self.nonlinearity)
-        front = Front(self.n_channels, (*layers, self.pool2))
+        depth: tuple[nn.Module, ...] = (self.pool1, flat(self.depth))
+        if self.pool1.pool_type == "avg":
+            depth = (averaged(self.pool1, flat(self.depth)),)
+        layers = (space, time, self.nonlinearity, *depth, flat(self.point), self.nonlinearity, self.pool2)
+        front = Front(self.n_channels, layers)
         return stepping(front, dense(self.fc, front.width), self.n_times)
 
     @property

@@ -94,11 +94,33 @@ def _stepped(layer: nn.Module, spacing: int) -> Stepped:
         return layer
     if isinstance(layer, Pool):
         return Stepped(_Pooled(layer, spacing), (layer.size - 1) * spacing, layer.stride)
-    if not isinstance(layer, nn.Conv1d):
-        return Stepped(layer)
-    every, dilation = copy.deepcopy(layer), layer.dilation[0] * spacing
-    every.stride, every.dilation = (1,), (dilation,)
-    return Stepped(every, (layer.kernel_size[0] - 1) * dilation, layer.stride[0])
+    if isinstance(layer, nn.Conv1d):
+        every = _Filtered(layer, spacing)
+        return Stepped(every, every.reach, layer.stride[0])
+    return Stepped(layer)
+
+
+class _Filtered(nn.Module):
+    """A convolution over values `spacing` samples apart, for every sample.
+
+    A single new one is a product with the weights: ONNX Runtime spends more on preparing a convolution.
+    """
+
+    def __init__(self, convolution: nn.Conv1d, spacing: int) -> None:
+        super().__init__()
+        self.weight, self.bias, self.groups = convolution.weight, convolution.bias, convolution.groups
+        self.dilation = convolution.dilation[0] * spacing
+        self.reach = (self.weight.shape[2] - 1) * self.dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        one_for_each = self.groups == x.shape[1] == len(self.weight)
+        if x.shape[2] > self.reach + 1 or not (one_for_each or self.groups == 1):
+            return nn.functional.conv1d(x, self.weight, self.bias, dilation=self.dilation, groups=self.groups)
+        seen, bias = x[:, :, :: self.dilation], 0 if self.bias is None else self.bias[:, None]
+        if one_for_each:
+            return (seen * self.weight[:, 0]).sum(dim=2, keepdim=True) + bias
+        column = self.weight.flatten(1) @ seen.reshape(-1, 1)
+        return (column + bias)[None]
 
 
 class _Pooled(nn.Module):
@@ -111,6 +133,8 @@ class _Pooled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.pool_type == "max":
             return nn.functional.max_pool1d(x, self.size, 1, dilation=self.spacing)
+        if x.shape[2] == (self.size - 1) * self.spacing + 1:
+            return x[:, :, :: self.spacing].mean(dim=2, keepdim=True)
         if self.spacing == 1:
             return nn.functional.avg_pool1d(x, self.size, 1)
         weight = x.new_full((x.shape[1], 1, self.size), 1 / self.size)
@@ -126,6 +150,19 @@ def flat(convolution: nn.Conv2d) -> nn.Conv1d:
         layer.weight.copy_(convolution.weight.reshape(n_out, n_in * height, length))
         if layer.bias is not None and convolution.bias is not None:
             layer.bias.copy_(convolution.bias)
+    return layer
+
+
+def averaged(pool: Pool, convolution: nn.Conv1d) -> nn.Conv1d:
+    """Return an average pool and the convolution of what it gives as one convolution."""
+    (n_taps,), spacing = convolution.kernel_size, convolution.dilation[0] * pool.stride
+    layer = copy.deepcopy(convolution)
+    layer.stride, layer.dilation = (convolution.stride[0] * pool.stride,), (1,)
+    layer.kernel_size = ((n_taps - 1) * spacing + pool.size,)
+    weight = convolution.weight.new_zeros((*convolution.weight.shape[:2], *layer.kernel_size))
+    for tap in range(n_taps):
+        weight[:, :, tap * spacing : tap * spacing + pool.size] += convolution.weight[:, :, tap : tap + 1] / pool.size
+    layer.weight = nn.Parameter(weight)
     return layer
 
 

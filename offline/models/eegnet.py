@@ -11,7 +11,18 @@ from torch import Tensor, nn
 
 from offline.models.base import Network
 from offline.models.layers import Nonlinearity, Pool, folded, limit_norm, one_of, xavier
-from offline.models.stepping import ZEROS, Front, Stepping, averaged, dense, flat, stepping
+from offline.models.stepping import (
+    ZEROS,
+    Front,
+    Separable,
+    Stepped,
+    Stepping,
+    averaged,
+    dense,
+    dense_over_averages,
+    flat,
+    stepping,
+)
 
 
 class EEGNet(Network):
@@ -111,12 +122,16 @@ class EEGNet(Network):
             raise ValueError(ZEROS)
         # After fusing, the filters over channels come first; all are convolutions over time alone then.
         space, time = flat(self.temporal), flat(self.spatial)
-        depth: tuple[nn.Module, ...] = (self.pool1, flat(self.depth))
-        if self.pool1.pool_type == "avg":
-            depth = (averaged(self.pool1, flat(self.depth)),)
-        layers = (space, time, self.nonlinearity, *depth, flat(self.point), self.nonlinearity, self.pool2)
-        front = Front(self.n_channels, layers)
-        return stepping(front, dense(self.fc, front.width), self.n_times)
+        depth, point = flat(self.depth), flat(self.point)
+        if self.pool1.pool_type == "max":
+            layers = (space, time, self.nonlinearity, self.pool1, depth, point, self.nonlinearity, self.pool2)
+            front = Front(self.n_channels, layers)
+            return stepping(front, dense(self.fc, front.width), self.n_times)
+        # An average is linear: each is merged with the weights behind it.
+        depth = averaged(self.pool1, depth)
+        separable = Stepped(Separable(depth, point), depth.kernel_size[0] - 1, depth.stride[0])
+        front = Front(self.n_channels, (space, time, self.nonlinearity, separable, self.nonlinearity))
+        return stepping(front, dense_over_averages(self.fc, self.pool2, front, self.n_times), self.n_times)
 
     @property
     def receptive_field(self) -> int:

@@ -110,9 +110,9 @@ class EEGNet(Network):
     def features(self, x: Tensor) -> Tensor:
         """Return features (batch, f2, n_pooled) of windows (batch, n_channels, n_times)."""
         x = self.norm_temporal(self.temporal(x[:, None]))  # (B, f1, C, T or T + 1)
-        x = self.nonlinearity(self.norm1(self.spatial(x))[:, :, 0])  # (B, f1*d, T)
-        x = self.dropout(self.pool1(x))[:, :, None]
-        x = self.nonlinearity(self.norm2(self.point(self.depth(x)))[:, :, 0])  # (B, f2, T / pool1)
+        x = self.nonlinearity(self.norm1(self.spatial(x)).squeeze(2))  # (B, f1*d, T)
+        x = self.dropout(self.pool1(x)).unsqueeze(2)
+        x = self.nonlinearity(self.norm2(self.point(self.depth(x))).squeeze(2))  # (B, f2, T / pool1)
         pooled: Tensor = self.pool2(x)
         return pooled
 

@@ -155,6 +155,18 @@ def test_any_chunks_gaps_and_resets_agree_with_the_windowed_form_and_with_one_pu
     assert_agree(ours, decoded(both.windowed, sizes))
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_front_gives_the_same_features_a_sample_at_a_time_and_at_once(name):
+    front, x = NETWORKS[name]().eval().fused().stepping().front, torch.from_numpy(noise(300))[None]
+    with torch.no_grad():
+        whole, *_ = front(x, *front.past)
+        past, features = front.past, []
+        for sample in x.split(1, dim=2):
+            new, *past = front(sample, *past)
+            features.append(new)
+    assert torch.allclose(torch.cat(features, dim=1), whole, atol=1e-5)
+
+
 def test_decoding_in_chunks_is_decoding_in_one_shot(both):
     recording = build_recording(600, build_signal(5))
     proof = prove_chunking(recording, lambda: Decoder(both.incremental))
@@ -171,19 +183,33 @@ def test_what_is_not_finite_leaves_with_the_window(tmp_path):
     assert finite == [end for end in range(HOP, 401, HOP) if end >= n_times and not end - n_times <= 150 < end]
 
 
-def test_a_million_steps_far_from_zero_leave_no_trace(tmp_path):
-    """Far from zero sums that are corrected rather than taken anew drift away."""
+@pytest.mark.parametrize(
+    ("name", "hop"),
+    [
+        ("shallow", 100),
+        *(
+            pytest.param(name, 1, marks=pytest.mark.slow)
+            for name in ("shallow", "eegnet", "deep4", "fblightconvnet", "brainmodule")
+        ),
+    ],
+)
+def test_a_million_samples_far_from_zero_leave_no_trace(tmp_path, name, hop):
+    """A thousand standard deviations from zero, sums that are corrected rather than taken anew drift away."""
     torch.manual_seed(0)
-    network = ShallowFBCSPNet(5, 149, 3, n_temporal=4, n_spatial=6, batch_norm_momentum=1.0)
-    network(torch.randn(20, 5, 149) + 1000)
-    model = incremental(network, tmp_path / "m.onnx", hop=100)
+    network = NETWORKS[name]()
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    # What it was trained on lay there too.
+    network(torch.randn(20, 5, network.n_times) + 1000)
+    model = incremental(network, tmp_path / "m.onnx", hop=hop)
     engine, fresh, rng = Engine(model), Engine(model), np.random.default_rng(0)
     for _ in range(100):
         blocks = (rng.standard_normal((5, 10_000)) + 1000).astype(np.float32)
-        given = [engine.run(block) for block in np.hsplit(blocks, 100)]
-    assert np.ptp(given, axis=0).max() > 1e-4
-    anew = [fresh.run(block) for block in np.hsplit(blocks, 100)]
-    assert np.abs(np.subtract(given, anew)[10:]).max() < 1e-6
+        given = steps(engine, blocks)
+    anew = {end: values for end, values in steps(fresh, blocks).items() if end >= network.n_times}
+    assert np.ptp(list(given.values()), axis=0).max() > 1e-4
+    assert max(np.abs(given[end] - values).max() for end, values in anew.items()) < 1e-6
 
 
 def test_the_front_does_not_know_how_long_the_window_is(tmp_path):

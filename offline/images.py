@@ -1,10 +1,12 @@
 """What stands along time as images of one row: ONNX Runtime's blocked convolutions and pools are for images alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-_OVER_TIME = ("AveragePool", "Conv", "MaxPool")
+_POOLS = ("AveragePool", "MaxPool")
 # What looks at every value by itself.
 _POINTWISE = ("Clip", "Elu", "Gelu", "Log", "Pow", "Relu", "Sigmoid", "Tanh")
 # The dimension that an image has more.
@@ -25,14 +27,15 @@ def as_images(model: ir.Model) -> None:
     rows = _constant(graph, "image_rows", np.array([_ROWS]))
     images: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
+        if not node.inputs or node.inputs[0] is None:
+            continue
         given, *constants = node.inputs
-        assert given is not None
-        (told,) = node.outputs[:1]
-        if node.op_type == "Squeeze" and _is_rows(constants[0]):
+        told = node.outputs[0]
+        if node.op_type == "Squeeze" and _is_rows(constants):
             images[told] = given
-        elif node.op_type == "Unsqueeze" and given in images and _is_rows(constants[0]):
+        elif node.op_type == "Unsqueeze" and given in images and _is_rows(constants):
             told.replace_all_uses_with(images[given])
-        elif _rank(told) == 3 and (node.op_type in _OVER_TIME or (given in images and _is_pointwise(node))):
+        elif _rank(told) == 3 and (_is_over_time(node) or (given in images and _is_pointwise(node))):
             if given not in images:
                 turned = ir.node("Unsqueeze", [given, rows])
                 graph.insert_before(node, turned)
@@ -55,10 +58,10 @@ def _constant(graph: ir.Graph, name: str, values: np.ndarray) -> ir.Value:
 
 
 def _weights(graph: ir.Graph, weight: ir.Value | None) -> ir.Value:
-    assert weight is not None and weight.const_value is not None
+    values = _values(weight)
+    assert weight is not None and values is not None
     name = f"{weight.name}/image"
-    known = graph.initializers.get(name)
-    return known or _constant(graph, name, np.expand_dims(weight.const_value.numpy(), _ROWS))
+    return graph.initializers.get(name) or _constant(graph, name, np.expand_dims(values, _ROWS))
 
 
 def _widened(node: ir.Node) -> dict[str, ir.Attr]:
@@ -71,6 +74,11 @@ def _widened(node: ir.Node) -> dict[str, ir.Attr]:
     return attributes
 
 
+def _is_over_time(node: ir.Node) -> bool:
+    # Weights that are computed stay as they are.
+    return node.op_type in _POOLS or (node.op_type == "Conv" and _values(node.inputs[1]) is not None)
+
+
 def _is_pointwise(node: ir.Node) -> bool:
     return node.op_type in _POINTWISE and all(_rank(value) <= 0 for value in node.inputs[1:])
 
@@ -79,5 +87,10 @@ def _rank(value: ir.Value | None) -> int:
     return -1 if value is None or value.shape is None else len(value.shape)
 
 
-def _is_rows(axes: ir.Value | None) -> bool:
-    return axes is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [_ROWS]
+def _is_rows(axes: Sequence[ir.Value | None]) -> bool:
+    values = _values(axes[0]) if axes else None
+    return values is not None and values.tolist() == [_ROWS]
+
+
+def _values(value: ir.Value | None) -> np.ndarray | None:
+    return None if value is None or value.const_value is None else value.const_value.numpy()

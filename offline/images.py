@@ -27,9 +27,9 @@ def as_images(model: ir.Model) -> None:
     rows = _constant(graph, "image_rows", np.array([_ROWS]))
     images: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
-        if not node.inputs or node.inputs[0] is None:
+        given, *constants = node.inputs or (None,)
+        if given is None:
             continue
-        given, *constants = node.inputs
         told = node.outputs[0]
         if node.op_type == "Squeeze" and _is_rows(constants):
             images[told] = given

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from offline.checkpoint import Checkpoint
 from offline.configuration import Form
+from offline.images import as_images
 from offline.models import Network
 from offline.models.layers import Single
 from offline.models.stepping import Stepping
@@ -151,6 +152,8 @@ def to_onnx(network: Network, parts: Stepping | None = None, n_new: int = 1) -> 
         told, _, _ = f"{type(why).__name__}: {why}".partition("\n")
         raise ModelError(f"torch cannot turn the network into an ONNX graph ({told.rstrip('.: ')}).") from None
     assert program is not None
+    if parts is None:
+        as_images(program.model)
     return program.model_proto
 
 

@@ -11,7 +11,18 @@ from torch import Tensor, nn
 
 from offline.models.base import Network
 from offline.models.layers import Nonlinearity, Pool, folded, limit_norm, one_of, xavier
-from offline.models.stepping import ZEROS, Front, Stepping, dense, flat, stepping
+from offline.models.stepping import (
+    ZEROS,
+    Front,
+    Separable,
+    Stepped,
+    Stepping,
+    averaged,
+    dense,
+    dense_over_averages,
+    flat,
+    stepping,
+)
 
 
 class EEGNet(Network):
@@ -99,9 +110,9 @@ class EEGNet(Network):
     def features(self, x: Tensor) -> Tensor:
         """Return features (batch, f2, n_pooled) of windows (batch, n_channels, n_times)."""
         x = self.norm_temporal(self.temporal(x[:, None]))  # (B, f1, C, T or T + 1)
-        x = self.nonlinearity(self.norm1(self.spatial(x))[:, :, 0])  # (B, f1*d, T)
-        x = self.dropout(self.pool1(x))[:, :, None]
-        x = self.nonlinearity(self.norm2(self.point(self.depth(x)))[:, :, 0])  # (B, f2, T / pool1)
+        x = self.nonlinearity(self.norm1(self.spatial(x)).squeeze(2))  # (B, f1*d, T)
+        x = self.dropout(self.pool1(x)).unsqueeze(2)
+        x = self.nonlinearity(self.norm2(self.point(self.depth(x))).squeeze(2))  # (B, f2, T / pool1)
         pooled: Tensor = self.pool2(x)
         return pooled
 
@@ -111,9 +122,16 @@ class EEGNet(Network):
             raise ValueError(ZEROS)
         # After fusing, the filters over channels come first; all are convolutions over time alone then.
         space, time = flat(self.temporal), flat(self.spatial)
-        layers = (space, time, self.nonlinearity, self.pool1, flat(self.depth), flat(self.point), self.nonlinearity)
-        front = Front(self.n_channels, (*layers, self.pool2))
-        return stepping(front, dense(self.fc, front.width), self.n_times)
+        depth, point = flat(self.depth), flat(self.point)
+        if self.pool1.pool_type == "max":
+            layers = (space, time, self.nonlinearity, self.pool1, depth, point, self.nonlinearity, self.pool2)
+            front = Front(self.n_channels, layers)
+            return stepping(front, dense(self.fc, front.width), self.n_times)
+        # An average is linear: each is merged with the weights behind it.
+        depth = averaged(self.pool1, depth)
+        separable = Stepped(Separable(depth, point), depth.kernel_size[0] - 1, depth.stride[0])
+        front = Front(self.n_channels, (space, time, self.nonlinearity, separable, self.nonlinearity))
+        return stepping(front, dense_over_averages(self.fc, self.pool2, front, self.n_times), self.n_times)
 
     @property
     def receptive_field(self) -> int:

@@ -98,9 +98,9 @@ class Single(nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn features (batch, in_features) into (batch, out_features)."""
-        column = (self.weight @ x[:, :, None])[:, :, 0]
-        return column if self.bias is None else column + self.bias
+        """Turn features (1, in_features) into (1, out_features)."""
+        column = self.weight @ x.reshape(-1, 1)
+        return (column if self.bias is None else column + self.bias[:, None]).reshape(1, -1)
 
 
 def xavier(*layers: nn.Module) -> None:

@@ -77,6 +77,10 @@ class Front(nn.Module):
         self.reach, self.width = sum(self._reaches), x.shape[1]
         self.past = tuple(kept for kept in past if kept.shape[2])
 
+    def n_features(self, n_times: int) -> int:
+        """Return how many features the network has in a window of `n_times` samples."""
+        return (n_times - 1 - self.reach) // self.stride + 1
+
     def forward(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         """Turn new samples (1, n_channels, n) and what was kept into features (1, n, width) and what to keep."""
         kept, following = iter(past), []
@@ -94,11 +98,57 @@ def _stepped(layer: nn.Module, spacing: int) -> Stepped:
         return layer
     if isinstance(layer, Pool):
         return Stepped(_Pooled(layer, spacing), (layer.size - 1) * spacing, layer.stride)
-    if not isinstance(layer, nn.Conv1d):
-        return Stepped(layer)
-    every, dilation = copy.deepcopy(layer), layer.dilation[0] * spacing
-    every.stride, every.dilation = (1,), (dilation,)
-    return Stepped(every, (layer.kernel_size[0] - 1) * dilation, layer.stride[0])
+    if isinstance(layer, nn.Conv1d):
+        every = _Filtered(layer, spacing)
+        return Stepped(every, every.reach, layer.stride[0])
+    return Stepped(layer)
+
+
+class _Filtered(nn.Module):
+    """A convolution over values `spacing` samples apart, for every sample.
+
+    A single new one is a product with the weights: ONNX Runtime spends more on preparing a convolution.
+    """
+
+    def __init__(self, convolution: nn.Conv1d, spacing: int) -> None:
+        super().__init__()
+        self.weight, self.bias, self.groups = convolution.weight, convolution.bias, convolution.groups
+        self.dilation = convolution.dilation[0] * spacing
+        self.reach = (self.weight.shape[2] - 1) * self.dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        one_for_each = self.groups == x.shape[1] == len(self.weight)
+        if x.shape[2] > self.reach + 1 or not (one_for_each or self.groups == 1):
+            return nn.functional.conv1d(x, self.weight, self.bias, dilation=self.dilation, groups=self.groups)
+        seen = x[:, :, :: self.dilation]
+        if one_for_each:
+            summed = (seen * self.weight[:, 0]).sum(dim=2, keepdim=True)
+            return summed if self.bias is None else summed + self.bias[:, None]
+        matrix = self.weight.flatten(1)
+        if self.bias is None:
+            return matrix @ seen.reshape(1, -1, 1)
+        return torch.addmm(self.bias[:, None], matrix, seen.reshape(-1, 1))[None]
+
+
+class Separable(nn.Module):
+    """A convolution of each signal by itself, without a bias, and one that mixes them.
+
+    For a single new value they are one: more products, and fewer steps, which cost ONNX Runtime more.
+    """
+
+    def __init__(self, depth: nn.Conv1d, point: nn.Conv1d) -> None:
+        super().__init__()
+        self.apart = nn.Sequential(_Filtered(depth, 1), _Filtered(point, 1))
+        both = nn.Conv1d(depth.in_channels, point.out_channels, depth.kernel_size[0])
+        with torch.no_grad():
+            both.weight.copy_(point.weight * depth.weight[:, 0])
+        both.bias = point.bias
+        self.both = _Filtered(both, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn (1, width, reach + n) into (1, width', n)."""
+        given: Tensor = (self.both if x.shape[2] == self.both.reach + 1 else self.apart)(x)
+        return given
 
 
 class _Pooled(nn.Module):
@@ -111,6 +161,8 @@ class _Pooled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.pool_type == "max":
             return nn.functional.max_pool1d(x, self.size, 1, dilation=self.spacing)
+        if x.shape[2] == (self.size - 1) * self.spacing + 1:
+            return x[:, :, :: self.spacing].mean(dim=2, keepdim=True)
         if self.spacing == 1:
             return nn.functional.avg_pool1d(x, self.size, 1)
         weight = x.new_full((x.shape[1], 1, self.size), 1 / self.size)
@@ -127,6 +179,34 @@ def flat(convolution: nn.Conv2d) -> nn.Conv1d:
         if layer.bias is not None and convolution.bias is not None:
             layer.bias.copy_(convolution.bias)
     return layer
+
+
+def averaged(pool: Pool, convolution: nn.Conv1d) -> nn.Conv1d:
+    """Return an average pool and the convolution of what it gives as one convolution."""
+    weight = _of_averages(convolution.weight, pool, convolution.dilation[0])
+    layer = copy.deepcopy(convolution)
+    layer.stride, layer.dilation = (convolution.stride[0] * pool.stride,), (1,)
+    layer.kernel_size, layer.weight = (weight.shape[2],), nn.Parameter(weight)
+    return layer
+
+
+def dense_over_averages(fc: nn.Linear, pool: Pool, front: Front, n_times: int) -> nn.Module:
+    """Return what turns features (1, n, width) of a window into what `fc` makes of their average pools."""
+    weight = _of_averages(fc.weight.reshape(len(fc.weight), front.width, -1), pool)
+    # Those that fill no whole pool any more count nothing.
+    rest = front.n_features(n_times) - weight.shape[2]
+    layer = nn.Linear(1, len(weight))
+    layer.weight, layer.bias = nn.Parameter(nn.functional.pad(weight, (0, rest)).flatten(1)), fc.bias
+    return dense(layer, front.width)
+
+
+def _of_averages(weight: Tensor, pool: Pool, dilation: int = 1) -> Tensor:
+    """Return the weights of values, for those of average pools of them (..., n)."""
+    spacing, last = dilation * pool.stride, weight.shape[-1] - 1
+    spread = weight.new_zeros((*weight.shape[:-1], last * spacing + pool.size))
+    for k in range(last + 1):
+        spread[..., k * spacing : k * spacing + pool.size] += weight[..., k : k + 1] / pool.size
+    return spread
 
 
 @dataclass(frozen=True)
@@ -153,8 +233,8 @@ class Stepping:
 
 def stepping(front: Front, head: nn.Module, n_times: int) -> Stepping:
     """Return the incremental form of a network for windows of `n_times` samples."""
-    steps, behind = divmod(n_times - 1 - front.reach, front.stride)
-    return Stepping(front, head, steps + 1, front.stride, behind)
+    behind = (n_times - 1 - front.reach) % front.stride
+    return Stepping(front, head, front.n_features(n_times), front.stride, behind)
 
 
 class Mean(nn.Module):

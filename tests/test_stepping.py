@@ -310,12 +310,12 @@ def test_more_features_than_are_kept_are_refused(shallow, tmp_path):
 
 
 def test_one_graph_that_keeps_its_features_gives_what_the_two_parts_give(both):
-    model, n_hops = both.incremental, 3 * both.network.n_times // HOP
+    model, n_hops = both.incremental, 3 * both.network.n_times // both.hop
     divided, x = Engine(model), aligned(model.inputs["x"])
     graph, carried = joined(model, model.contract.form)
     whole = Bound(model, graph, x, carried, DeviceSettings())
     expected, given = [], []
-    for block in np.hsplit(noise(n_hops * HOP), n_hops):
+    for block in np.hsplit(noise(n_hops * both.hop), n_hops):
         expected.append(divided.run(block))
         x[0] = block
         given.append(whole.run().copy())

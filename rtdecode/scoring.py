@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from itertools import combinations
+from math import log2, nan, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_DRAWS = 1000
+DRAWS = 1000
 _Floats = NDArray[np.float64]
 
 
@@ -19,7 +20,7 @@ class Figure:
     Attributes
     ----------
     name : str
-        What was measured: `accuracy`, `AUC`, `R2` or `Spearman`, the last two with the target's name.
+        What was measured: `accuracy`, `AUC`, `R2` or `Spearman`, say; the last two with the target's name.
     value : float
         The figure.
     low, high : float
@@ -60,17 +61,74 @@ def accuracy(truth: ArrayLike, decided: ArrayLike, name: str = "accuracy") -> Fi
 
 
 def auc(truth: ArrayLike, evidence: ArrayLike) -> Figure:
-    """Area under the ROC curve of evidence (n,) for class 1 against class 0 of truth (n,).
+    """Area under the ROC curve.
 
+    Parameters
+    ----------
+    truth : array of int, (n,)
+        Class indices.
+    evidence : array, (n,), or (n, n_classes)
+        For class 1 against class 0, or for each class: then the mean over all pairs of classes is told, each by the
+        difference of their evidence (after Hand, Till 2001, doi 10.1023/A:1010920819831), so that frequent classes
+        weigh no more than others.
+
+    Notes
+    -----
     The interval is a bootstrap over trials, each class by itself. ValueError if a class has no trial.
     """
     truth, evidence = np.asarray(truth), np.asarray(evidence, np.float64)
-    negative, positive = evidence[truth == 0], evidence[truth == 1]
-    if not len(negative) or not len(positive):
-        raise ValueError("an AUC needs trials of both classes")
+    columns = evidence if evidence.ndim == 2 else np.column_stack([np.zeros_like(evidence), evidence])
+    of_class = [columns[truth == label] for label in range(columns.shape[1])]
+    if not all(len(part) for part in of_class):
+        raise ValueError("an AUC needs trials of every class")
     rng = np.random.default_rng(0)
-    draws = [_auc(rng.choice(negative, len(negative)), rng.choice(positive, len(positive))) for _ in range(_DRAWS)]
-    return Figure("AUC", _auc(negative, positive), *_interval(draws), 0.5, len(truth))
+    draws = [mean_auc([rng.choice(part, len(part)) for part in of_class]) for _ in range(DRAWS)]
+    return Figure("AUC", mean_auc(of_class), *interval(draws), 0.5, len(truth))
+
+
+def mean_auc(of_class: Sequence[_Floats]) -> float:
+    """Return the AUC (see `auc`) of evidence (n, n_classes) of the trials of each class."""
+    pairs = combinations(range(len(of_class)), 2)
+    return float(np.mean([_auc(*(of_class[k][:, j] - of_class[k][:, i] for k in (i, j))) for i, j in pairs]))
+
+
+def confusion(truth: ArrayLike, decided: ArrayLike, n_classes: int) -> NDArray[np.int64]:
+    """Count class indices (n,): (n_classes, n_classes), the truth in rows."""
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(counts, (np.asarray(truth), np.asarray(decided)), 1)
+    return counts
+
+
+def kappa(counts: NDArray[np.int64], right: Figure) -> Figure:
+    """Cohen's (1960, doi 10.1177/001316446002000104) kappa of a confusion matrix; 0 is agreement by chance.
+
+    The interval is that of the accuracy, both margins of the matrix taken as they are. NaN where truth and decisions
+    are of one class alone.
+    """
+    shares = counts / counts.sum()
+    expected = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    values = ((p - expected) / (1 - expected) if expected < 1 else nan for p in (right.value, right.low, right.high))
+    return Figure("kappa", *values, 0.0, right.n)
+
+
+def information_rate(right: Figure, n_classes: int, seconds: float, name: str) -> Figure:
+    """Bits per minute (see `wolpaw_bits`) of a decision of this accuracy every so many seconds.
+
+    The interval is that of the accuracy.
+    """
+    values = (60 / seconds * wolpaw_bits(p, n_classes) for p in (right.value, right.low, right.high))
+    return Figure(name, *values, 0.0, right.n)
+
+
+def wolpaw_bits(p: float, n_classes: int) -> float:
+    """Return the bits of a decision that is right with probability `p` (Wolpaw 2002, 10.1016/S1388-2457(02)00057-3).
+
+    All classes are taken to be equally probable, all wrong ones to be decided equally often, and decisions to be
+    independent. At chance and below it is 0, though by the formula always to be wrong is worth something.
+    """
+    if p <= 1 / n_classes or n_classes < 2:
+        return 0.0
+    return log2(n_classes) + (p * log2(p) + (1 - p) * log2((1 - p) / (n_classes - 1)) if p < 1 else 0.0)
 
 
 def _auc(negative: _Floats, positive: _Floats) -> float:
@@ -94,14 +152,14 @@ def regression(truth: _Floats, predicted: _Floats, names: Sequence[str]) -> list
     n = len(truth)
     if n < 2:
         raise ValueError("a regression's figures need at least two trials or segments")
-    resampled = [rng.integers(n, size=n) for _ in range(_DRAWS)]
-    shuffled = [rng.permutation(n) for _ in range(_DRAWS)]
+    resampled = [rng.integers(n, size=n) for _ in range(DRAWS)]
+    shuffled = [rng.permutation(n) for _ in range(DRAWS)]
     figures = []
     for target, name in enumerate(names):
         t, p = truth[..., target], predicted[..., target]
         measures: tuple[tuple[str, Callable[[_Floats, _Floats], float]], ...] = (("R2", _r2), ("Spearman", _spearman))
         for label, measure in measures:
-            low, high = _interval([measure(t[i], p[i]) for i in resampled])
+            low, high = interval([measure(t[i], p[i]) for i in resampled])
             chance = float(np.nanpercentile([measure(t[i], p) for i in shuffled], 97.5))
             figures.append(Figure(f"{label} of {name}", measure(t, p), low, high, chance, n))
     return figures
@@ -120,7 +178,10 @@ def _spearman(truth: _Floats, predicted: _Floats) -> float:
     return float(a @ b) / norm if norm else float("nan")
 
 
-def _interval(draws: list[float] | _Floats) -> tuple[float, float]:
+def interval(draws: list[float] | _Floats) -> tuple[float, float]:
+    """Return the 95 % interval of a figure whose bootstrap draws these are; NaN of it count for nothing."""
+    if np.isnan(draws).all():
+        return nan, nan
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
@@ -156,5 +217,5 @@ def median_of(values: ArrayLike, name: str, chance: float) -> Figure:
 
 
 def _bootstrapped(values: _Floats, measure: Callable[..., Any], name: str, chance: float) -> Figure:
-    draws = measure(np.random.default_rng(0).choice(values, (_DRAWS, len(values))), axis=1)
-    return Figure(name, float(measure(values)), *_interval(draws), chance, len(values))
+    draws = measure(np.random.default_rng(0).choice(values, (DRAWS, len(values))), axis=1)
+    return Figure(name, float(measure(values)), *interval(draws), chance, len(values))

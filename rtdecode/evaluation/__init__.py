@@ -1,0 +1,5 @@
+"""Evaluation as it will live: recordings decoded through `Decoder.push`, and every figure with its interval."""
+
+from rtdecode.evaluation.decoded import PERSON, Decoded, decode_all, policy_for
+from rtdecode.evaluation.evaluation import Evaluation, OverPeople
+

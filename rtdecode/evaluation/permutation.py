@@ -1,0 +1,94 @@
+"""A permutation test: what could be had if the truth were any other order of itself."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rtdecode.scoring import mean_auc
+
+_Floats = NDArray[np.float64]
+_Ints = NDArray[np.int64]
+# Equal figures may differ by how their sums were rounded.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Null:
+    """A figure, and what it is when truths are exchanged.
+
+    Attributes
+    ----------
+    name : str
+        Of the figure.
+    observed : float
+        With the truths where they belong.
+    values : array, (n_permutations,)
+        With truths exchanged within each recording.
+    """
+
+    name: str
+    observed: float
+    values: _Floats
+
+    @property
+    def p(self) -> float:
+        """Share of exchanges that are as good or better, the observed one among them.
+
+        So it is never 0 (Phipson, Smyth 2010, doi 10.2202/1544-6115.1585).
+        """
+        at_least = np.count_nonzero(self.values >= self.observed - _ROUNDING)
+        return float((1 + at_least) / (1 + len(self.values)))
+
+
+def exchanges(blocks: Sequence[int], n: int, seed: int) -> Iterator[_Ints]:
+    """Give `n` random orders (n_trials,), in which only trials of one block have changed places.
+
+    Exchangeable are trials of a recording: what differs between recordings (how many trials of a class, how well it
+    went) stays as it is. That labels come in random order within each is taken for granted.
+    """
+    members = [np.flatnonzero(np.asarray(blocks) == block) for block in sorted(set(blocks))]
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        order = np.arange(len(blocks))
+        for inside in members:
+            order[inside] = rng.permutation(inside)
+        yield order
+
+
+def permute_classes(truth: ArrayLike, evidence: _Floats, blocks: Sequence[int], n: int, seed: int) -> list[Null]:
+    """Test accuracy and AUC of trials: truth (n_trials,), evidence (n_trials, n_classes), block of each.
+
+    Cohen's kappa has the p of the accuracy: an exchange leaves both margins of the confusion matrix as they are.
+    """
+    truth = np.asarray(truth)
+    decided, labels = evidence.argmax(axis=1), range(evidence.shape[1])
+    measures: dict[str, Callable[[_Ints], float]] = {"accuracy": lambda t: float(np.mean(t == decided))}
+    if len(set(truth.tolist())) == len(labels):
+        measures["AUC"] = lambda t: mean_auc([evidence[t == label] for label in labels])
+    shuffled = [[measure(truth[order]) for measure in measures.values()] for order in exchanges(blocks, n, seed)]
+    columns = np.array(shuffled).T
+    return [
+        Null(name, measure(truth), column) for (name, measure), column in zip(measures.items(), columns, strict=True)
+    ]
+
+
+def permute_values(truth: _Floats, predicted: _Floats, blocks: Sequence[int], n: int, seed: int) -> list[Null]:
+    """Test R2 and Spearman's correlation of one target (n_segments, n_windows), segments exchanged whole.
+
+    Only the products of truth and prediction change with the order, so these are tested: sums of values for R2, of
+    ranks for Spearman.
+    """
+    from scipy.stats import rankdata
+
+    orders = list(exchanges(blocks, n, seed))
+    columns = np.arange(len(truth))
+    nulls = []
+    for name, ranked in (("R2", False), ("Spearman", True)):
+        t, p = ((rankdata(v).reshape(v.shape) if ranked else v) for v in (truth, predicted))
+        products = (t - t.mean()) @ (p - p.mean()).T
+        products /= np.abs(products).max() or 1.0
+        null = np.array([products[order, columns].sum() for order in orders])
+        nulls.append(Null(name, float(np.trace(products)), null))
+    return nulls

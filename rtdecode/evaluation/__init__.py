@@ -2,4 +2,6 @@
 
 from rtdecode.evaluation.decoded import PERSON, Decoded, decode_all, policy_for
 from rtdecode.evaluation.evaluation import Evaluation, OverPeople
+from rtdecode.evaluation.report import report
 
+__all__ = ["PERSON", "Decoded", "Evaluation", "OverPeople", "decode_all", "policy_for", "report"]

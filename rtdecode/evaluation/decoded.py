@@ -179,12 +179,18 @@ def _refuse_missing(model: ModelFile, decoded: Sequence[Decoded], policy: Policy
     names = contract.outputs.names
     found = {trial.truth for one in decoded for trial in one.replay.trials}
     idle = set(policy.rest) if policy else set()
-    missing = [name for i, name in enumerate(names) if i not in found and name not in idle and name in contract.trials.classes]
+    missing = [
+        name
+        for i, name in enumerate(names)
+        if i not in found and name not in idle and name in contract.trials.classes
+    ]
     if not missing:
         return
     wanted = "; ".join(f"{name}: {', '.join(contract.trials.classes[name])}" for name in missing)
     if any(n for label, n in labels.items() if contract.trials.class_of(label) in missing):
-        why = "their events are there, but no window of their trials could be decoded (a gap, the warm-up, or the end)"
+        why = (
+            "their events are there, but no window of their trials could be decoded (a gap, the warm-up, or the end)"
+        )
     else:
         why = f"the recordings' events are {told}"
     raise RecordingError(f"No trial of {', '.join(missing)} can be scored (events {wanted}): {why}.")

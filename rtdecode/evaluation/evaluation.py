@@ -168,7 +168,11 @@ class Evaluation:
                 "of_the_file": self.policy == contract.policy,
                 "settings": self.policy and self.policy.model_dump(mode="json"),
             },
-            "permutations": {"n": self.n_permutations, "seed": self.seed, "p": {k: n.p for k, n in self.nulls.items()}},
+            "permutations": {
+                "n": self.n_permutations,
+                "seed": self.seed,
+                "p": {k: n.p for k, n in self.nulls.items()},
+            },
             "figures": self.figures,
             "over_people": self.over_people,
             "people": self.by_person,

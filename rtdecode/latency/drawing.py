@@ -4,7 +4,7 @@ import numpy as np
 
 from rtdecode.latency.report import Report
 from rtdecode.latency.stages import STAGES, Seconds
-from rtdecode.page.svg import fitting, line, rect, svg, text
+from rtdecode.page.svg import dot, fitting, line, rect, svg, text
 
 _BINS = 56
 _SLICES = 110
@@ -211,5 +211,5 @@ def _slices(at: Seconds, values: Seconds, y: _Scale, style: str, width: int) -> 
         x = (number + (0.68 if style == "decoder" else 0.32)) * step
         middle = y(float(np.median(inside)))
         parts.append(line(x, y(float(inside.min())), x, y(float(inside.max())), f"range {style}"))
-        parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="1.5" class="dot {style}"/>')
+        parts.append(dot(x, middle, 1.5, f"dot {style}"))
     return parts

@@ -40,6 +40,10 @@ class Figure:
     chance: float
     n: int
 
+    def mapped(self, name: str, increasing: Callable[[float], float], chance: float) -> "Figure":
+        """Return the figure that an increasing function makes of this one and its interval."""
+        return Figure(name, increasing(self.value), increasing(self.low), increasing(self.high), chance, self.n)
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (chance {self.chance:.3f}, n = {self.n})"
 
@@ -107,8 +111,7 @@ def kappa(counts: NDArray[np.int64], right: Figure) -> Figure:
     """
     shares = counts / counts.sum()
     expected = float(shares.sum(axis=0) @ shares.sum(axis=1))
-    values = ((p - expected) / (1 - expected) if expected < 1 else nan for p in (right.value, right.low, right.high))
-    return Figure("kappa", *values, 0.0, right.n)
+    return right.mapped("kappa", lambda p: (p - expected) / (1 - expected) if expected < 1 else nan, 0.0)
 
 
 def information_rate(right: Figure, n_classes: int, seconds: float, name: str) -> Figure:
@@ -116,8 +119,7 @@ def information_rate(right: Figure, n_classes: int, seconds: float, name: str) -
 
     The interval is that of the accuracy.
     """
-    values = (60 / seconds * wolpaw_bits(p, n_classes) for p in (right.value, right.low, right.high))
-    return Figure(name, *values, 0.0, right.n)
+    return right.mapped(name, lambda p: 60 / seconds * wolpaw_bits(p, n_classes), 0.0)
 
 
 def wolpaw_bits(p: float, n_classes: int) -> float:

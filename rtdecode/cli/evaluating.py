@@ -36,8 +36,8 @@ def evaluate(
 ) -> None:
     """Decode recordings exactly as the live run would, and write a report of all that they tell.
 
-    Accuracy over time, confusions, kappa, AUC, information rate, false activations, time to detection, calibration and
-    abstentions, with intervals over trials and people and a permutation test. docs/evaluation.md says how each is
+    Accuracy over time, confusions, kappa, AUC, information rate, false activations, time to detection, calibration
+    and abstentions, with intervals over trials and people and a permutation test. docs/evaluation.md says how each is
     counted.
     """
     output = output or Path(f"evaluation-{model.stem}.html")
@@ -69,7 +69,8 @@ def _tell(evaluation: "Evaluation") -> None:
 
     abstained = sum((one.abstained for one in evaluation.decoded), Counter[str]())
     n = sum(len(one.replay.predictions) for one in evaluation.decoded) - sum(abstained.values())
-    print(f"{len(evaluation.decoded)} recordings, {n} predictions, abstained {dict(abstained) or 0}")
+    several = "s" * (len(evaluation.decoded) > 1)
+    print(f"{len(evaluation.decoded)} recording{several}, {n} predictions, abstained {dict(abstained) or 0}")
     for figure in evaluation.figures:
         null = evaluation.nulls.get(figure.name)
         p = f", p = {null.p:.2g} of {len(null.values)} permutations" if null else ""
@@ -79,5 +80,7 @@ def _tell(evaluation: "Evaluation") -> None:
     if evaluation.trained_on:
         told = ", ".join(one.path.name for one in evaluation.trained_on)
         print(
-            f"TRAINED ON: the decoder learned from {told}; these figures say nothing about new data.", file=sys.stderr
+            f"TRAINED ON: the decoder learned from {told} (or from parts of them). These figures say nothing about "
+            "new data.",
+            file=sys.stderr,
         )

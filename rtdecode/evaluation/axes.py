@@ -15,6 +15,7 @@ class Scale:
         self.low, self.high, self._start, self._end = low, high if high > low else low + 1.0, start, end
 
     def __call__(self, value: float) -> float:
+        """Return where a value stands."""
         return self._start + (value - self.low) / (self.high - self.low) * (self._end - self._start)
 
     def ticks(self, most: int = 7) -> list[float]:

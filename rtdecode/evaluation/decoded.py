@@ -94,8 +94,8 @@ def policy_for(model: ModelFile, rest: tuple[str, ...]) -> Policy | None:
     contract = model.contract
     if contract.trials is None and contract.targets is None:
         raise ConfigurationError(
-            f"{model.path} says neither which events are trials nor what its targets are: nothing tells what it should "
-            "have decoded. Train it with `trials`, or with `targets`."
+            f"{model.path} says neither which events are trials nor what its targets are: nothing tells what it "
+            "should have decoded. Train it with `trials`, or with `targets`."
         )
     decides = isinstance(contract.outputs, Classification) and not contract.events
     if rest and (contract.policy or not decides):
@@ -170,20 +170,19 @@ def _labels(recording: Recording) -> Counter[str]:
 
 
 def _refuse_missing(model: ModelFile, decoded: Sequence[Decoded], policy: Policy | None) -> None:
-    """Raise RecordingError if a class has no trial: no figure would mean anything."""
+    """Raise RecordingError if a class has no trial, or a regression a single one: no figure would mean anything."""
     contract = model.contract
-    if contract.trials is None or isinstance(contract.outputs, Regression):
+    if isinstance(contract.outputs, Regression):
+        if sum(len(one.pairs[0]) for one in decoded) < 2:
+            raise RecordingError(f"{model.path} cannot be judged by a single trial or segment; give more.")
         return
+    assert contract.trials is not None
     labels = sum((one.labels for one in decoded), Counter[str]())
     told = ", ".join(f"{label} ({n})" for label, n in labels.most_common(20)) or "none"
-    names = contract.outputs.names
     found = {trial.truth for one in decoded for trial in one.replay.trials}
     idle = set(policy.rest) if policy else set()
-    missing = [
-        name
-        for i, name in enumerate(names)
-        if i not in found and name not in idle and name in contract.trials.classes
-    ]
+    of_trials = {name: i for i, name in enumerate(contract.outputs.names) if name in contract.trials.classes}
+    missing = [name for name, i in of_trials.items() if i not in found and (name not in idle or not found)]
     if not missing:
         return
     wanted = "; ".join(f"{name}: {', '.join(contract.trials.classes[name])}" for name in missing)

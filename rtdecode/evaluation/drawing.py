@@ -64,7 +64,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str]) -> str:
             told = f"truth {truth}, decided {decided}: {counts[i, j]} of {counts[i].sum()}"
             parts.append(rect(x, y, side - 2, side - 2, "cell"))
             parts.append(rect(x, y, side - 2, side - 2, "heat", told, share))
-            ink = "on-heat" if share > 0.55 else "strong"
+            ink = "on-heat" if share > 0.7 else "strong"
             parts.append(text(x + side / 2 - 1, y + side / 2 + 1, fitting(side, str(counts[i, j])), ink, "middle"))
             parts.append(
                 text(
@@ -99,7 +99,10 @@ def draw_reliability(found: Reliability) -> str:
         )
     for i in np.flatnonzero(found.n):
         at, y = axes.x(found.confidence[i]), axes.y(found.accuracy[i])
-        told = f"{found.n[i]} windows: probability {found.confidence[i]:.2f}, right {found.accuracy[i]:.2f} [{found.low[i]:.2f}, {found.high[i]:.2f}]"
+        interval = f"[{found.low[i]:.2f}, {found.high[i]:.2f}]"
+        told = (
+            f"{found.n[i]} windows: probability {found.confidence[i]:.2f}, right {found.accuracy[i]:.2f} {interval}"
+        )
         parts.append(line(at, axes.y(found.low[i]), at, axes.y(found.high[i]), "whisker"))
         parts.append(dot(at, y, 3.5, "decoder-dot", told))
     return svg(_HALF, _HEIGHT, "Reliability of the probabilities", parts)
@@ -108,7 +111,7 @@ def draw_reliability(found: Reliability) -> str:
 def draw_decisions(counted: Tally) -> str:
     """Draw which share of trials had its first decision by when, right ones and wrong ones apart."""
     made = counted.first >= 0
-    last = float(counted.time_s[made].max()) if made.any() else 1.0
+    last = 1.05 * float(counted.time_s[made].max()) if made.any() else 1.0
     axes = Axes((0.0, last), (0.0, 1.0), _HALF, _HEIGHT)
     parts = axes.frame("s from the cue to the first decision", "share of trials")
     for chosen, style in ((made & ~counted.right, "wrong"), (counted.right, "curve")):
@@ -119,7 +122,7 @@ def draw_decisions(counted: Tally) -> str:
     return svg(_HALF, _HEIGHT, "Time to the first decision of trials", parts)
 
 
-def draw_null(null: Null) -> str:
+def draw_null(null: Null, name: str) -> str:
     """Draw what a figure is when truths are exchanged, and what it is."""
     values = np.append(null.values, null.observed)
     low, high = float(values.min()), float(values.max())
@@ -127,7 +130,7 @@ def draw_null(null: Null) -> str:
     edges = np.linspace(low - room, high + room, min(40, len(np.unique(values)) + 2) + 1)
     shares = np.histogram(null.values, edges)[0] / len(null.values)
     axes = Axes((edges[0], edges[-1]), (0.0, 1.15 * float(shares.max())), _HALF, _HEIGHT)
-    parts = axes.frame(null.name, "share of permutations")
+    parts = axes.frame(name, "share of permutations")
     for left, right, share in zip(edges[:-1], edges[1:], shares, strict=True):
         if share:
             up = axes.y(0) - axes.y(share)
@@ -147,7 +150,7 @@ def draw_null(null: Null) -> str:
         line(at, axes.top, at, axes.bottom, "observed"),
         text(at + aside, axes.top + 9, f"observed {null.observed:.3g}", "small mark-text", anchor),
     ]
-    return svg(_HALF, _HEIGHT, f"{null.name} when truths are exchanged", parts)
+    return svg(_HALF, _HEIGHT, f"{name} when truths are exchanged", parts)
 
 
 def draw_forest(rows: Sequence[tuple[str, Figure]], mean: tuple[float, float, float] | None, title: str) -> str:
@@ -169,7 +172,7 @@ def draw_forest(rows: Sequence[tuple[str, Figure]], mean: tuple[float, float, fl
         y = top + (number + 0.5) * step
         value, low, high = (figure.value, figure.low, figure.high) if figure else mean or (0.0, 0.0, 0.0)
         style = "" if figure else " strong"
-        parts.append(text(left - 8, y + 4, fitting(left - 8, name, f"...{name[-16:]}"), f"small{style}", "end"))
+        parts.append(text(left - 8, y + 4, fitting(left - 8, name, f"{name[:14]}..."), f"small{style}", "end"))
         parts.append(line(x(max(low, x.low)), y, x(min(high, x.high)), y, "whisker"))
         parts.append(
             dot(

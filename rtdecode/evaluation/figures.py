@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Contract, Policy, Regression, Trials
 from rtdecode.decisions import Course, Tally, decision_figures, tally
-from rtdecode.errors import RecordingError
 from rtdecode.evaluation.decoded import Decoded
 from rtdecode.evaluation.reliability import reliability
 from rtdecode.replay import TrialDecision
@@ -30,29 +29,37 @@ _Ints = NDArray[np.int64]
 
 
 def figures_of(contract: Contract, decoded: Sequence[Decoded], policy: Policy | None) -> list[Figure]:
-    """Return what recordings tell of a decoder; none if they hold nothing to judge it by."""
+    """Return what recordings tell of a decoder; none if they hold too little to judge it by."""
     if isinstance(contract.outputs, Regression):
         truth, predicted = values_of(decoded)
-        if len(truth) < 2:
-            raise RecordingError("Two trials or segments are needed at least to judge a regression; there is one.")
-        return regression(truth, predicted, contract.outputs.names)
+        return regression(truth, predicted, contract.outputs.names) if len(truth) > 1 else []
     trials = [trial for one in decoded for trial in one.replay.trials]
-    if not trials:
+    if not trials or contract.trials is None:
         return []
-    truth, evidence = classes_of(trials)
     n_classes, right = len(contract.outputs.names), _accuracy(trials)
-    figures = [right, kappa(confusion(truth, evidence.argmax(axis=1), n_classes), right)]
-    if len(np.unique(truth)) > 1:
-        figures.append(auc(*among_present(truth, evidence)))
     of_windows = reliability(trials, right.chance)
-    figures.append(of_windows.error)
-    if contract.events or contract.trials is None:
+    figures = [*_of_trials(contract, trials, right), of_windows.error]
+    if contract.events:
         return figures
-    figures.append(of_windows.right)
-    figures.append(information_rate(right, n_classes, contract.trials.tmax_s, "bits per minute"))
+    rate = information_rate(right, n_classes, _seconds(contract.trials), "bits per minute")
     courses, decided = courses_of(decoded)
-    figures += decision_figures(courses, decided)
-    return figures + _decided_rate(tally(courses, decided), contract.trials, policy, n_classes)
+    of_decisions = decision_figures(courses, decided)
+    counted, n_decidable = tally(courses, decided), n_classes - len(policy.rest if policy else ())
+    return [*figures, of_windows.right, rate, *of_decisions, *_decided_rate(counted, contract.trials, n_decidable)]
+
+
+def _of_trials(contract: Contract, trials: Sequence[TrialDecision], right: Figure) -> list[Figure]:
+    truth, evidence = classes_of(trials)
+    counts = confusion(truth, evidence.argmax(axis=1), len(contract.outputs.names))
+    figures = [right, kappa(counts, right)]
+    if len(np.unique(truth)) > 1:
+        figures.insert(0 if _by_auc(contract) else 2, auc(*among_present(truth, evidence)))
+    return figures
+
+
+def _seconds(trials: Trials) -> float:
+    """Return how long a trial's decision takes: from the event, or from the span's begin, to its end."""
+    return trials.tmax_s - min(trials.tmin_s, 0.0)
 
 
 def headline(contract: Contract, one: Decoded) -> Figure | None:
@@ -60,7 +67,16 @@ def headline(contract: Contract, one: Decoded) -> Figure | None:
     if isinstance(contract.outputs, Regression):
         truth, predicted = one.pairs
         return regression(truth, predicted, contract.outputs.names)[0] if len(truth) > 1 else None
-    return _accuracy(one.replay.trials) if one.replay.trials else None
+    trials = one.replay.trials
+    if not _by_auc(contract):
+        return _accuracy(trials) if trials else None
+    truths = {trial.truth for trial in trials}
+    return auc(*among_present(*classes_of(trials))) if len(truths) > 1 else None
+
+
+def _by_auc(contract: Contract) -> bool:
+    """Tell whether training judged it by the AUC: of rare targets an accuracy says little."""
+    return any(score.name == "AUC" for score in contract.provenance.scores)
 
 
 def _accuracy(trials: Sequence[TrialDecision]) -> Figure:
@@ -73,9 +89,9 @@ def classes_of(trials: Sequence[TrialDecision]) -> tuple[_Ints, _Floats]:
 
 
 def among_present(truth: _Ints, evidence: _Floats) -> tuple[_Ints, _Floats]:
-    """Leave out classes without a trial (rest need not have any): truth (n_trials,), evidence (n_trials, n_present)."""
+    """Leave out classes without a trial, as rest may be: truth (n_trials,), evidence (n_trials, n_present)."""
     present = np.unique(truth)
-    return np.searchsorted(present, truth), evidence[:, present]
+    return np.searchsorted(present, truth).astype(np.int64), evidence[:, present]
 
 
 def values_of(decoded: Sequence[Decoded]) -> tuple[_Floats, _Floats]:
@@ -99,18 +115,17 @@ def courses_of(decoded: Sequence[Decoded]) -> tuple[list[Course], list[_Ints]]:
     return courses, decided
 
 
-def _decided_rate(counted: Tally, trials: Trials, policy: Policy | None, n_classes: int) -> list[Figure]:
+def _decided_rate(counted: Tally, trials: Trials, n_classes: int) -> list[Figure]:
     """Return bits per minute of first decisions; a trial without one takes its time for nothing."""
     made = counted.first >= 0
     if not made.any():
         return []
-    n_decidable = n_classes - len(policy.rest if policy else ())
-    seconds = np.where(made, counted.time_s, trials.tmax_s)
+    seconds = np.where(made, counted.time_s, _seconds(trials))
 
     def rate(chosen: _Ints) -> float:
         n_made = np.count_nonzero(made[chosen])
         p = np.count_nonzero(counted.right[chosen]) / n_made if n_made else nan
-        return 60 * n_made * wolpaw_bits(p, n_decidable) / float(seconds[chosen].sum())
+        return 60 * n_made * wolpaw_bits(p, n_classes) / float(seconds[chosen].sum())
 
     n, rng = len(made), np.random.default_rng(0)
     low, high = interval([rate(rng.integers(n, size=n)) for _ in range(DRAWS)])

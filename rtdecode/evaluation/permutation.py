@@ -11,7 +11,7 @@ from rtdecode.scoring import mean_auc
 _Floats = NDArray[np.float64]
 _Ints = NDArray[np.int64]
 # Equal figures may differ by how their sums were rounded.
-_ROUNDING = 1e-12
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,25 @@ def permute_classes(truth: ArrayLike, evidence: _Floats, blocks: Sequence[int], 
 def permute_values(truth: _Floats, predicted: _Floats, blocks: Sequence[int], n: int, seed: int) -> list[Null]:
     """Test R2 and Spearman's correlation of one target (n_segments, n_windows), segments exchanged whole.
 
-    Only the products of truth and prediction change with the order, so these are tested: sums of values for R2, of
-    ranks for Spearman.
+    With the order only the sum of products of truth and prediction changes, and it is made of those of two segments.
     """
     from scipy.stats import rankdata
 
-    orders = list(exchanges(blocks, n, seed))
-    columns = np.arange(len(truth))
+    orders, predicted_order = list(exchanges(blocks, n, seed)), np.arange(len(truth))
+
+    def sums(t: _Floats, p: _Floats) -> tuple[float, _Floats]:
+        products = t @ p.T
+        return float(np.trace(products)), np.array([products[order, predicted_order].sum() for order in orders])
+
+    t, p = truth - truth.mean(), predicted - truth.mean()
+    spread, squares = float((t * t).sum()), float((t * t).sum() + (p * p).sum())
+    ranks = [rankdata(values).reshape(values.shape) - (values.size + 1) / 2 for values in (truth, predicted)]
+    norm = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
     nulls = []
-    for name, ranked in (("R2", False), ("Spearman", True)):
-        t, p = ((rankdata(v).reshape(v.shape) if ranked else v) for v in (truth, predicted))
-        products = (t - t.mean()) @ (p - p.mean()).T
-        products /= np.abs(products).max() or 1.0
-        null = np.array([products[order, columns].sum() for order in orders])
-        nulls.append(Null(name, float(np.trace(products)), null))
+    if spread:
+        observed, null = sums(t, p)
+        nulls.append(Null("R2", 1 - (squares - 2 * observed) / spread, 1 - (squares - 2 * null) / spread))
+    if norm:
+        observed, null = sums(*ranks)
+        nulls.append(Null("Spearman", observed / norm, null / norm))
     return nulls

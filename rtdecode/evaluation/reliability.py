@@ -63,7 +63,8 @@ def reliability(trials: Sequence[TrialDecision], chance: float) -> Reliability:
         n.astype(np.int64),
         _divided(sure, n),
         _divided(right, n),
-        *bounds.T,
+        bounds[:, 0],
+        bounds[:, 1],
         Figure("calibration error", error, *basic, expected, len(trials)),
         Figure("accuracy over windows", float(right.sum() / n.sum()), *of_all, chance, len(trials)),
     )
@@ -87,7 +88,9 @@ class _Windows:
 
     def sums(self, values: _Floats | None = None) -> _Floats:
         """Sum values of windows (without: count them) by trial and bin."""
-        return np.bincount(self._cell, values, self._shape[0] * N_BINS).reshape(self._shape).astype(np.float64)
+        sums = np.bincount(self._cell, values, self._shape[0] * N_BINS)
+        by_trial: _Floats = sums.astype(np.float64).reshape(self._shape)
+        return by_trial
 
     def truths_if_true(self, rng: np.random.Generator) -> list[_Ints]:
         """Draw truths (n_trials,) from the mean probabilities of the trials' windows."""
@@ -100,7 +103,8 @@ class _Windows:
 
 
 def _divided(part: _Floats, whole: _Floats) -> _Floats:
-    return np.divide(part, whole, where=whole > 0, out=np.full(np.shape(whole), np.nan))
+    shares: _Floats = np.divide(part, whole, where=whole > 0, out=np.full(np.shape(whole), np.nan))
+    return shares
 
 
 def _error(n: _Floats, confidence: _Floats, right: _Floats) -> _Floats:

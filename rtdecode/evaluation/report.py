@@ -67,11 +67,10 @@ def _head(e: Evaluation) -> str:
     first = e.figures[0]
     null = e.nulls.get(first.name)
     p = f", permutation p = {null.p:.2g}" if null else ""
-    n_people = len(e.people)
+    whose = f" of {_count(len(e.people), 'person', 'people')}" if any(e.people) else ""
     told = (
         f"<b>{escape(first.name)} {first.value:.3f}</b> [{first.low:.3f}, {first.high:.3f}], chance "
-        f"{first.chance:.3f}{p}; n = {first.n} in {_count(len(e.decoded), 'recording')} of "
-        f"{_count(n_people, 'person', 'people')}"
+        f"{first.chance:.3f}{p}; n = {first.n} in {_count(len(e.decoded), 'recording')}{whose}"
     )
     mark = badge(not e.trained_on, "trained on these" if e.trained_on else "held out")
     return header("evaluation, as it will live", e.model.name, told, mark)
@@ -87,7 +86,7 @@ def _warning(e: Evaluation) -> str:
     told = ", ".join(escape(one.path.name) for one in e.trained_on)
     return (
         f'<p class="warning">The decoder was trained on {len(e.trained_on)} of these {len(e.decoded)} recordings: '
-        f"{told}. What they give says nothing about new data.</p>"
+        f"{told} (or on parts of them). What they give says nothing about new data.</p>"
     )
 
 
@@ -96,7 +95,11 @@ def _tiles(e: Evaluation) -> list[tuple[str, str, str]]:
     if isinstance(e.model.contract.outputs, Regression):
         return [(escape(name), f"{figure.value:.2f}", "") for name, figure in found.items()][:_MOST_TILES]
     chosen = [(told, found[name], unit) for name, (told, unit) in _TILES.items() if name in found]
-    return [(told, f"{figure.value:.3g}", unit) for told, figure, unit in chosen][:_MOST_TILES]
+    return [(told, _large(figure.value, unit), unit) for told, figure, unit in chosen][:_MOST_TILES]
+
+
+def _large(value: float, unit: str) -> str:
+    return f"{value:.3f}" if not unit else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _drawings(e: Evaluation) -> list[str]:
@@ -116,10 +119,13 @@ def _over_time(e: Evaluation) -> list[str]:
     if course is None or trials is None or len(course.time_s) < 2:
         return []
     each = [one for own in e.people.values() if (one := e.over_time_of(own))] if len(e.people) > 1 else []
-    n = max(f.n for f in course.figures)
     grey = "; grey: each person" if each else ""
-    words = f"share of n = {n} trials right by a single window, 95 % interval (Wilson over trials){grey}; shaded: windows that lie in the trial whole"
-    drawing = draw_over_time(course, each, course.figures[-1].chance, (trials.tmin_s + e.window_s, trials.tmax_s))
+    most = max(course.figures, key=lambda figure: figure.n)
+    words = (
+        f"share of n = {most.n} trials right by a single window, 95 % interval over trials (Wilson){grey}; shaded: "
+        "windows that lie in the trial whole"
+    )
+    drawing = draw_over_time(course, each, most.chance, (trials.tmin_s + e.window_s, trials.tmax_s))
     return [figure("Accuracy over time", words, drawing)]
 
 
@@ -149,9 +155,12 @@ def _of_decisions(e: Evaluation) -> list[str]:
 
 
 def _nulls(e: Evaluation) -> list[str]:
-    name, null = next(iter(e.nulls.items()))
-    words = f"{escape(name)}: {len(null.values)} permutations, p = {null.p:.2g}"
-    return [figure("Truths exchanged", words, draw_null(null))]
+    name = e.figures[0].name
+    if name not in e.nulls:
+        return []
+    null = e.nulls[name]
+    words = f"truths exchanged {len(null.values)} times, p = {null.p:.2g}"
+    return [figure("Permutation test", words, draw_null(null, name))]
 
 
 def _values(e: Evaluation) -> list[str]:
@@ -169,27 +178,38 @@ def _values(e: Evaluation) -> list[str]:
 def _forest(e: Evaluation) -> list[str]:
     name = e.figures[0].name
     if e.by_person:
-        rows = [(person or "nobody told", own[0]) for person, own in e.by_person.items() if own]
+        rows = [(person or "?", own[0]) for person, own in e.by_person.items() if own and own[0].name == name]
         found = next((mean for mean in e.over_people if mean.name == name), None)
         mean = (found.mean, found.low, found.high) if found else None
         title, words = "Each person", "95 % interval over trials; of the mean over people (Student)"
     else:
-        rows = [(one.path.name.split(".")[0], f) for one in e.decoded if (f := headline(e.model.contract, one))]
+        names = _apart([one.path.name.split(".")[0] for one in e.decoded])
+        of_each = (headline(e.model.contract, one) for one in e.decoded)
+        rows = [(told, f) for told, f in zip(names, of_each, strict=True) if f]
         mean, title, words = None, "Each recording", "95 % interval over trials"
     if len(rows) < 2:
         return []
     return [figure(title, f"{words}; dashed: chance", draw_forest(rows, mean, escape(name)))]
 
 
+def _apart(names: list[str]) -> list[str]:
+    """Shorten names, whose parts BIDS divides by _, to what they do not share."""
+    parts = [name.split("_") for name in names]
+    shared = set(parts[0]).intersection(*parts)
+    return [
+        " ".join(part for part in own if part not in shared) or name for own, name in zip(parts, names, strict=True)
+    ]
+
+
 def _table(e: Evaluation) -> str:
     means = {mean.name: mean for mean in e.over_people}
-    people = f"<th>mean over {len(e.people)} people</th>" if means else ""
+    people = "<th>mean over people</th>" if means else ""
     rows = []
     for f in e.figures:
         kind = f.name.partition(", of ")[0]
         p = f"{e.nulls[f.name].p:.2g}" if f.name in e.nulls else ""
         mean = means.get(kind)
-        of_people = f"{mean.mean:.3f} [{mean.low:.2f}, {mean.high:.2f}]" if mean else ""
+        of_people = f"{mean.mean:.3f} [{mean.low:.2f}, {mean.high:.2f}], n = {mean.n_people}" if mean else ""
         cells = [
             f"{f.value:.3f}",
             f"[{f.low:.3f}, {f.high:.3f}]",
@@ -202,7 +222,11 @@ def _table(e: Evaluation) -> str:
         row = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(f'<tr><th>{escape(f.name)}</th>{row}<td class="words">{_WHAT.get(kind, "")}</td></tr>')
     heads = "".join(f"<th>{head}</th>" for head in ("", "95 % interval", "chance", "n", "p"))
-    return f"<table><thead><tr><th>figure</th>{heads}{people}<th></th></tr></thead>\n<tbody>{''.join(rows)}</tbody></table>"
+    return _tabular(f"<th>figure</th>{heads}{people}<th></th>", rows)
+
+
+def _tabular(heads: str, rows: list[str]) -> str:
+    return f"<table><thead><tr>{heads}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table>"
 
 
 def _recordings(e: Evaluation) -> str:
@@ -225,18 +249,18 @@ def _recordings(e: Evaluation) -> str:
         rows.append(f'<tr><th>{escape(one.path.name)}</th>{row}<td class="words">{told}{escape(why)}</td></tr>')
     names = ("person", "min", "trials scored", e.figures[0].name, "predictions", "abstained")
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return (
-        f"<table><thead><tr><th>recording</th>{heads}<th></th></tr></thead>\n<tbody>{''.join(rows)}</tbody></table>"
-    )
+    return _tabular(f"<th>recording</th>{heads}<th></th>", rows)
 
 
 def _decoder(e: Evaluation) -> dict[str, str]:
     contract, provenance = e.model.contract, e.model.contract.provenance
     outputs = contract.outputs
+    tuned = {score.split for score in provenance.scores if score.name.startswith("policy: ")}
     return {
         "network": f"{provenance.network}, {contract.signal.n_channels} channels at {contract.signal.sfreq:g} Hz",
         "gives": " | ".join(outputs.names),
         "trained on": ", ".join(provenance.recordings) or "not told",
+        **({"policy tuned": "; ".join(sorted(tuned))} if tuned else {}),
         "SHA-256": e.model.sha256,
     }
 
@@ -259,14 +283,14 @@ def _asked(e: Evaluation) -> dict[str, str]:
 
 
 def _notes(e: Evaluation) -> str:
+    unseen = "" if e.trained_on else "None of the recordings is one it was trained on, by their fingerprints. "
     return (
-        "<footer><p>Every recording went through the decoder sample by sample as it would live, at its real hop: these "
-        "are the predictions of <code>rtdecode replay</code>. "
-        + ("" if e.trained_on else "None of the recordings is one it was trained on, by their fingerprints. ")
-        + "Trials are taken as independent; intervals over trials say nothing about other people or days, those over "
-        "people do. A bootstrap cannot see beyond what there is: where everything is right its interval is none.</p>"
-        "<p>Wolpaw's rate takes classes to be equally probable, errors to be spread evenly, and decisions to be "
-        "independent (doi 10.1016/S1388-2457(02)00057-3). Chance of an accuracy is always saying the most frequent "
-        "class; of decisions, the same ones shifted in time at random. The permutation test takes trials of a recording "
-        "to be exchangeable; p is never below 1 / (permutations + 1).</p></footer>"
+        "<footer><p>Every recording went through the decoder as it would live, at its real hop: these are the "
+        f"predictions of <code>rtdecode replay</code>. {unseen}Trials are taken as independent; intervals over "
+        "trials say nothing about other people or days, those over people do. A bootstrap cannot see beyond what "
+        "there is: where everything is right its interval is none.</p><p>Wolpaw's rate takes classes to be equally "
+        "probable, errors to be spread evenly, and decisions to be independent (doi 10.1016/S1388-2457(02)00057-3). "
+        "Chance of an accuracy is always saying the most frequent class; of decisions, the same ones shifted in time "
+        "at random; of R2 and Spearman, the 97.5th percentile when truths are exchanged. The permutation test takes "
+        "trials of a recording to be exchangeable; p is never below 1 / (permutations + 1).</p></footer>"
     )

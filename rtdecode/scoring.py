@@ -57,11 +57,20 @@ def accuracy(truth: ArrayLike, decided: ArrayLike, name: str = "accuracy") -> Fi
     n = len(truth)
     if n == 0 or truth.shape != decided.shape:
         raise ValueError(f"{truth.shape} truths for {decided.shape} decisions")
-    p, z = float(np.mean(truth == decided)), 1.959963984540054
+    p = float(np.mean(truth == decided))
+    return Figure(name, p, *wilson(p, n), float(np.bincount(truth).max() / n), n)
+
+
+def wilson(p: float, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `n` independent trials.
+
+    Where each trial gives a share itself, as of its windows, it is wide enough: nothing between 0 and 1 of this mean
+    varies more than what is either of them.
+    """
+    z = 1.959963984540054
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    chance = float(np.bincount(truth).max() / n)
-    return Figure(name, p, max(0.0, middle - half), min(1.0, middle + half), chance, n)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def auc(truth: ArrayLike, evidence: ArrayLike) -> Figure:

@@ -21,6 +21,7 @@ COMMANDS = [
     "inspect",
     "verify",
     "replay",
+    "evaluate",
     "streams",
     "collect",
     "run",

@@ -1,7 +1,6 @@
 """The command that tells how well a decoder will do."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,16 +46,24 @@ def evaluate(
     from rich.console import Console
 
     from rtdecode.engine import read_model
-    from rtdecode.evaluation import PERSON, Evaluation, decode_all, policy_for, report
+    from rtdecode.evaluation import PERSON, report
+    from rtdecode.evaluation import evaluate as evaluate_model
     from rtdecode.guard import GuardSettings
 
     model_file = read_model(model)
-    policy, guard = policy_for(model_file, tuple(rest or ())), GuardSettings(gap_tolerance_ms=gap_tolerance_ms)
     with Console(stderr=True).status("") as status:
-        decoded = decode_all(model_file, recordings, policy, person or PERSON, guard, stream, status.update)
+        evaluation = evaluate_model(
+            model_file,
+            recordings,
+            rest=tuple(rest or ()),
+            person=person or PERSON,
+            n_permutations=permutations,
+            seed=seed,
+            guard=GuardSettings(gap_tolerance_ms=gap_tolerance_ms),
+            stream=stream,
+            progress=status.update,
+        )
         status.update("counting")
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        evaluation = Evaluation(model_file, policy, tuple(decoded), permutations, seed, now)
         write_text(output, report(evaluation))
         if json:
             write_text(json, evaluation.as_json())

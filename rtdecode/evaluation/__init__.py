@@ -1,7 +1,7 @@
 """Evaluation as it will live: recordings decoded through `Decoder.push`, and every figure with its interval."""
 
-from rtdecode.evaluation.decoded import PERSON, Decoded, decode_all, policy_for
-from rtdecode.evaluation.evaluation import Evaluation, OverPeople
+from rtdecode.evaluation.decoded import PERSON, Decoded
+from rtdecode.evaluation.evaluation import Evaluation, OverPeople, evaluate
 from rtdecode.evaluation.report import report
 
-__all__ = ["PERSON", "Decoded", "Evaluation", "OverPeople", "decode_all", "policy_for", "report"]
+__all__ = ["PERSON", "Decoded", "Evaluation", "OverPeople", "evaluate", "report"]

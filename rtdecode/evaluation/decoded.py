@@ -112,7 +112,7 @@ def person_in(path: Path, pattern: str) -> str:
     """Return whose recording it is, by the first group of a regular expression that a path is searched for."""
     try:
         found = re.search(pattern, path.as_posix())
-        return found.group(1) if found else ""
+        return (found.group(1) or "") if found else ""
     except (re.error, IndexError):
         raise ConfigurationError(
             f"--person {pattern!r} is no regular expression with one group, such as {PERSON!r}."
@@ -123,28 +123,12 @@ def decode_all(
     model: ModelFile,
     paths: Sequence[Path],
     policy: Policy | None,
-    person: str = PERSON,
-    guard: GuardSettings | None = None,
-    stream: str | None = None,
-    progress: Callable[[str], None] | None = None,
+    person: str,
+    guard: GuardSettings | None,
+    stream: str | None,
+    progress: Callable[[str], None] | None,
 ) -> list[Decoded]:
-    """Decode recordings as live, one after the other.
-
-    Parameters
-    ----------
-    model : ModelFile
-        The decoder.
-    paths : sequence of Path
-        The recordings; the same one twice is refused.
-    policy : Policy or None
-        What decides (see `policy_for`).
-    person : str
-        Regular expression whose group tells whose recording a path is.
-    guard, stream
-        As for `replay`.
-    progress : callable, optional
-        Called with what is done now.
-    """
+    """Decode recordings as live, one after the other: see `rtdecode.evaluation.evaluate`."""
     people = [person_in(path, person) for path in paths]
     known = set(model.contract.provenance.data_fingerprint.split("+"))
     decoded: dict[str, Decoded] = {}

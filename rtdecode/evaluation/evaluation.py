@@ -2,9 +2,11 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,11 @@ from rtdecode import __version__
 from rtdecode.contract import Classification, Policy
 from rtdecode.engine import ModelFile
 from rtdecode.evaluation.course import OverTime, over_time
-from rtdecode.evaluation.decoded import Decoded
+from rtdecode.evaluation.decoded import PERSON, Decoded, decode_all, policy_for
 from rtdecode.evaluation.figures import among_present, classes_of, courses_of, figures_of, headline, values_of
 from rtdecode.evaluation.permutation import Null, permute_classes, permute_values
 from rtdecode.evaluation.reliability import Reliability, reliability
+from rtdecode.guard import GuardSettings
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.replay import TrialDecision, prediction_arrays
 from rtdecode.scoring import Figure, confusion, mean_interval
@@ -197,6 +200,50 @@ class Evaluation:
             "figure": headline(self.model.contract, one),
             **prediction_arrays(one.replay.predictions, self.model.contract),
         }
+
+
+def evaluate(
+    model: ModelFile,
+    paths: Sequence[Path],
+    *,
+    rest: tuple[str, ...] = (),
+    person: str = PERSON,
+    n_permutations: int = 10_000,
+    seed: int = 0,
+    guard: GuardSettings | None = None,
+    stream: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Decode recordings as live, one after the other.
+
+    Parameters
+    ----------
+    model : ModelFile
+        The decoder.
+    paths : sequence of Path
+        The recordings, each once.
+    rest : tuple of str
+        Classes that stand for doing nothing, of a file without a policy.
+    person : str
+        Regular expression whose first group tells whose recording a path is.
+    n_permutations, seed : int
+        Of the permutation test.
+    guard, stream
+        As for `replay`.
+    progress : callable, optional
+        Called with what is done now.
+
+    Raises
+    ------
+    ConfigurationError
+        Nothing tells what the model should have decoded, or `rest` or `person` cannot be.
+    RecordingError
+        A recording cannot be read or does not fit, is given twice, or a class has no trial.
+    """
+    policy = policy_for(model, rest)
+    decoded = decode_all(model, paths, policy, person, guard, stream, progress)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Evaluation(model, policy, tuple(decoded), n_permutations, seed, now)
 
 
 def _kind(figure: Figure) -> str:

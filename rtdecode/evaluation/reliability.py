@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.replay import TrialDecision
-from rtdecode.scoring import DRAWS, Figure, interval
+from rtdecode.scoring import DRAWS, Figure, interval, wilson
 
 N_BINS = 10
 _Floats = NDArray[np.float64]
@@ -44,29 +45,35 @@ class Reliability:
 def reliability(trials: Sequence[TrialDecision], chance: float) -> Reliability:
     """Judge the windows of some trials; `chance` is that of their accuracy.
 
-    Windows of a trial share samples and truth: all intervals are a bootstrap over trials. That of the error is the
-    basic one, as its draws are too large by about as much as the error itself is.
+    Windows of a trial share samples and truth: intervals of shares are Wilson's, by the number of trials. That of the
+    error is a bootstrap over trials, of percentiles or the basic one, whichever reaches further: its draws are larger
+    than the error, as that of few trials is larger than that of many.
     """
-    windows = _Windows(trials)
-    n, sure, right = windows.sums(), windows.sums(windows.confidence), windows.sums(windows.right(windows.truth))
+    windows, n_trials = _Windows(trials), len(trials)
+    of_trials = windows.sums(), windows.sums(windows.confidence), windows.sums(windows.right(windows.truth))
     rng = np.random.default_rng(0)
-    times = rng.multinomial(len(trials), np.full(len(trials), 1 / len(trials)), DRAWS).astype(np.float64)
-    drawn_n, drawn_right = times @ n, times @ right
-    bounds = np.array([interval(share) for share in _divided(drawn_right, drawn_n).T])
-    of_all = interval(drawn_right.sum(axis=1) / drawn_n.sum(axis=1))
-    low, high = interval(_error(drawn_n, times @ sure, drawn_right))
-    if_true = [windows.sums(windows.right(truth)).sum(axis=0) for truth in windows.truths_if_true(rng)]
-    n, sure, right = n.sum(axis=0), sure.sum(axis=0), right.sum(axis=0)
-    error, expected = float(_error(n, sure, right)), float(np.mean([_error(n, sure, drawn) for drawn in if_true]))
-    basic = max(0.0, 2 * error - high), max(error, 2 * error - low)
+    times = rng.multinomial(n_trials, np.full(n_trials, 1 / n_trials), DRAWS).astype(np.float64)
+    low, high = interval(_error(*(times @ part for part in of_trials)))
+    n, sure, right = (part.sum(axis=0) for part in of_trials)
+    if_true = [_error(n, sure, windows.sums(windows.right(t)).sum(axis=0)) for t in windows.truths_if_true(rng)]
+    error, share, shares = float(_error(n, sure, right)), float(right.sum() / n.sum()), _divided(right, n)
+    in_bin = np.count_nonzero(of_trials[0], axis=0).tolist()
+    bounds = [wilson(p, k) if k else (nan, nan) for p, k in zip(shares.tolist(), in_bin, strict=True)]
     return Reliability(
         n.astype(np.int64),
         _divided(sure, n),
-        _divided(right, n),
-        bounds[:, 0],
-        bounds[:, 1],
-        Figure("calibration error", error, *basic, expected, len(trials)),
-        Figure("accuracy over windows", float(right.sum() / n.sum()), *of_all, chance, len(trials)),
+        shares,
+        np.array([low for low, _ in bounds]),
+        np.array([high for _, high in bounds]),
+        Figure(
+            "calibration error",
+            error,
+            max(0.0, min(low, 2 * error - high)),
+            max(high, 2 * error - low),
+            float(np.mean(if_true)),
+            n_trials,
+        ),
+        Figure("accuracy over windows", share, *wilson(share, n_trials), chance, n_trials),
     )
 
 
@@ -84,20 +91,20 @@ class _Windows:
 
     def right(self, truth: _Ints) -> _Floats:
         """Tell which windows are right if this is the truth (n_trials,)."""
-        return (self._said == truth[self._trial]).astype(np.float64)
+        right: _Floats = (self._said == truth[self._trial]).astype(np.float64)
+        return right
 
     def sums(self, values: _Floats | None = None) -> _Floats:
         """Sum values of windows (without: count them) by trial and bin."""
         sums = np.bincount(self._cell, values, self._shape[0] * N_BINS)
-        by_trial: _Floats = sums.astype(np.float64).reshape(self._shape)
+        by_trial: _Floats = sums.reshape(self._shape).astype(np.float64)
         return by_trial
 
     def truths_if_true(self, rng: np.random.Generator) -> list[_Ints]:
         """Draw truths (n_trials,) from the mean probabilities of the trials' windows."""
-        counts = np.bincount(self._trial)[:, None]
         sums = np.zeros((self._shape[0], self._proba.shape[1]))
         np.add.at(sums, self._trial, self._proba)
-        edges = (sums / counts).cumsum(axis=1)
+        edges = sums.cumsum(axis=1)
         edges /= edges[:, -1:]
         return [(rng.random((len(edges), 1)) > edges).sum(axis=1) for _ in range(DRAWS // 5)]
 

@@ -33,7 +33,7 @@ _TILES = {
 _MOST_TILES = 6
 _WHAT = {
     "accuracy over trials": "each decided by the mean log probability of its windows; Wilson",
-    "accuracy over windows": "those that lie in their trial whole; bootstrap over trials",
+    "accuracy over windows": "those that lie in their trial whole; Wilson, by the number of trials",
     "kappa": "agreement beyond chance; the accuracy's interval",
     "AUC": "pairs of trials of two classes put in order, mean over pairs of classes; bootstrap over trials",
     "calibration error": "expected error of the windows' probabilities; chance: the same if they are true",

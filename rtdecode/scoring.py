@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from math import log2, nan, sqrt
 from typing import Any
 
@@ -81,28 +80,39 @@ def auc(truth: ArrayLike, evidence: ArrayLike) -> Figure:
     truth : array of int, (n,)
         Class indices.
     evidence : array, (n,), or (n, n_classes)
-        For class 1 against class 0, or for each class: then the mean over all pairs of classes is told, each by the
-        difference of their evidence (after Hand, Till 2001, doi 10.1023/A:1010920819831), so that frequent classes
-        weigh no more than others.
+        For class 1 against class 0, or for each class, as log probabilities: then the mean over classes is told, each
+        against all others.
 
     Notes
     -----
     The interval is a bootstrap over trials, each class by itself. ValueError if a class has no trial.
     """
-    truth, evidence = np.asarray(truth), np.asarray(evidence, np.float64)
-    columns = evidence if evidence.ndim == 2 else np.column_stack([np.zeros_like(evidence), evidence])
-    of_class = [columns[truth == label] for label in range(columns.shape[1])]
+    truth, scores = np.asarray(truth), against_others(evidence)
+    of_class = [scores[truth == label] for label in range(scores.shape[1])]
     if not all(len(part) for part in of_class):
         raise ValueError("an AUC needs trials of every class")
     rng = np.random.default_rng(0)
-    draws = [mean_auc([rng.choice(part, len(part)) for part in of_class]) for _ in range(DRAWS)]
-    return Figure("AUC", mean_auc(of_class), *interval(draws), 0.5, len(truth))
+    draws = [_mean_auc([rng.choice(part, len(part)) for part in of_class]) for _ in range(DRAWS)]
+    return Figure("AUC", _mean_auc(of_class), *interval(draws), 0.5, len(truth))
 
 
-def mean_auc(of_class: Sequence[_Floats]) -> float:
-    """Return the AUC (see `auc`) of evidence (n, n_classes) of the trials of each class."""
-    pairs = combinations(range(len(of_class)), 2)
-    return float(np.mean([_auc(*(of_class[k][:, j] - of_class[k][:, i] for k in (i, j))) for i, j in pairs]))
+def against_others(evidence: ArrayLike) -> _Floats:
+    """Return log odds (n, n_classes) of each class against all others, of evidence as `auc` takes it."""
+    evidence = np.asarray(evidence, np.float64)
+    if evidence.ndim == 1:
+        return np.column_stack([-evidence, evidence])
+    others = [np.logaddexp.reduce(np.delete(evidence, i, axis=1), axis=1) for i in range(evidence.shape[1])]
+    scores: _Floats = evidence - np.column_stack(others)
+    return scores
+
+
+def _mean_auc(of_class: Sequence[_Floats]) -> float:
+    """Return the mean AUC of scores (n, n_classes) of the trials of each class; of two classes they are the same."""
+    each = []
+    for i in range(len(of_class)) if len(of_class) > 2 else [1]:
+        others = np.concatenate([part[:, i] for j, part in enumerate(of_class) if j != i])
+        each.append(_auc(others, of_class[i][:, i]))
+    return float(np.mean(each))
 
 
 def confusion(truth: ArrayLike, decided: ArrayLike, n_classes: int) -> NDArray[np.int64]:

@@ -54,28 +54,27 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str]) -> str:
         upright(10, top + n * side / 2, "truth"),
     ]
     for i, truth in enumerate(names):
-        y = top + i * side
-        parts.append(text(left - 6, y + side / 2 + 4, fitting(left - 20, truth, truth[:11]), "small", "end"))
-        parts.append(
-            text(left + (i + 0.5) * side, top - 6, fitting(side, truth, truth[: int(side / 6.3)]), "small", "middle")
-        )
-        for j, decided in enumerate(names):
-            x, share = left + j * side, shares[i, j]
-            told = f"truth {truth}, decided {decided}: {counts[i, j]} of {counts[i].sum()}"
-            parts.append(rect(x, y, side - 2, side - 2, "cell"))
-            parts.append(rect(x, y, side - 2, side - 2, "heat", told, share))
-            ink = "on-heat" if share > 0.7 else "strong"
-            parts.append(text(x + side / 2 - 1, y + side / 2 + 1, fitting(side, str(counts[i, j])), ink, "middle"))
+        y, middle = top + i * side, left + (i + 0.5) * side
+        if side > 10:
             parts.append(
-                text(
-                    x + side / 2 - 1,
-                    y + side / 2 + 16,
-                    fitting(side, f"{100 * share:.0f} %") if side > 38 else "",
-                    f"small {ink}",
-                    "middle",
-                )
+                text(left - 6, y + side / 2 + 4, fitting(left - 20, truth, f"...{truth[-8:]}"), "small", "end")
             )
+        parts.append(text(middle, top - 6, fitting(side, truth), "small", "middle"))
+        for j, decided in enumerate(names):
+            told = f"truth {truth}, decided {decided}: {counts[i, j]} of {counts[i].sum()}"
+            parts += _cell(left + j * side, y, side, shares[i, j], str(counts[i, j]), told)
     return svg(_HALF, _HEIGHT, "Confusion matrix, the truth in rows", parts)
+
+
+def _cell(x: float, y: float, side: float, share: float, count: str, told: str) -> list[str]:
+    ink, middle, edge = "on-heat" if share > 0.7 else "strong", x + side / 2 - 1, side - min(2, side / 8)
+    parts = [rect(x, y, edge, edge, "cell"), rect(x, y, edge, edge, "heat", told, share)]
+    roomy = side > 38
+    if side > 12:
+        parts.append(text(middle, y + side / 2 + (1 if roomy else 4), fitting(side, count), ink, "middle"))
+    if roomy:
+        parts.append(text(middle, y + side / 2 + 16, f"{100 * share:.0f} %", f"small {ink}", "middle"))
+    return parts
 
 
 def draw_reliability(found: Reliability) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtdecode.scoring import mean_auc
+from rtdecode.scoring import against_others
 
 _Floats = NDArray[np.float64]
 _Ints = NDArray[np.int64]
@@ -60,17 +60,27 @@ def exchanges(blocks: Sequence[int], n: int, seed: int) -> Iterator[_Ints]:
 def permute_classes(truth: ArrayLike, evidence: _Floats, blocks: Sequence[int], n: int, seed: int) -> list[Null]:
     """Test accuracy and AUC of trials: truth (n_trials,), evidence (n_trials, n_classes), block of each.
 
-    Cohen's kappa has the p of the accuracy: an exchange leaves both margins of the confusion matrix as they are.
+    Cohen's kappa has the p of the accuracy: an exchange leaves both margins of the confusion matrix as they are. The
+    AUC is that of ranks, which stay (Mann, Whitney 1947, doi 10.1214/aoms/1177730491).
     """
-    truth = np.asarray(truth)
-    decided, labels = evidence.argmax(axis=1), range(evidence.shape[1])
+    from scipy.stats import rankdata
+
+    truth, decided = np.asarray(truth), evidence.argmax(axis=1)
+    classes, n_of = np.unique(truth, return_counts=True)
     measures: dict[str, Callable[[_Ints], float]] = {"accuracy": lambda t: float(np.mean(t == decided))}
-    if len(set(truth.tolist())) == len(labels):
-        measures["AUC"] = lambda t: mean_auc([evidence[t == label] for label in labels])
+    if len(classes) == evidence.shape[1] > 1:
+        ranks = rankdata(against_others(evidence), axis=0)
+        trial, least, pairs = np.arange(len(truth)), n_of * (n_of + 1) / 2, n_of * (len(truth) - n_of)
+
+        def mean_auc(t: _Ints) -> float:
+            sums = np.bincount(t, ranks[trial, t], len(classes))
+            return float(np.mean((sums - least) / pairs))
+
+        measures["AUC"] = mean_auc
     shuffled = [[measure(truth[order]) for measure in measures.values()] for order in exchanges(blocks, n, seed)]
-    columns = np.array(shuffled).T
     return [
-        Null(name, measure(truth), column) for (name, measure), column in zip(measures.items(), columns, strict=True)
+        Null(name, measure(truth), column)
+        for (name, measure), column in zip(measures.items(), np.array(shuffled).T, strict=True)
     ]
 
 

@@ -35,7 +35,7 @@ _WHAT = {
     "accuracy over trials": "each decided by the mean log probability of its windows; Wilson",
     "accuracy over windows": "those that lie in their trial whole; Wilson, by the number of trials",
     "kappa": "agreement beyond chance; the accuracy's interval",
-    "AUC": "pairs of trials of two classes put in order, mean over pairs of classes; bootstrap over trials",
+    "AUC": "each class against the others, their mean; bootstrap over trials",
     "calibration error": "expected error of the windows' probabilities; chance: the same if they are true",
     "bits per minute": "Wolpaw, a decision at the end of each trial's span, pauses not counted",
     "bits per minute, decided": "Wolpaw, first decisions, in the time they took; bootstrap over trials",
@@ -72,8 +72,18 @@ def _head(e: Evaluation) -> str:
         f"<b>{escape(first.name)} {first.value:.3f}</b> [{first.low:.3f}, {first.high:.3f}], chance "
         f"{first.chance:.3f}{p}; n = {first.n} in {_count(len(e.decoded), 'recording')}{whose}"
     )
-    mark = badge(not e.trained_on, "trained on these" if e.trained_on else "held out")
-    return header("evaluation, as it will live", e.model.name, told, mark)
+    return header("evaluation, as it will live", e.model.name, told, _badge(e))
+
+
+def _badge(e: Evaluation) -> str:
+    if e.trained_on:
+        return badge(False, "trained on these")
+    return badge(True, "held out") if _tells_training(e) else ""
+
+
+def _tells_training(e: Evaluation) -> bool:
+    """Say whether the file tells what it was trained on."""
+    return bool(e.model.contract.provenance.recordings)
 
 
 def _count(n: int, one: str, many: str = "") -> str:
@@ -283,7 +293,9 @@ def _asked(e: Evaluation) -> dict[str, str]:
 
 
 def _notes(e: Evaluation) -> str:
-    unseen = "" if e.trained_on else "None of the recordings is one it was trained on, by their fingerprints. "
+    unseen = "None of the recordings is one it was trained on, by their fingerprints. "
+    if e.trained_on or not _tells_training(e):
+        unseen = "" if e.trained_on else "The file does not tell what it was trained on. "
     return (
         "<footer><p>Every recording went through the decoder as it would live, at its real hop: these are the "
         f"predictions of <code>rtdecode replay</code>. {unseen}Trials are taken as independent; intervals over "

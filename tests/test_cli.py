@@ -157,6 +157,8 @@ def test_config_prints_what_train_reads(tmp_path):
         (["train", "eegmmidb-lfcnn"], 2, "Give --data DIR, or set RTDECODE_DATA"),
         (["train", "eegmmidb-lfcnn", "--data", "gone"], 2, "gone does not exist"),
         (["tune", "{model}", "gone.fif"], 4, "gone.fif does not exist"),
+        (["evaluate", "{model}", "gone.fif"], 4, "gone.fif does not exist"),
+        (["evaluate", "{model}", "{recording}", "-o", "e.pdf"], 2, "must end in .html"),
         (["tune", "{model}", "{recording}", "--rest", "idle"], 2, "--rest: the policy speaks of idle"),
         (["export", "gone.pt", "-o", "m.onnx"], 3, "gone.pt does not exist"),
         (["config", "gone"], 2, "No shipped configuration 'gone'"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
-from rtdecode.contract import Event, EventWindow, Policy, Score, Targets
+from rtdecode.contract import Classification, Event, EventWindow, Policy, Score, Targets, Trials
 from rtdecode.decisions import OUTSIDE, Course
 from rtdecode.engine import read_model, rewrite
 from rtdecode.errors import ConfigurationError, RecordingError
@@ -28,6 +28,7 @@ from tests.builders import (
     build_recording,
     build_telling_model,
     build_telling_recording,
+    linear_graph,
 )
 from tests.processes import run_rtdecode
 from tests.test_latency import Page
@@ -148,6 +149,20 @@ def test_rest_alone_counts_for_false_activations(model, paths, tmp_path):
         found = next(f for f in evaluate(model, recordings).figures if f.name.startswith("false per minute"))
         false[len(recordings)] = found.n, float(found.name.rpartition(" ")[2])
     assert false[2][0] > false[1][0] and false[2][1] == pytest.approx(false[1][1] + 4000 / 128 / 60, abs=0.06)
+
+
+def test_rest_need_not_have_trials(paths, tmp_path):
+    names = ("left", "right", "idle")
+    truth = {
+        "outputs": Classification(class_names=names),
+        "trials": Trials(tmin_s=0.0, tmax_s=1.0, classes={name: (name,) for name in names}),
+    }
+    contract, graph = build_contract(truth=truth, steps=[]), linear_graph(4, 32, n_outputs=3)
+    found = evaluate(read_model(build_model(tmp_path / "m.onnx", contract, graph)), paths, rest=("idle",))
+    right, _, by_auc = found.figures[:3]
+    assert found.confusion[2].sum() == 0 < found.confusion[:2, 2].sum()
+    assert right.value == found.nulls[right.name].observed < np.trace(found.confusion) / found.confusion[:2, :2].sum()
+    assert by_auc.value == pytest.approx(found.nulls["AUC"].observed)
 
 
 def test_a_policy_of_the_file_decides(model, paths, tmp_path):
@@ -323,7 +338,7 @@ def said(truth, *probabilities):
 
 class TestReliability:
     def test_the_error_is_the_distance_of_sureness_and_truth(self):
-        found = reliability([said(1, 0.75, 0.75), said(0, 0.75, 0.75), said(1, 1.0, 1.0)], 0.5)
+        found = reliability([said(1, 0.75, 0.75), said(0, 0.75, 0.75), said(1, 1.0, 1.0)])
         # Four windows 0.75 sure and half of them right; two sure and right.
         assert found.error.value == pytest.approx(4 / 6 * 0.25)
         assert found.n.tolist() == [0, 0, 0, 0, 0, 0, 0, 4, 0, 2] and found.accuracy[7] == 0.5
@@ -335,7 +350,7 @@ class TestReliability:
         p = rng.uniform(0.02, 0.98, 400)
         truth = (rng.random(400) < p).astype(int)
         told = p**sharpened / (p**sharpened + (1 - p) ** sharpened)
-        error = reliability([said(t, q) for t, q in zip(truth, told, strict=True)], 0.5).error
+        error = reliability([said(t, q) for t, q in zip(truth, told, strict=True)]).error
         assert (error.low <= error.chance) == true and (error.value < 2 * error.chance) == true
 
 

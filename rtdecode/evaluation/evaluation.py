@@ -17,7 +17,7 @@ from rtdecode.contract import Classification, Policy
 from rtdecode.engine import ModelFile
 from rtdecode.evaluation.course import OverTime, over_time
 from rtdecode.evaluation.decoded import PERSON, Decoded, decode_all, policy_for
-from rtdecode.evaluation.figures import among_present, classes_of, courses_of, figures_of, headline, values_of
+from rtdecode.evaluation.figures import classes_of, courses_of, figures_of, headline, kind, values_of
 from rtdecode.evaluation.permutation import Null, permute_classes, permute_values
 from rtdecode.evaluation.reliability import Reliability, reliability
 from rtdecode.guard import GuardSettings
@@ -102,11 +102,10 @@ class Evaluation:
         """Means of the figures that at least two people have."""
         means = []
         for figure in self.figures:
-            kind = _kind(figure)
-            found = [f.value for own in self.by_person.values() for f in own if _kind(f) == kind]
+            found = [f.value for own in self.by_person.values() for f in own if kind(f) == kind(figure)]
             values = [value for value in found if math.isfinite(value)]
             if len(values) > 1:
-                means.append(OverPeople(kind, *mean_interval(values), len(values)))
+                means.append(OverPeople(kind(figure), *mean_interval(values), len(values)))
         return means
 
     @cached_property
@@ -115,7 +114,7 @@ class Evaluation:
         asked = self.n_permutations, self.seed
         if isinstance(self.model.contract.outputs, Classification):
             blocks = [i for i, one in enumerate(self.decoded) for _ in one.replay.trials]
-            tested = permute_classes(*among_present(*classes_of(self.trials)), blocks, *asked)
+            tested = permute_classes(*classes_of(self.trials), blocks, *asked)
             by_name = {null.name: null for null in tested}
             return {figure.name: by_name[_TESTED[figure.name]] for figure in self.figures if figure.name in _TESTED}
         truth, predicted = values_of(self.decoded)
@@ -137,7 +136,7 @@ class Evaluation:
     @cached_property
     def reliability(self) -> Reliability | None:
         """Of the trials' windows; None without classes."""
-        return None if self.confusion is None else reliability(self.trials, self.figures[0].chance)
+        return None if self.confusion is None else reliability(self.trials)
 
     @cached_property
     def over_time(self) -> OverTime | None:
@@ -244,11 +243,6 @@ def evaluate(
     decoded = decode_all(model, paths, policy, person, guard, stream, progress)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Evaluation(model, policy, tuple(decoded), n_permutations, seed, now)
-
-
-def _kind(figure: Figure) -> str:
-    """Return its name, without how long it was counted for."""
-    return figure.name.partition(", of ")[0]
 
 
 def _plain(value: Any) -> Any:

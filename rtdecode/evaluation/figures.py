@@ -37,7 +37,7 @@ def figures_of(contract: Contract, decoded: Sequence[Decoded], policy: Policy | 
     if not trials or contract.trials is None:
         return []
     n_classes, right = len(contract.outputs.names), _accuracy(trials)
-    of_windows = reliability(trials, right.chance)
+    of_windows = reliability(trials)
     figures = [*_of_trials(contract, trials, right), of_windows.error]
     if contract.events:
         return figures
@@ -60,6 +60,11 @@ def _of_trials(contract: Contract, trials: Sequence[TrialDecision], right: Figur
 def _seconds(trials: Trials) -> float:
     """Return how long a trial's decision takes: from the event, or from the span's begin, to its end."""
     return trials.tmax_s - min(trials.tmin_s, 0.0)
+
+
+def kind(figure: Figure) -> str:
+    """Return a figure's name, without how many minutes it was counted for."""
+    return figure.name.partition(", of ")[0]
 
 
 def headline(contract: Contract, one: Decoded) -> Figure | None:

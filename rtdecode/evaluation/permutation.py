@@ -66,20 +66,23 @@ def permute_classes(truth: ArrayLike, evidence: _Floats, blocks: Sequence[int], 
     from scipy.stats import rankdata
 
     truth, decided = np.asarray(truth), evidence.argmax(axis=1)
-    classes, n_of = np.unique(truth, return_counts=True)
-    measures: dict[str, Callable[[_Ints], float]] = {"accuracy": lambda t: float(np.mean(t == decided))}
-    if len(classes) == evidence.shape[1] > 1:
-        ranks = rankdata(against_others(evidence), axis=0)
+    classes, label, n_of = np.unique(truth, return_inverse=True, return_counts=True)
+    measures: dict[str, Callable[[_Ints], float]] = {
+        "accuracy": lambda order: float(np.mean(truth[order] == decided))
+    }
+    if len(classes) > 1:
+        ranks = rankdata(against_others(evidence[:, classes]), axis=0)
         trial, least, pairs = np.arange(len(truth)), n_of * (n_of + 1) / 2, n_of * (len(truth) - n_of)
 
-        def mean_auc(t: _Ints) -> float:
-            sums = np.bincount(t, ranks[trial, t], len(classes))
+        def mean_auc(order: _Ints) -> float:
+            sums = np.bincount(label[order], ranks[trial, label[order]])
             return float(np.mean((sums - least) / pairs))
 
         measures["AUC"] = mean_auc
-    shuffled = [[measure(truth[order]) for measure in measures.values()] for order in exchanges(blocks, n, seed)]
+    shuffled = [[measure(order) for measure in measures.values()] for order in exchanges(blocks, n, seed)]
+    as_it_is = np.arange(len(truth))
     return [
-        Null(name, measure(truth), column)
+        Null(name, measure(as_it_is), column)
         for (name, measure), column in zip(measures.items(), np.array(shuffled).T, strict=True)
     ]
 

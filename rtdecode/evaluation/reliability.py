@@ -42,8 +42,8 @@ class Reliability:
     right: Figure
 
 
-def reliability(trials: Sequence[TrialDecision], chance: float) -> Reliability:
-    """Judge the windows of some trials; `chance` is that of their accuracy.
+def reliability(trials: Sequence[TrialDecision]) -> Reliability:
+    """Judge the windows of some trials.
 
     Windows of a trial share samples and truth: intervals of shares are Wilson's, by the number of trials. That of the
     error is a bootstrap over trials, of percentiles or the basic one, whichever reaches further: its draws are larger
@@ -73,7 +73,7 @@ def reliability(trials: Sequence[TrialDecision], chance: float) -> Reliability:
             float(np.mean(if_true)),
             n_trials,
         ),
-        Figure("accuracy over windows", share, *wilson(share, n_trials), chance, n_trials),
+        Figure("accuracy over windows", share, *wilson(share, n_trials), windows.chance, n_trials),
     )
 
 
@@ -85,6 +85,7 @@ class _Windows:
         self._trial = np.repeat(np.arange(len(trials)), [len(t.windows) for t in trials])
         self._shape = len(trials), N_BINS
         self.truth = np.array([t.truth for t in trials])
+        self.chance = float(np.bincount(self.truth).max() / len(trials))
         self.confidence, self._said = self._proba.max(axis=1), self._proba.argmax(axis=1)
         of_window = np.minimum((self.confidence * N_BINS).astype(np.int64), N_BINS - 1)
         self._cell = self._trial * N_BINS + of_window

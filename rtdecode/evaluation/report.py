@@ -17,7 +17,7 @@ from rtdecode.evaluation.drawing import (
     draw_values,
 )
 from rtdecode.evaluation.evaluation import Evaluation
-from rtdecode.evaluation.figures import courses_of, headline, values_of
+from rtdecode.evaluation.figures import courses_of, headline, kind, values_of
 from rtdecode.page import badge, facts, figure, header, page, pair, tiles
 
 # What stands in large print, its short name and unit, in this order.
@@ -101,7 +101,7 @@ def _warning(e: Evaluation) -> str:
 
 
 def _tiles(e: Evaluation) -> list[tuple[str, str, str]]:
-    found = {figure.name.partition(", of ")[0]: figure for figure in e.figures}
+    found = {kind(figure): figure for figure in e.figures}
     if isinstance(e.model.contract.outputs, Regression):
         return [(escape(name), f"{figure.value:.2f}", "") for name, figure in found.items()][:_MOST_TILES]
     chosen = [(told, found[name], unit) for name, (told, unit) in _TILES.items() if name in found]
@@ -216,9 +216,8 @@ def _table(e: Evaluation) -> str:
     people = "<th>mean over people</th>" if means else ""
     rows = []
     for f in e.figures:
-        kind = f.name.partition(", of ")[0]
         p = f"{e.nulls[f.name].p:.2g}" if f.name in e.nulls else ""
-        mean = means.get(kind)
+        mean = means.get(kind(f))
         of_people = f"{mean.mean:.3f} [{mean.low:.2f}, {mean.high:.2f}], n = {mean.n_people}" if mean else ""
         cells = [
             f"{f.value:.3f}",
@@ -230,7 +229,7 @@ def _table(e: Evaluation) -> str:
         if means:
             cells.append(of_people)
         row = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f'<tr><th>{escape(f.name)}</th>{row}<td class="words">{_WHAT.get(kind, "")}</td></tr>')
+        rows.append(f'<tr><th>{escape(f.name)}</th>{row}<td class="words">{_WHAT.get(kind(f), "")}</td></tr>')
     heads = "".join(f"<th>{head}</th>" for head in ("", "95 % interval", "chance", "n", "p"))
     return _tabular(f"<th>figure</th>{heads}{people}<th></th>", rows)
 

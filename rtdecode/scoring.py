@@ -63,8 +63,8 @@ def accuracy(truth: ArrayLike, decided: ArrayLike, name: str = "accuracy") -> Fi
 def wilson(p: float, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share of `n` independent trials.
 
-    Where each trial gives a share itself, as of its windows, it is wide enough: nothing between 0 and 1 of this mean
-    varies more than what is either of them.
+    Where each trial gives a share itself, as of its windows, it is wide enough: of all that lies in [0, 1] and has
+    this mean, what is either 0 or 1 varies most.
     """
     z = 1.959963984540054
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)

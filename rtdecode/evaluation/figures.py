@@ -1,7 +1,6 @@
 """The figures of decoded recordings: of all, or of those of one person."""
 
 from collections.abc import Sequence
-from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +128,7 @@ def _decided_rate(counted: Tally, trials: Trials, n_classes: int) -> list[Figure
 
     def rate(chosen: _Ints) -> float:
         n_made = np.count_nonzero(made[chosen])
-        p = np.count_nonzero(counted.right[chosen]) / n_made if n_made else nan
+        p = np.count_nonzero(counted.right[chosen]) / max(n_made, 1)
         return 60 * n_made * wolpaw_bits(p, n_classes) / float(seconds[chosen].sum())
 
     n, rng = len(made), np.random.default_rng(0)

@@ -127,8 +127,8 @@ def _decided_rate(counted: Tally, trials: Trials, n_classes: int) -> list[Figure
     seconds = np.where(made, counted.time_s, _seconds(trials))
 
     def rate(chosen: _Ints) -> float:
-        n_made = np.count_nonzero(made[chosen])
-        p = np.count_nonzero(counted.right[chosen]) / max(n_made, 1)
+        n_made = int(np.count_nonzero(made[chosen]))
+        p = int(np.count_nonzero(counted.right[chosen])) / max(n_made, 1)
         return 60 * n_made * wolpaw_bits(p, n_classes) / float(seconds[chosen].sum())
 
     n, rng = len(made), np.random.default_rng(0)

@@ -87,7 +87,7 @@ class Replay:
             # First what its training was judged by: of rare targets an accuracy says little.
             measure = next((score.name for score in self.contract.provenance.scores), "")
             return sorted(of_predictions, key=lambda f: f.name != measure) + self.decision_figures()
-        pairs = self.segments or self._trial_values()
+        pairs = self.pairs
         return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
 
     def decision_figures(self) -> list[Figure]:
@@ -118,7 +118,11 @@ class Replay:
         decided = [int(np.argmax(w)) for t in self.trials for w in t.windows]
         return accuracy(truth, decided, "accuracy over windows, which overlap (its interval is too narrow)")
 
-    def _trial_values(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    @property
+    def pairs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Truth and values (n_segments, n_windows, n_targets) of a regression; None if nothing tells its truth."""
+        if self.segments is not None:
+            return self.segments
         targets, trials = self.contract.targets, self.contract.trials
         if targets is None or trials is None or not self.trials:
             return None

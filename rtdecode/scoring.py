@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import log2, nan, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_DRAWS = 1000
+DRAWS = 1000
 _Floats = NDArray[np.float64]
 
 
@@ -19,7 +19,7 @@ class Figure:
     Attributes
     ----------
     name : str
-        What was measured: `accuracy`, `AUC`, `R2` or `Spearman`, the last two with the target's name.
+        What was measured: `accuracy`, `AUC`, `R2` or `Spearman`, say; the last two with the target's name.
     value : float
         The figure.
     low, high : float
@@ -39,6 +39,10 @@ class Figure:
     chance: float
     n: int
 
+    def mapped(self, name: str, increasing: Callable[[float], float], chance: float) -> "Figure":
+        """Return the figure that an increasing function makes of this one and its interval."""
+        return Figure(name, increasing(self.value), increasing(self.low), increasing(self.high), chance, self.n)
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (chance {self.chance:.3f}, n = {self.n})"
 
@@ -52,25 +56,100 @@ def accuracy(truth: ArrayLike, decided: ArrayLike, name: str = "accuracy") -> Fi
     n = len(truth)
     if n == 0 or truth.shape != decided.shape:
         raise ValueError(f"{truth.shape} truths for {decided.shape} decisions")
-    p, z = float(np.mean(truth == decided)), 1.959963984540054
+    p = float(np.mean(truth == decided))
+    return Figure(name, p, *wilson(p, n), float(np.bincount(truth).max() / n), n)
+
+
+def wilson(p: float, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `n` independent trials.
+
+    Where each trial gives a share itself, as of its windows, it is wide enough: of all that lies in [0, 1] and has
+    this mean, what is either 0 or 1 varies most.
+    """
+    z = 1.959963984540054
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    chance = float(np.bincount(truth).max() / n)
-    return Figure(name, p, max(0.0, middle - half), min(1.0, middle + half), chance, n)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def auc(truth: ArrayLike, evidence: ArrayLike) -> Figure:
-    """Area under the ROC curve of evidence (n,) for class 1 against class 0 of truth (n,).
+    """Area under the ROC curve.
 
+    Parameters
+    ----------
+    truth : array of int, (n,)
+        Class indices.
+    evidence : array, (n,), or (n, n_classes)
+        For class 1 against class 0, or for each class, as log probabilities: then the mean over classes is told, each
+        against all others.
+
+    Notes
+    -----
     The interval is a bootstrap over trials, each class by itself. ValueError if a class has no trial.
     """
-    truth, evidence = np.asarray(truth), np.asarray(evidence, np.float64)
-    negative, positive = evidence[truth == 0], evidence[truth == 1]
-    if not len(negative) or not len(positive):
-        raise ValueError("an AUC needs trials of both classes")
+    truth, scores = np.asarray(truth), against_others(evidence)
+    of_class = [scores[truth == label] for label in range(scores.shape[1])]
+    if not all(len(part) for part in of_class):
+        raise ValueError("an AUC needs trials of every class")
     rng = np.random.default_rng(0)
-    draws = [_auc(rng.choice(negative, len(negative)), rng.choice(positive, len(positive))) for _ in range(_DRAWS)]
-    return Figure("AUC", _auc(negative, positive), *_interval(draws), 0.5, len(truth))
+    draws = [_mean_auc([rng.choice(part, len(part)) for part in of_class]) for _ in range(DRAWS)]
+    return Figure("AUC", _mean_auc(of_class), *interval(draws), 0.5, len(truth))
+
+
+def against_others(evidence: ArrayLike) -> _Floats:
+    """Return log odds (n, n_classes) of each class against all others, of evidence as `auc` takes it."""
+    evidence = np.asarray(evidence, np.float64)
+    if evidence.ndim == 1:
+        return np.column_stack([-evidence, evidence])
+    others = [np.logaddexp.reduce(np.delete(evidence, i, axis=1), axis=1) for i in range(evidence.shape[1])]
+    scores: _Floats = evidence - np.column_stack(others)
+    return scores
+
+
+def _mean_auc(of_class: Sequence[_Floats]) -> float:
+    """Return the mean AUC of scores (n, n_classes) of the trials of each class; of two classes they are the same."""
+    each = []
+    for i in range(len(of_class)) if len(of_class) > 2 else [1]:
+        others = np.concatenate([part[:, i] for j, part in enumerate(of_class) if j != i])
+        each.append(_auc(others, of_class[i][:, i]))
+    return float(np.mean(each))
+
+
+def confusion(truth: ArrayLike, decided: ArrayLike, n_classes: int) -> NDArray[np.int64]:
+    """Count class indices (n,): (n_classes, n_classes), the truth in rows."""
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(counts, (np.asarray(truth), np.asarray(decided)), 1)
+    return counts
+
+
+def kappa(counts: NDArray[np.int64], right: Figure) -> Figure:
+    """Cohen's (1960, doi 10.1177/001316446002000104) kappa of a confusion matrix; 0 is agreement by chance.
+
+    The interval is that of the accuracy, both margins of the matrix taken as they are. NaN where truth and decisions
+    are of one class alone.
+    """
+    shares = counts / counts.sum()
+    expected = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    return right.mapped("kappa", lambda p: (p - expected) / (1 - expected) if expected < 1 else nan, 0.0)
+
+
+def information_rate(right: Figure, n_classes: int, seconds: float, name: str) -> Figure:
+    """Bits per minute (see `wolpaw_bits`) of a decision of this accuracy every so many seconds.
+
+    The interval is that of the accuracy.
+    """
+    return right.mapped(name, lambda p: 60 / seconds * wolpaw_bits(p, n_classes), 0.0)
+
+
+def wolpaw_bits(p: float, n_classes: int) -> float:
+    """Return the bits of a decision that is right with probability `p` (Wolpaw 2002, 10.1016/S1388-2457(02)00057-3).
+
+    All classes are taken to be equally probable, all wrong ones to be decided equally often, and decisions to be
+    independent. At chance and below it is 0, though by the formula always to be wrong is worth something.
+    """
+    if p <= 1 / n_classes or n_classes < 2:
+        return 0.0
+    return log2(n_classes) + (p * log2(p) + (1 - p) * log2((1 - p) / (n_classes - 1)) if p < 1 else 0.0)
 
 
 def _auc(negative: _Floats, positive: _Floats) -> float:
@@ -94,14 +173,14 @@ def regression(truth: _Floats, predicted: _Floats, names: Sequence[str]) -> list
     n = len(truth)
     if n < 2:
         raise ValueError("a regression's figures need at least two trials or segments")
-    resampled = [rng.integers(n, size=n) for _ in range(_DRAWS)]
-    shuffled = [rng.permutation(n) for _ in range(_DRAWS)]
+    resampled = [rng.integers(n, size=n) for _ in range(DRAWS)]
+    shuffled = [rng.permutation(n) for _ in range(DRAWS)]
     figures = []
     for target, name in enumerate(names):
         t, p = truth[..., target], predicted[..., target]
         measures: tuple[tuple[str, Callable[[_Floats, _Floats], float]], ...] = (("R2", _r2), ("Spearman", _spearman))
         for label, measure in measures:
-            low, high = _interval([measure(t[i], p[i]) for i in resampled])
+            low, high = interval([measure(t[i], p[i]) for i in resampled])
             chance = float(np.nanpercentile([measure(t[i], p) for i in shuffled], 97.5))
             figures.append(Figure(f"{label} of {name}", measure(t, p), low, high, chance, n))
     return figures
@@ -120,7 +199,10 @@ def _spearman(truth: _Floats, predicted: _Floats) -> float:
     return float(a @ b) / norm if norm else float("nan")
 
 
-def _interval(draws: list[float] | _Floats) -> tuple[float, float]:
+def interval(draws: list[float] | _Floats) -> tuple[float, float]:
+    """Return the 95 % interval of a figure whose bootstrap draws these are; NaN of it count for nothing."""
+    if np.isnan(draws).all():
+        return nan, nan
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
@@ -156,5 +238,5 @@ def median_of(values: ArrayLike, name: str, chance: float) -> Figure:
 
 
 def _bootstrapped(values: _Floats, measure: Callable[..., Any], name: str, chance: float) -> Figure:
-    draws = measure(np.random.default_rng(0).choice(values, (_DRAWS, len(values))), axis=1)
-    return Figure(name, float(measure(values)), *_interval(draws), chance, len(values))
+    draws = measure(np.random.default_rng(0).choice(values, (DRAWS, len(values))), axis=1)
+    return Figure(name, float(measure(values)), *interval(draws), chance, len(values))

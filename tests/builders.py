@@ -139,6 +139,23 @@ def build_recording(n_samples=1500, signal=None, seed=0):
     return Recording(signal, samples, timestamps, events, "recording.npz")
 
 
+def build_telling_recording(n_samples, seed=0, uv=8):
+    """A recording of whose first two channels the difference tells the trials' class."""
+    recording = build_recording(n_samples, seed=seed)
+    for event in recording.events:
+        at = recording.sample_at(event.timestamp)
+        recording.samples[at : at + 128, 0] += uv if event.label == "left" else -uv
+    return recording
+
+
+def build_telling_model(path, n_times=32, **more):
+    """A decoder of that difference."""
+    signs = np.repeat([1.0, -1.0, 0.0, 0.0], n_times) / (4 * n_times)
+    weights = np.column_stack([signs, -signs]).astype(np.float32)
+    contract = build_contract(steps=[], n_times=n_times, **more)
+    return build_model(path, contract, linear_graph(N_CHANNELS, n_times, weights=weights))
+
+
 def build_state(name="count", warm_up=0):
     return State(name=name, initial=np.zeros((1, 1)), warm_up=warm_up)
 

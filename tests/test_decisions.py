@@ -14,7 +14,7 @@ from rtdecode.model_file import read_model, rewrite
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import rate
-from tests.builders import build_contract, build_model, build_recording, linear_graph
+from tests.builders import build_telling_model, build_telling_recording
 from tests.processes import run_rtdecode
 
 NAMES = ("left", "right")
@@ -114,18 +114,8 @@ LENGTH = 32
 
 @pytest.fixture
 def telling(tmp_path):
-    """A decoder of the difference between two channels, and a recording in which it tells the trials' class."""
-    recording = build_recording(6000)
-    for event in recording.events:
-        at = recording.sample_at(event.timestamp)
-        recording.samples[at : at + 128, 0] += 8 if event.label == "left" else -8
-    recording.save(tmp_path / "r.npz")
-    signs = np.repeat([1.0, -1.0, 0.0, 0.0], LENGTH) / (4 * LENGTH)
-    weights = np.column_stack([signs, -signs]).astype(np.float32)
-    build_model(
-        tmp_path / "m.onnx", build_contract(steps=[], n_times=LENGTH), linear_graph(4, LENGTH, weights=weights)
-    )
-    return tmp_path / "m.onnx", tmp_path / "r.npz"
+    build_telling_recording(6000).save(tmp_path / "r.npz")
+    return build_telling_model(tmp_path / "m.onnx", LENGTH), tmp_path / "r.npz"
 
 
 def test_tune_writes_a_policy_into_the_file_that_replay_then_scores_alike(telling, tmp_path):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rtdecode.cli import auditing, consumers, files, live, timing, training
+from rtdecode.cli import auditing, consumers, evaluating, files, live, timing, training
 
 app = typer.Typer(
     name="rtdecode",
@@ -48,6 +48,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "bench": timing.bench,
         "verify": files.verify,
         "replay": files.replay,
+        "evaluate": evaluating.evaluate,
         "audit": auditing.audit,
     },
     "Online": {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtdecode.cli.device import Device, Tf32, device_settings
+from rtdecode.cli.output import write_text
 from rtdecode.errors import ConfigurationError, DeadlineError, StreamError, refuse_output
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def latency(
         report = _measure(model, recording, stream, seconds, chunk, load, budget_ms, Path(folder))
     from rtdecode.latency.certificate import certificate
 
-    _write(output, certificate(report))
+    write_text(output, certificate(report))
     if json:
-        _write(json, report.as_json())
+        write_text(json, report.as_json())
     _tell(report)
     print(f"written to {output}")
     judged = report.verdict
@@ -112,13 +113,6 @@ def _measure(
             blocks.append(block)
             print(f"round {len(blocks)}: {len(block.timing.total)} predictions", file=sys.stderr, flush=True)
     return report(decoder, blocks, asked, chunk, budget_ms)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def _tell(report: "Report") -> None:
@@ -175,7 +169,7 @@ def bench(
     if growth := _growth(measured):
         console.print(growth)
     if csv:
-        _write(csv, _as_csv(measured))
+        write_text(csv, _as_csv(measured))
         print(f"written to {csv}")
 
 

@@ -1,11 +1,11 @@
 """The certificate: one page of HTML that needs nothing but itself."""
 
-from html import escape
 from importlib.resources import files
 
 from rtdecode.latency.drawing import course, histogram, ms, past
 from rtdecode.latency.report import Report
 from rtdecode.latency.stages import STAGES
+from rtdecode.page import badge, facts, figure, header, page, pair, tiles
 
 _COLUMNS = ("p50", "p95", "p99", "max", "sd", "p99-p50")
 _HEADS = ("p50", "p95", "p99", "max", "jitter (sd)", "p99 - p50")
@@ -14,53 +14,39 @@ _HEADS = ("p50", "p95", "p99", "max", "jitter (sd)", "p99 - p50")
 def certificate(report: Report) -> str:
     """Return the page."""
     style = (files("rtdecode.latency") / "certificate.css").read_text(encoding="utf-8")
-    body = "\n".join(
-        [
-            _head(report),
-            _tiles(report),
-            _figure(
-                "What a prediction rests on, to scale",
-                "and below it the machine's part, enlarged: the mean of each stage, in ms",
-                past(report),
-            ),
-            '<div class="pair">',
-            _figure("Acquisition to reception", _legend(), histogram(report)),
-            _figure("Over time", "range and median, ms", course(report)),
-            "</div>",
-            _table(report),
-            '<div class="pair">',
-            _facts("This machine", report.machine),
-            _facts("What was measured", {**_decoder(report), **report.asked}),
-            "</div>",
-            _notes(report),
-        ]
+    rests = figure(
+        "What a prediction rests on, to scale",
+        "and below it the machine's part, enlarged: the mean of each stage, in ms",
+        past(report),
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Latency of {escape(report.model['name'])}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    body = [
+        _head(report),
+        _tiles(report),
+        rests,
+        pair(
+            figure("Acquisition to reception", _legend(), histogram(report)),
+            figure("Over time", "range and median, ms", course(report)),
+        ),
+        _table(report),
+        pair(facts("This machine", report.machine), facts("What was measured", {**_decoder(report), **report.asked})),
+        _notes(report),
+    ]
+    return page(f"Latency of {report.model['name']}", style, body)
 
 
 def _head(report: Report) -> str:
     p99 = ms(report.figures_ms["total"]["p99"])
-    name = escape(report.model["name"])
-    judged = report.verdict
-    badge, told = "", f"99 of 100 predictions were received within <b>{p99} ms</b> of their newest sample."
+    judged, mark = report.verdict, ""
+    told = f"99 of 100 predictions were received within <b>{p99} ms</b> of their newest sample."
     if judged:
-        mark, word, style = ("&#10003;", "met", "met") if judged.met else ("&#10007;", "missed", "missed")
-        badge = f'<div class="badge {style}"><span>{mark}</span>{judged.budget_ms:g} ms {word}</div>'
+        mark = badge(judged.met, f"{judged.budget_ms:g} ms {'met' if judged.met else 'missed'}")
         told += f" Wanted: {judged.budget_ms:g} ms; {100 * judged.within:.4g} % were received within that."
-    return (
-        f'<header><div><p class="kind">rtdecode latency certificate</p><h1>{name}</h1>'
-        f'<p class="lead">{told}</p></div>{badge}</header>'
-    )
+    return header("latency certificate", report.model["name"], told, mark)
 
 
 def _tiles(report: Report) -> str:
     total = report.figures_ms["total"]
-    tiles = [
+    measured = [
         ("median", ms(total["p50"]), "ms"),
         ("p99", ms(total["p99"]), "ms"),
         ("slowest", ms(total["max"]), "ms"),
@@ -68,14 +54,7 @@ def _tiles(report: Report) -> str:
         ("bare echo, median", ms(report.figures_ms["echo"]["p50"]), "ms"),
         ("to the echo", f"{report.ratio:.2f}", "times"),
     ]
-    cells = "".join(
-        f"<div><dt>{name}</dt><dd>{value} <small>{unit}</small></dd></div>" for name, value, unit in tiles
-    )
-    return f'<dl class="tiles">{cells}</dl>'
-
-
-def _figure(title: str, text: str, drawing: str) -> str:
-    return f"<figure><figcaption><b>{title}</b> <span>{text}</span></figcaption>\n{drawing}\n</figure>"
+    return tiles(measured)
 
 
 def _legend() -> str:
@@ -107,11 +86,6 @@ def _decoder(report: Report) -> dict[str, str]:
         "by design": delays,
         "SHA-256": model["sha256"],
     }
-
-
-def _facts(title: str, facts: dict[str, str]) -> str:
-    cells = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
-    return f'<section><h2>{title}</h2><dl class="facts">{cells}</dl></section>'
 
 
 def _notes(report: Report) -> str:

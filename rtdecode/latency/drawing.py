@@ -1,12 +1,10 @@
 """The figures of the certificate, as SVG to stand in HTML; its style sheet gives the colours."""
 
-from collections.abc import Iterable
-from html import escape
-
 import numpy as np
 
 from rtdecode.latency.report import Report
 from rtdecode.latency.stages import STAGES, Seconds
+from rtdecode.page.svg import dot, fitting, line, rect, svg, text
 
 _BINS = 56
 _SLICES = 110
@@ -16,30 +14,6 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 46, 30
 def ms(value: float) -> str:
     """Write milliseconds with three digits that count."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _text(x: float, y: float, text: str, style: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}"/>'
-
-
-def _rect(x: float, y: float, width: float, height: float, style: str, title: str = "") -> str:
-    told = f"<title>{escape(title)}</title>" if title else ""
-    box = f'x="{x:.2f}" y="{y:.2f}" width="{max(width, 0):.2f}" height="{max(height, 0):.2f}"'
-    return f'<rect {box} class="{style}">{told}</rect>'
-
-
-def _fitting(room: float, *texts: str) -> str:
-    """Return the first of some texts that there is room for; none, if there is for none."""
-    return next((text for text in texts if 6.3 * len(text) <= room), "")
-
-
-def _svg(width: int, height: int, label: str, parts: Iterable[str]) -> str:
-    head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
-    return "\n".join([head, *parts, "</svg>"])
 
 
 class _Scale:
@@ -82,34 +56,34 @@ def past(report: Report, width: int = 860) -> str:
     end = margin + span * scale
     told, in_hand = f"window {ms(design.window)} ms", "in the listener's hands"
     parts = [
-        _rect(margin, y, window_end - margin - 1, height, "window"),
-        _rect(window_end, y, newest - window_end, height, "delay"),
-        _rect(newest, y, max(now - newest, 2), height, "machine"),
-        _rect(max(now, newest + 2) + 1, y, end - now - 1, height, "hop"),
-        _line(now, y - 24, now, y + height, "mark"),
-        _text(
+        rect(margin, y, window_end - margin - 1, height, "window"),
+        rect(window_end, y, newest - window_end, height, "delay"),
+        rect(newest, y, max(now - newest, 2), height, "machine"),
+        rect(max(now, newest + 2) + 1, y, end - now - 1, height, "hop"),
+        line(now, y - 24, now, y + height, "mark"),
+        text(
             margin + 8,
             y + 19,
-            _fitting(window_end - margin - 12, told + ": what the prediction looks back on", told),
+            fitting(window_end - margin - 12, told + ": what the prediction looks back on", told),
             "in",
         ),
         # Right of the mark only where there is no room left of it, and then beside the label of the delay.
-        _text(now - 5, y - 14, in_hand, "strong", "end")
+        text(now - 5, y - 14, in_hand, "strong", "end")
         if now > width / 2
-        else _text(max(now + 5, margin + (200 if design.group_delay else 0)), y - 14, in_hand, "strong"),
-        _text(end, y - 30, f"the next one: a hop of {ms(design.hop)} ms later", "muted", "end"),
-        _line(end, y - 25, end, y + height, "leader"),
+        else text(max(now + 5, margin + (200 if design.group_delay else 0)), y - 14, in_hand, "strong"),
+        text(end, y - 30, f"the next one: a hop of {ms(design.hop)} ms later", "muted", "end"),
+        line(end, y - 25, end, y + height, "leader"),
     ]
     if design.group_delay:
         parts += [
-            _text(margin, y - 14, f"filters' group delay {ms(design.group_delay)} ms", "strong"),
-            _line(margin, y - 9, (window_end + newest) / 2, y - 9, "leader"),
-            _line((window_end + newest) / 2, y - 9, (window_end + newest) / 2, y, "leader"),
+            text(margin, y - 14, f"filters' group delay {ms(design.group_delay)} ms", "strong"),
+            line(margin, y - 9, (window_end + newest) / 2, y - 9, "leader"),
+            line((window_end + newest) / 2, y - 9, (window_end + newest) / 2, y, "leader"),
         ]
     below = y + height
     top = below + 26
     zoom = f"{newest:.1f},{below} {max(now, newest + 2):.1f},{below} {width - margin},{top} {margin},{top}"
-    return _svg(
+    return svg(
         width,
         190,
         "What a prediction rests on",
@@ -127,9 +101,9 @@ def _bar(report: Report, margin: float, top: float, width: float) -> list[str]:
     for stage, mean in means.items():
         wide = mean * scale
         title = f"{stage.name}: {ms(mean)} ms on average"
-        parts.append(_rect(x + 0.75, top, wide - 1.5, height, f"stage {stage.name}", title))
-        parts.append(_text(x + 6, top + 15, _fitting(wide - 24, stage.name), f"strong on-{stage.name}"))
-        parts.append(_text(x + 6, top + 28, _fitting(wide - 10, ms(mean)), f"on-{stage.name}"))
+        parts.append(rect(x + 0.75, top, wide - 1.5, height, f"stage {stage.name}", title))
+        parts.append(text(x + 6, top + 15, fitting(wide - 24, stage.name), f"strong on-{stage.name}"))
+        parts.append(text(x + 6, top + 28, fitting(wide - 10, ms(mean)), f"on-{stage.name}"))
         first = ends.get(stage.part, (x, 0.0))[0]
         x += wide
         ends[stage.part] = first, x
@@ -144,7 +118,7 @@ def _bar(report: Report, margin: float, top: float, width: float) -> list[str]:
         half = 3.1 * len(told)
         middle = max(min((first + last) / 2, limit - half), margin + half)
         limit = middle - half - 14
-        parts.append(_text(middle, under + 19, told, "small", "middle"))
+        parts.append(text(middle, under + 19, told, "small", "middle"))
     return parts
 
 
@@ -165,14 +139,14 @@ def histogram(report: Report, width: int = 424, height: int = 232) -> str:
             if part:
                 title = f"{100 * part:.1f} % of {style} between {ms(left)} and {ms(right)} ms"
                 at, up = x(left), float(part) * tall
-                parts.append(_rect(at + 0.5, floor - up, x(right) - at - 1, up, f"bars {style}", title))
-    parts.append(_line(_LEFT - 30, floor, width - _RIGHT, floor, "axis"))
+                parts.append(rect(at + 0.5, floor - up, x(right) - at - 1, up, f"bars {style}", title))
+    parts.append(line(_LEFT - 30, floor, width - _RIGHT, floor, "axis"))
     for tick in x.ticks():
         parts += [
-            _line(x(tick), floor, x(tick), floor + 4, "axis"),
-            _text(x(tick), floor + 16, f"{tick:g}", "tick", "middle"),
+            line(x(tick), floor, x(tick), floor + 4, "axis"),
+            text(x(tick), floor + 16, f"{tick:g}", "tick", "middle"),
         ]
-    parts.append(_text(width - _RIGHT, floor + 28, "ms, acquisition to reception", "tick", "end"))
+    parts.append(text(width - _RIGHT, floor + 28, "ms, acquisition to reception", "tick", "end"))
     found = report.figures_ms["total"]
     lines = [("p50", found["p50"], "mark"), ("p99", found["p99"], "mark")]
     if report.budget_ms:
@@ -181,10 +155,10 @@ def histogram(report: Report, width: int = 424, height: int = 232) -> str:
         at, y = x(value), 12.0 + 12 * row
         anchor, aside = ("end", -4.0) if at > 0.6 * width else ("start", 4.0)
         parts += [
-            _line(at, y - 8, at, floor, style),
-            _text(at + aside, y, f"{name} {ms(value)}", f"small {style}-text", anchor),
+            line(at, y - 8, at, floor, style),
+            text(at + aside, y, f"{name} {ms(value)}", f"small {style}-text", anchor),
         ]
-    return _svg(width, height, "Histogram of the latencies of decoder and echo", parts)
+    return svg(width, height, "Histogram of the latencies of decoder and echo", parts)
 
 
 def course(report: Report, width: int = 424, height: int = 232) -> str:
@@ -195,8 +169,8 @@ def course(report: Report, width: int = 424, height: int = 232) -> str:
     parts = []
     for tick in y.ticks():
         parts += [
-            _line(_LEFT - 6, y(tick), width - _RIGHT, y(tick), "grid"),
-            _text(_LEFT - 10, y(tick) + 3.5, f"{tick:g}", "tick", "end"),
+            line(_LEFT - 6, y(tick), width - _RIGHT, y(tick), "grid"),
+            text(_LEFT - 10, y(tick) + 3.5, f"{tick:g}", "tick", "end"),
         ]
     starts, lasts = _rounds(report)
     scale = (width - _RIGHT - _LEFT) / lasts[-1]
@@ -208,20 +182,18 @@ def course(report: Report, width: int = 424, height: int = 232) -> str:
         ):
             parts += _slices(_LEFT + scale * (start + stamps - stamps[0]), 1e3 * totals, y, style, width)
         if start:
-            parts.append(_line(_LEFT + scale * start - 2, 14, _LEFT + scale * start - 2, floor, "break"))
+            parts.append(line(_LEFT + scale * start - 2, 14, _LEFT + scale * start - 2, floor, "break"))
     if report.budget_ms:
         at = y(report.budget_ms)
         parts += [
-            _line(_LEFT - 6, at, width - _RIGHT, at, "budget"),
-            _text(width - _RIGHT, at - 4, "budget", "small budget-text", "end"),
+            line(_LEFT - 6, at, width - _RIGHT, at, "budget"),
+            text(width - _RIGHT, at - 4, "budget", "small budget-text", "end"),
         ]
-    parts.append(_line(_LEFT - 6, floor, width - _RIGHT, floor, "axis"))
-    parts.append(_text(_LEFT - 6, floor + 16, "0", "tick", "middle"))
-    parts.append(_text(width - _RIGHT, floor + 16, f"{lasts[-1]:.0f} s", "tick", "end"))
-    parts.append(
-        _text((_LEFT + width) / 2, floor + 28, "seconds measured; a line parts the rounds", "tick", "middle")
-    )
-    return _svg(width, height, "Latencies of decoder and echo over time, in milliseconds", parts)
+    parts.append(line(_LEFT - 6, floor, width - _RIGHT, floor, "axis"))
+    parts.append(text(_LEFT - 6, floor + 16, "0", "tick", "middle"))
+    parts.append(text(width - _RIGHT, floor + 16, f"{lasts[-1]:.0f} s", "tick", "end"))
+    parts.append(text((_LEFT + width) / 2, floor + 28, "seconds measured; a line parts the rounds", "tick", "middle"))
+    return svg(width, height, "Latencies of decoder and echo over time, in milliseconds", parts)
 
 
 def _rounds(report: Report) -> tuple[list[float], list[float]]:
@@ -238,6 +210,6 @@ def _slices(at: Seconds, values: Seconds, y: _Scale, style: str, width: int) -> 
         inside = values[at // step == number]
         x = (number + (0.68 if style == "decoder" else 0.32)) * step
         middle = y(float(np.median(inside)))
-        parts.append(_line(x, y(float(inside.min())), x, y(float(inside.max())), f"range {style}"))
-        parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="1.5" class="dot {style}"/>')
+        parts.append(line(x, y(float(inside.min())), x, y(float(inside.max())), f"range {style}"))
+        parts.append(dot(x, middle, 1.5, f"dot {style}"))
     return parts

@@ -15,9 +15,10 @@ from rich.console import Console
 from offline.calibration import fit_calibrated
 from offline.checkpoint import make_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration
-from offline.dataset import Dataset, Trial, find_sources, load_dataset
+from offline.dataset import Dataset, Trial, load_dataset
 from offline.export import to_onnx
 from offline.partition import blocks, divide_for_stopping, make_folds
+from offline.sources import find_sources
 from offline.tune import grid, table, thresholds, tune
 from rtdecode.contract import Accumulated, Policy
 from rtdecode.decisions import NOT_COUNTED, Course, decision_figures

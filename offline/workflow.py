@@ -17,9 +17,10 @@ from rich.table import Table
 from offline.calibration import fit_calibrated
 from offline.checkpoint import make_checkpoint
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Dataset, Source, find_sources, load_dataset
+from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
+from offline.sources import Source, find_sources
 from offline.training import build
 from rtdecode.contract import Score
 from rtdecode.engine import runtime_version

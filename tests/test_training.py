@@ -12,7 +12,7 @@ from rich.console import Console
 
 from offline.checkpoint import make_checkpoint, read_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration, shipped
-from offline.dataset import Cutter, find_sources, load_dataset
+from offline.dataset import Cutter, load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
 from offline.inputs import inputs_of
@@ -20,6 +20,7 @@ from offline.models import LFCNN
 from offline.partition import make_folds
 from offline.recipes import build_steps
 from offline.simulation import simulate
+from offline.sources import find_sources
 from offline.training import build, class_weights, fit_network
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder

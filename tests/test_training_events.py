@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from offline.checkpoint import make_checkpoint, read_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration
-from offline.dataset import Cutter, find_sources, load_dataset
+from offline.dataset import Cutter, load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
 from offline.partition import make_folds
 from offline.simulation import simulate
+from offline.sources import find_sources
 from rtdecode.contract import Score
 from rtdecode.decoder import Decoder
 from rtdecode.latency import hop_times

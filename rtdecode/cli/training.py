@@ -53,7 +53,7 @@ def train(
     """
     # A mistake is told before what takes seconds is loaded.
     settings = _offline("configuration").read_configuration(configuration)
-    folder = _offline("dataset").data_folder(data)
+    folder = _offline("sources").data_folder(data)
     _offline("workflow")
     _offline("commands").train(settings, folder, output, only or [], export or [], jobs)
 

@@ -62,7 +62,8 @@ def fit(dataset: Dataset, trials: list[Trial]) -> ModelFile:
 
 def decoded(dataset: Dataset, model: ModelFile, source: int, trials: list[Trial], rest: tuple[str, ...]) -> Course:
     """Decode a recording whole; of its trials only these count."""
-    (recording,) = (r for r, of in zip(dataset.recordings, dataset.source_of, strict=True) if of == source)
+    (number,) = (number for number, of in enumerate(dataset.source_of) if of == source)
+    recording = dataset.recording(number)
     course = decode_recording(recording, Decoder(model, recording.signal, policy=Policy(rest=rest))).course
     assert course is not None and dataset.configuration.trials is not None
     tmin = round(dataset.configuration.trials.tmin_s * recording.signal.sfreq)

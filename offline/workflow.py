@@ -21,11 +21,11 @@ from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.sources import Source, find_sources
+from offline.stored import store_recording
 from offline.training import build
 from rtdecode.contract import Score
 from rtdecode.engine import runtime_version
 from rtdecode.errors import ConfigurationError
-from rtdecode.recording import read_recording
 from rtdecode.scoring import Figure, mean_interval
 
 
@@ -87,7 +87,7 @@ def train(
     _refuse_unknown(groups, [*only, *final], configuration)
     groups = {g: s for g, s in groups.items() if not only or g in only or g in final}
     # Several decoders may be trained on the same recordings.
-    read = cache(read_recording)
+    read = cache(store_recording)
     datasets = {g: load_dataset(configuration, sources, read) for g, sources in groups.items()}
     work = [Job(g, groups[g], fold) for g, dataset in datasets.items() for fold in make_folds(dataset)]
     # What would otherwise be noticed after the folder was made, or after the first fold.
@@ -131,7 +131,7 @@ def train(
             f"folds: {len(results[group])}), each on trials it never saw"
         )
         scores = [_score(figure, split) for figure in comparisons[group].network]
-        everything = set(range(len(dataset.recordings)))
+        everything = set(range(len(dataset.stretches)))
         finals[group] = folder / group / "final.pt"
         make_checkpoint(dataset, fitted, everything, scores).save(finals[group])
     return Run(folder, comparisons, finals)

@@ -66,7 +66,7 @@ def model(dataset, result, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def held_out(dataset):
-    return dataset.recordings[1]
+    return dataset.recording(1)
 
 
 def test_the_file_tells_where_the_window_stands(model):

@@ -1,5 +1,6 @@
 """From files to windows: recordings run through the online preprocessing whole, and only then are cut."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.configuration import Channels, TrainingConfiguration
+from offline.moments import Moments
 from offline.sources import Source
 from offline.store import scratch
 from offline.stored import StoredRecording, store_features, store_recording, store_truth
@@ -19,6 +21,9 @@ from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording
+
+# Values that a step learns from as they are.
+_MOST = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -154,15 +159,26 @@ class Dataset:
         return dict(zip(numbers, features, strict=True))
 
     def samples_of(self, steps: Sequence[Step], trials: Iterable[Trial]) -> Samples:
-        """Return the preprocessed samples of these trials, recording after recording."""
+        """Return the preprocessed samples of these trials, recording after recording: what a step may learn from.
+
+        Where they are more than should be in memory, fewer stand in for them, of the same mean and covariance.
+        """
         chain = Chain(steps, self.signal)
+        moments, n, n_most = Moments(chain.output.n_channels), 0, _MOST // chain.output.n_channels
         features: dict[int, Samples] = {}
-        parts = []
+        parts: list[Samples] = []
         for trial in sorted(trials, key=lambda t: t.recording):
             if trial.recording not in features:
                 features = self.preprocess(steps, self.stretches[trial.recording][0])
-            parts.append(features[trial.recording][slice(*_outputs(trial, chain))])
-        return np.concatenate(parts)
+            parts.append(np.array(features[trial.recording][slice(*_outputs(trial, chain))]))
+            n += len(parts[-1])
+            if n > n_most:
+                for part in parts:
+                    moments.add(part)
+                parts.clear()
+        for part in parts if n > n_most else ():
+            moments.add(part)
+        return moments.alike() if n > n_most else np.concatenate(parts)
 
 
 def _anew(chain: Chain, samples: Samples) -> Samples:
@@ -191,6 +207,9 @@ class Cutter:
         self._before = self._at_events.before if self._at_events else 0
         self.longest = self._chain.outputs_within(dataset.trial_length)[0] - self._before
         self._numbers = {trial: number for number, trial in enumerate(dataset.trials)}
+        self._of: defaultdict[int, list[Trial]] = defaultdict(list)
+        for trial in dataset.trials:
+            self._of[trial.recording].append(trial)
         self._filled: set[int] = set()
 
     @cached_property
@@ -200,11 +219,10 @@ class Cutter:
         return scratch((len(self._numbers), self._chain.output.n_channels, most), np.float32)
 
     def _fill(self, source: int) -> None:
-        features = self._dataset.preprocess(self._steps, source)
-        for trial, number in self._numbers.items():
-            if trial.recording in features:
+        for recording, features in self._dataset.preprocess(self._steps, source).items():
+            for trial in self._of[recording]:
                 first, stop = _outputs(trial, self._chain)
-                self._features[number, :, : stop - first] = features[trial.recording][first:stop].T
+                self._features[self._numbers[trial], :, : stop - first] = features[first:stop].T
         self._filled.add(source)
 
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:

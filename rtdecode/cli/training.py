@@ -201,6 +201,22 @@ def models(
         _offline("commands").models(names or [], channels, times, outputs, sfreq)
 
 
+def store(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove all of it; it is made again when it is needed.")
+    ] = False,
+) -> None:
+    """Tell where preprocessed recordings are kept and how much room they take, or remove them.
+
+    RTDECODE_STORE names another folder.
+    """
+    kept = _offline("store")
+    told = f"{len(kept.folders())} parts of recordings, {kept.size_bytes() / 2**20:.1f} MiB"
+    if clear:
+        kept.clear()
+    print(f"{told}, {'removed from' if clear else 'in'} {kept.place()}")
+
+
 def demo(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Keep recordings and decoder in this folder.")

@@ -85,7 +85,8 @@ class Checkpoint:
         )
 
     def save(self, path: Path) -> None:
-        """Write it as one file of tensors and text."""
+        """Write it as one file of tensors and text, which is there whole or not at all."""
+        aside = path.with_suffix(".partial")
         model = self.contract.provenance.configuration["model"]
         torch.save(
             {
@@ -99,8 +100,9 @@ class Checkpoint:
                 "subjects": self.subjects,
                 "probe_samples": torch.tensor(self.probe.samples),
             },
-            path,
+            aside,
         )
+        aside.replace(path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -158,7 +160,7 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
             data_fingerprint="+".join(dataset.fingerprints[i][:16] for i in sources),
             recordings=tuple(dataset.sources[i].name for i in sources),
             configuration=configuration.model_dump(mode="json"),
-            packages={**_versions(), "python": platform.python_version()},
+            packages={**versions(), "python": platform.python_version()},
             scores=tuple(scores),
         ),
     )
@@ -169,7 +171,7 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
     return Checkpoint(contract, fitted.network, probe, dataset.subjects)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions of what a decoder rests on, as far as it is installed."""
     found = {}
     for name in _PACKAGES:

@@ -92,11 +92,6 @@ def test_the_table_has_a_row_a_decoder_and_the_mean(run):
     assert all(word in out.getvalue() for word in ("mean", "csp-lda", "difference", "chance"))
 
 
-def test_nothing_is_overwritten(run, data):
-    with pytest.raises(ConfigurationError, match="exists already"):
-        train(configuration(), data, run.folder, [], [], 1, QUIET)
-
-
 def test_the_exported_file_replays_a_run_it_never_saw(run, data, tmp_path):
     fold = next(f for f in (run.folder / "a").glob("*run-03*.pt"))
     model = export(read_checkpoint(fold), tmp_path / "m.onnx")

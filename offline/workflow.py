@@ -271,25 +271,26 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
     for group, c in run.comparisons.items():
         for i, figure in enumerate(c.network):
             told = group if len(names) == 1 else f"{group}, {figure.name}"
-            row = [told, str(figure.n), f"{figure.chance:.2f}", _shown(figure.value, figure.low, figure.high)]
+            row = [told, str(figure.n), f"{figure.chance:.2f}", shown(figure.value, figure.low, figure.high)]
             if c.baseline:
                 other = c.baseline[i]
-                row += [_shown(other.value, other.low, other.high), f"{figure.value - other.value:+.3f}"]
+                row += [shown(other.value, other.low, other.high), f"{figure.value - other.value:+.3f}"]
             out.add_row(*row)
     if len(comparisons) > 1:
         out.add_section()
         for i, name in enumerate(names):
             told = "mean" if len(names) == 1 else f"mean {name}"
-            row = [told, "", "", _shown(*mean_interval([c.network[i].value for c in comparisons]))]
+            row = [told, "", "", shown(*mean_interval([c.network[i].value for c in comparisons]))]
             paired = [(c.network[i].value, c.baseline[i].value) for c in comparisons if c.baseline]
             if paired:
-                row.append(_shown(*mean_interval([b for _, b in paired])))
-                row.append(_shown(*mean_interval([a - b for a, b in paired]), sign="+"))
+                row.append(shown(*mean_interval([b for _, b in paired])))
+                row.append(shown(*mean_interval([a - b for a, b in paired]), sign="+"))
             out.add_row(*row)
     return out
 
 
-def _shown(value: float, low: float, high: float, sign: str = "") -> str:
+def shown(value: float, low: float, high: float, sign: str = "") -> str:
+    """Write a figure with its interval."""
     return f"{value:{sign}.3f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import r2_score
 
 from offline.configuration import TrainingConfiguration
 from offline.evaluation import FoldResult
-from offline.workflow import Plan, Run, carry_out, make_plans, new_folder, shown
+from offline.workflow import Plan, Run, carry_out, make_plans, new_folder, prepare, shown
 from rtdecode.errors import ConfigurationError
 from rtdecode.scoring import mean_interval
 
@@ -158,9 +158,10 @@ def compare(
     names = [configuration.name for configuration in configurations]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"What is compared needs a name each; there is {', '.join(names)}.")
-    plans = make_plans(configurations, data, only, final)
+    plans = make_plans(configurations, data, only, final, console)
     for plan in plans[1:]:
         _refuse_unlike(plans[0], plan)
+    prepare(plans, console)
     folder = folder or new_folder("comparison")
     runs = {
         plan.configuration.name: carry_out(plan, folder / plan.configuration.name, final, jobs, console)

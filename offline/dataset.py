@@ -143,20 +143,28 @@ class Dataset:
         """Where the sensors are on a plane: as the first recording says that tells of them."""
         return {name: at for stored in reversed(self.stored) for name, at in stored.positions.items()}
 
-    def preprocess(self, steps: Sequence[Step], source: int) -> dict[int, Samples]:
-        """Run all recordings of a source through the steps: (n_samples', n_channels') of each, by its number.
-
-        What comes before the first step that learns is the same for every fold, and stays in the store.
-        """
+    def before_learning(self, steps: Sequence[Step]) -> Chain:
+        """Return the steps before the first that learns: what they give is the same for every fold, and is kept."""
         learned = [recipe.fitted for recipe in self.configuration.preprocessing]
-        n = learned.index(True) if True in learned else len(steps)
-        before = Chain(steps[:n], self.signal)
-        features = store_features(self.stored[source], self.signal, before.steps)
-        if len(steps) > n:
-            chain = Chain(steps[n:], before.output)
-            features = [_anew(chain, part) for part in features]
-        numbers = [i for i, (of, _, _) in enumerate(self.stretches) if of == source]
-        return dict(zip(numbers, features, strict=True))
+        return Chain(steps[: learned.index(True)] if True in learned else steps, self.signal)
+
+    def preprocessor(self, steps: Sequence[Step]) -> Callable[[int], dict[int, Samples]]:
+        """Return what runs all recordings of a source through the steps.
+
+        It takes the source's number and gives (n_samples', n_channels') of each recording, by its number.
+        """
+        before = self.before_learning(steps)
+        rest = steps[len(before.steps) :]
+
+        def preprocess(source: int) -> dict[int, Samples]:
+            features = store_features(self.stored[source], self.signal, before)
+            if rest:
+                chain = Chain(rest, before.output)
+                features = [_anew(chain, part) for part in features]
+            numbers = [i for i, (of, _, _) in enumerate(self.stretches) if of == source]
+            return dict(zip(numbers, features, strict=True))
+
+        return preprocess
 
     def samples_of(self, steps: Sequence[Step], trials: Iterable[Trial]) -> Samples:
         """Return the preprocessed samples of these trials, recording after recording: what a step may learn from.
@@ -165,11 +173,11 @@ class Dataset:
         """
         chain = Chain(steps, self.signal)
         moments, n, n_most = Moments(chain.output.n_channels), 0, _MOST // chain.output.n_channels
-        features: dict[int, Samples] = {}
+        preprocess, features = self.preprocessor(steps), dict[int, Samples]()
         parts: list[Samples] = []
         for trial in sorted(trials, key=lambda t: t.recording):
             if trial.recording not in features:
-                features = self.preprocess(steps, self.stretches[trial.recording][0])
+                features = preprocess(self.stretches[trial.recording][0])
             parts.append(np.array(features[trial.recording][slice(*_outputs(trial, chain))]))
             n += len(parts[-1])
             if n > n_most:
@@ -201,7 +209,7 @@ class Cutter:
     """
 
     def __init__(self, dataset: Dataset, steps: Sequence[Step]) -> None:
-        self._dataset, self._steps = dataset, tuple(steps)
+        self._dataset, self._preprocess = dataset, dataset.preprocessor(steps)
         self._chain = Chain(steps, dataset.signal)
         self._at_events = event_window(dataset.configuration, self._chain, dataset.signal.sfreq)
         self._before = self._at_events.before if self._at_events else 0
@@ -219,7 +227,7 @@ class Cutter:
         return scratch((len(self._numbers), self._chain.output.n_channels, most), np.float32)
 
     def _fill(self, source: int) -> None:
-        for recording, features in self._dataset.preprocess(self._steps, source).items():
+        for recording, features in self._preprocess(source).items():
             for trial in self._of[recording]:
                 first, stop = _outputs(trial, self._chain)
                 self._features[self._numbers[trial], :, : stop - first] = features[first:stop].T

@@ -91,9 +91,9 @@ def _told(what: str = "kept in") -> Iterator[None]:
 
 @cache
 def _code() -> dict[str, str]:
-    """Return what turns recordings into arrays: the runtime's own text, and the versions of what it calls."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(Path(rtdecode.__file__).parent.rglob("*.py")):
+    """Return what turns recordings into arrays: the text of the code, and the versions of what it calls."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for path in (*sorted(Path(rtdecode.__file__).parent.rglob("*.py")), here / "store.py", here / "stored.py"):
         digest.update(path.read_bytes())
     return {"rtdecode": digest.hexdigest(), **{name: version(name) for name in _PACKAGES}}
 

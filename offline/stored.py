@@ -1,7 +1,7 @@
 """Recordings as the store keeps them: read once, their truth found once, preprocessed once; mapped when needed."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ from offline.configuration import TrainingConfiguration
 from rtdecode.contract import Event, Signal
 from rtdecode.contract.arrays import pack
 from rtdecode.errors import RecordingError
-from rtdecode.preprocessing import Chain, Step
+from rtdecode.preprocessing import Chain
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording, read_recording
 from rtdecode.truth import channel_values, spans, unbroken
@@ -158,23 +158,24 @@ def _stretches(recording: Recording, configuration: TrainingConfiguration) -> li
     return [(0, start, start + length) for start in starts]
 
 
-def store_features(recording: StoredRecording, signal: Signal, steps: Sequence[Step]) -> list[Samples]:
+def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> list[Samples]:
     """Preprocess a recording, if that is not in the store yet: (n_samples', n_channels') of each unbroken stretch.
 
     As the live decoder does: from the first sample of the file, anew after every gap, statistics kept.
     """
-    chain = Chain(steps, signal)
     rows = np.cumsum([0, *(chain.n_outputs(stop - start) for start, stop in recording.unbroken)])
 
     def blocks() -> Iterator[Samples]:
         adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
+        # Nothing that was learned from another recording.
+        fresh = Chain(chain.steps, signal)
         for part in recording.parts():
-            chain.reset()
+            fresh.reset()
             for at in range(0, len(part.samples), _BLOCK):
                 block = part.samples[at : at + _BLOCK]
                 adapted = np.empty((len(block), signal.n_channels))
                 adapt(block, adapted)
-                yield chain.process(adapted)
+                yield fresh.process(adapted)
 
     def write(folder: Path) -> None:
         shape = int(rows[-1]), chain.output.n_channels
@@ -184,7 +185,7 @@ def store_features(recording: StoredRecording, signal: Signal, steps: Sequence[S
     made_of = {
         "recording": recording.folder.name,
         "signal": signal.model_dump(),
-        "steps": pack([step.model_dump() for step in steps], arrays),
+        "steps": pack([step.model_dump() for step in chain.steps], arrays),
         "arrays": arrays,
     }
     features = store.mapped(store.kept("features", made_of, write) / "features.npy")

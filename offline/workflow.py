@@ -1,7 +1,7 @@
 """A whole training run: folds of every decoder, the table, checkpoints, the exported file."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
@@ -21,7 +21,7 @@ from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.runs import RunFolder
 from offline.sources import Source, find_sources
-from offline.stored import store_recording
+from offline.stored import StoredRecording, store_features, store_recording
 from offline.training import build
 from rtdecode.contract import Score
 from rtdecode.engine import runtime_version
@@ -111,8 +111,9 @@ def train(
     jobs : int
         Folds fitted at once, each in a process of its own. The result does not depend on it.
     """
-    (plan,) = make_plans([configuration], data, only, final)
-    return carry_out(plan, folder or new_folder(configuration.name), final, jobs, console)
+    plans = make_plans([configuration], data, only, final, console)
+    prepare(plans, console)
+    return carry_out(plans[0], folder or new_folder(configuration.name), final, jobs, console)
 
 
 def new_folder(name: str) -> Path:
@@ -121,23 +122,43 @@ def new_folder(name: str) -> Path:
 
 
 def make_plans(
-    configurations: list[TrainingConfiguration], data: Path, only: list[str], final: list[str]
+    configurations: list[TrainingConfiguration], data: Path, only: list[str], final: list[str], console: Console
 ) -> list[Plan]:
-    """Read recordings, divide their trials, and refuse now what could not be trained; see `train`."""
+    """Read recordings, find their trials and divide them; see `train`."""
+    with console.status("reading recordings") as status:
+        # Several decoders may be trained on the same recordings.
+        @cache
+        def read(path: Path) -> StoredRecording:
+            status.update(f"reading {path.name}")
+            return store_recording(path)
+
+        return [_make_plan(configuration, data, only, final, read) for configuration in configurations]
+
+
+def prepare(plans: list[Plan], console: Console) -> None:
+    """Refuse what could not be trained, and preprocess what all folds have in common."""
     runtime_version()
-    # Several decoders may be trained on the same recordings.
-    read = cache(store_recording)
-    plans = []
-    for configuration in configurations:
-        groups = find_sources(configuration, data)
-        _refuse_unknown(groups, [*only, *final], configuration)
-        wanted = {g: s for g, s in groups.items() if not only or g in only or g in final}
-        datasets = {g: load_dataset(configuration, sources, read) for g, sources in wanted.items()}
-        folds = {g: make_folds(dataset) for g, dataset in datasets.items()}
-        plans.append(Plan(configuration, datasets, folds))
-        for dataset in datasets.values():
-            build(dataset, dataset.trials)
-    return plans
+    with console.status("preprocessing") as status:
+        for dataset in (dataset for plan in plans for dataset in plan.datasets.values()):
+            steps, _, _ = build(dataset, dataset.trials)
+            chain = dataset.before_learning(steps)
+            for recording in dataset.stored:
+                status.update(f"preprocessing {recording.path.name}")
+                store_features(recording, dataset.signal, chain)
+
+
+def _make_plan(
+    configuration: TrainingConfiguration,
+    data: Path,
+    only: list[str],
+    final: list[str],
+    read: Callable[[Path], StoredRecording],
+) -> Plan:
+    groups = find_sources(configuration, data)
+    _refuse_unknown(groups, [*only, *final], configuration)
+    wanted = {g: s for g, s in groups.items() if not only or g in only or g in final}
+    datasets = {g: load_dataset(configuration, sources, read) for g, sources in wanted.items()}
+    return Plan(configuration, datasets, {g: make_folds(dataset) for g, dataset in datasets.items()})
 
 
 def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Console) -> Run:

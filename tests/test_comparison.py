@@ -20,13 +20,8 @@ NETWORKS = ("csp-lda", "lfcnn", "lda")
 
 
 def named(name, network="csp-lda", **changes):
-    changes = {
-        "model": {"network": network, "settings": {}},
-        "baseline": None,
-        "training": {"max_epochs": 2},
-        **changes,
-    }
-    return configuration(**changes).model_copy(update={"name": name})
+    brief = {"model": {"network": network, "settings": {}}, "baseline": None, "training": {"max_epochs": 2}}
+    return configuration(**brief | changes).model_copy(update={"name": name})
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def configuration(**changes):
     document["split"] = {"kind": "leave-one-run-out"}
     document["training"]["max_epochs"] = 20
     for key, value in changes.items():
-        document[key] = {**document[key], **value} if isinstance(value, dict) else value
+        document[key] = {**(document[key] or {}), **value} if isinstance(value, dict) else value
     return TrainingConfiguration.model_validate(document)
 
 
@@ -162,7 +162,7 @@ def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(t
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.append(window.copy()) or engine_run(window)
     last = decoder.push(recording.samples, recording.timestamps)[-1]
-    features = dataset.preprocess(decoder.chain.steps, 0)[1].astype(np.float32)
+    features = dataset.preprocessor(decoder.chain.steps)(0)[1].astype(np.float32)
     end = last.sample + 1 - 2600
     assert seen[-1].tobytes() == np.ascontiguousarray(features[end - seen[-1].shape[1] : end].T).tobytes()
     code, output = run_rtdecode("replay", tmp_path / "run-1.npz", "--model", model.path)
@@ -307,7 +307,7 @@ def test_windows_lie_in_their_trials_whole(data, step):
     dataset = dataset_of(data, preprocessing=[step])
     steps = build_steps(dataset.configuration.preprocessing, dataset.signal, lambda _: np.empty((0, 16)))
     windows = Cutter(dataset, steps).cut(dataset.trials[:2], 40, 5)
-    features = dataset.preprocess(steps, 0)[0]
+    features = dataset.preprocessor(steps)(0)[0]
     for x, number in zip(windows.x, windows.trial, strict=True):
         trial = dataset.trials[number]
         starts = [
@@ -355,7 +355,7 @@ def assert_fed_as_trained(dataset, model):
     """What the network was trained on is, to the last bit, what the decoder feeds it."""
     recording = dataset.recording(1)
     decoder = Decoder(model, recording.signal)
-    offline = dataset.preprocess(decoder.chain.steps, 1)[1].astype(np.float32)
+    offline = dataset.preprocessor(decoder.chain.steps)(1)[1].astype(np.float32)
     seen = {}
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.setdefault(len(seen), window.copy()) is None or engine_run(window)
@@ -388,7 +388,7 @@ def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data,
     ]
     assert len(online) == len(offline) > 100
     assert all(p.proba.tobytes() == offline[p.sample].tobytes() for p in online)
-    features = dataset.preprocess(result.fitted.steps, 2)[2].astype(np.float32)
+    features = dataset.preprocessor(result.fitted.steps)(2)[2].astype(np.float32)
     for p in online[::20]:
         window = features[p.sample + 1 - result.fitted.n_times : p.sample + 1]
         with torch.no_grad():

@@ -5,6 +5,7 @@ files goes on reading what he mapped, and of two processes that make the same at
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -116,7 +117,8 @@ def _files(path: Path) -> list[Path]:
     if path.suffix in (".npz", ".xdf", ".xdfz", ".edf", ".bdf", ".gdf"):
         return [path]
     name = path.name.partition(".")[0].partition("_split-")[0]
-    return sorted(part for part in path.parent.glob(f"{name}[._-]*") if part.is_file())
+    siblings = path.parent.glob(f"{glob.escape(name)}[._-]*")
+    return sorted({path, *(part for part in siblings if part.is_file())})
 
 
 def write_text(path: Path, text: str) -> None:

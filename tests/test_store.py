@@ -105,6 +105,15 @@ def test_a_recording_in_several_files_is_known_by_all_of_them(tmp_path):
     assert alone != both == store.content(tmp_path / "a.vhdr")
 
 
+@pytest.mark.parametrize("name", ["a.set", "no ending", "[a].vhdr"])
+def test_a_recording_is_known_by_its_own_file_whatever_its_name(tmp_path, name):
+    contents = []
+    for text in ("some", "other"):
+        (tmp_path / name).write_text(text)
+        contents.append(store.content(tmp_path / name))
+    assert contents[0] != contents[1]
+
+
 def test_the_code_that_makes_it_counts(data, kept, monkeypatch):  # noqa: F811
     windows_of(dataset_of(data))
     n = len(made(kept))

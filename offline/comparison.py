@@ -230,25 +230,24 @@ def draw(compared: Compared) -> None:
     """Draw what each decoder is worth with each network, and the paired differences to the first one."""
     from matplotlib.figure import Figure
 
-    names, first = list(compared.runs), next(iter(compared.runs))
-    figure = Figure(figsize=(9, 0.6 + 2.6 * len(compared.figures)), layout="constrained")
-    axes = figure.subplots(len(compared.figures), 2, squeeze=False)
+    names = list(compared.runs)
+    rows = np.arange(len(names))
+    figure = Figure(figsize=(9, 1 + len(compared.figures) * (0.8 + 0.4 * len(names))), layout="constrained")
+    axes = figure.subplots(len(compared.figures), 2, squeeze=False, sharey=True)
     for number, (worth, over) in enumerate(axes):
-        by_network = np.array([compared.values(name, number) for name in names])
         if len(compared.decoders) > 1:
-            worth.plot(by_network, color="0.75", marker=".", linewidth=0.8)
-        for at, name in enumerate(names):
-            _bar(worth, at, compared.worth(name, number))
-            if name != first:
-                _bar(over, at, compared.over[name, first, number])
-        worth.set(title=compared.figures[number], xticks=range(len(names)), xticklabels=names)
-        over.axhline(0, color="0.5", linewidth=0.8)
-        over.set(title=f"over {first}", xticks=range(1, len(names)), xticklabels=names[1:])
+            each = np.array([compared.values(name, number) for name in names])
+            worth.plot(each, rows, color="0.75", marker=".", linewidth=0.8)
+        _intervals(worth, rows, [compared.worth(name, number) for name in names])
+        _intervals(over, rows[1:], [compared.over[name, names[0], number] for name in names[1:]])
+        over.axvline(0, color="0.5", linewidth=0.8)
+        worth.set(title=compared.figures[number], yticks=rows, yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        over.set(title=f"over {names[0]}")
     figure.suptitle(f"95 % intervals over {compared.unit}", fontsize="small")
     figure.savefig(compared.folder / "comparison.svg")
 
 
-def _bar(axes: Any, at: int, interval: Interval) -> None:
-    value, low, high = interval
-    axes.plot([at], [value], "o", color="black")
-    axes.vlines(at, low, high, color="black")
+def _intervals(axes: Any, rows: NDArray[np.int64], intervals: list[Interval]) -> None:
+    values, lows, highs = np.transpose(intervals)
+    axes.plot(values, rows, "o", color="black")
+    axes.hlines(rows, lows, highs, color="black")

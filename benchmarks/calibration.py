@@ -10,8 +10,9 @@ import numpy as np
 
 from offline.calibration import fit_calibrated
 from offline.configuration import read_configuration
-from offline.dataset import Cutter, Dataset, find_sources, load_dataset
+from offline.dataset import Cutter, Dataset, load_dataset
 from offline.partition import Fold, make_folds
+from offline.sources import find_sources
 from offline.training import n_samples
 from rtdecode.preprocessing import Chain
 from rtdecode.scoring import mean_interval

@@ -15,9 +15,10 @@ from rich.console import Console
 from offline.calibration import fit_calibrated
 from offline.checkpoint import make_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration
-from offline.dataset import Dataset, Trial, find_sources, load_dataset
+from offline.dataset import Dataset, Trial, load_dataset
 from offline.export import to_onnx
 from offline.partition import blocks, divide_for_stopping, make_folds
+from offline.sources import find_sources
 from offline.tune import grid, table, thresholds, tune
 from rtdecode.contract import Accumulated, Policy
 from rtdecode.decisions import NOT_COUNTED, Course, decision_figures
@@ -61,7 +62,8 @@ def fit(dataset: Dataset, trials: list[Trial]) -> ModelFile:
 
 def decoded(dataset: Dataset, model: ModelFile, source: int, trials: list[Trial], rest: tuple[str, ...]) -> Course:
     """Decode a recording whole; of its trials only these count."""
-    (recording,) = (r for r, of in zip(dataset.recordings, dataset.source_of, strict=True) if of == source)
+    (number,) = (number for number, of in enumerate(dataset.source_of) if of == source)
+    recording = dataset.recording(number)
     course = decode_recording(recording, Decoder(model, recording.signal, policy=Policy(rest=rest))).course
     assert course is not None and dataset.configuration.trials is not None
     tmin = round(dataset.configuration.trials.tmin_s * recording.signal.sfreq)

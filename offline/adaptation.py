@@ -7,10 +7,11 @@ from offline.calibration import fit_calibrated
 from offline.checkpoint import Checkpoint, make_checkpoint, read_checkpoint
 from offline.commands import export
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Dataset, Source, Trial, load_dataset
+from offline.dataset import Dataset, Trial, load_dataset
 from offline.evaluation import FoldResult, decode
 from offline.models.closed_form import ClosedForm
 from offline.partition import Fold, make_folds
+from offline.sources import Source
 from offline.training import Fitted
 from rtdecode.configuration import validate
 from rtdecode.contract import Score

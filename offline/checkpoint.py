@@ -16,6 +16,7 @@ from torch import Tensor
 from offline.dataset import Dataset, event_window
 from offline.inputs import inputs_of
 from offline.models import Network, make_network
+from offline.store import scratch
 from rtdecode.contract import (
     Amplitude,
     Contract,
@@ -84,7 +85,8 @@ class Checkpoint:
         )
 
     def save(self, path: Path) -> None:
-        """Write it as one file of tensors and text."""
+        """Write it as one file of tensors and text, which is there whole or not at all."""
+        aside = path.with_suffix(".partial")
         model = self.contract.provenance.configuration["model"]
         torch.save(
             {
@@ -96,10 +98,11 @@ class Checkpoint:
                 "probe_signal": self.probe.signal.model_dump_json(),
                 "probe_positions": self.probe.positions,
                 "subjects": self.subjects,
-                "probe_samples": torch.from_numpy(np.ascontiguousarray(self.probe.samples)),
+                "probe_samples": torch.tensor(self.probe.samples),
             },
-            path,
+            aside,
         )
+        aside.replace(path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -132,7 +135,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], scores: list[Score]) -> Checkpoint:
     """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw."""
     configuration, targets = dataset.configuration, dataset.configuration.targets
-    recordings = [dataset.recordings[i] for i in sorted(trained_on)]
     sources = sorted({dataset.source_of[i] for i in trained_on})
     chain = Chain(fitted.steps, dataset.signal)
     events = event_window(configuration, chain, dataset.signal.sfreq)
@@ -151,25 +153,25 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
         policy=configuration.policy,
         calibration=fitted.calibration,
         targets=None if targets is None else Targets(**targets.model_dump(exclude={"names"})),
-        amplitude=_amplitude(dataset.signal, recordings),
+        amplitude=_amplitude(dataset, sorted(trained_on)),
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             network=configuration.model.network,
             data_fingerprint="+".join(dataset.fingerprints[i][:16] for i in sources),
             recordings=tuple(dataset.sources[i].name for i in sources),
             configuration=configuration.model_dump(mode="json"),
-            packages={**_versions(), "python": platform.python_version()},
+            packages={**versions(), "python": platform.python_version()},
             scores=tuple(scores),
         ),
     )
     reach = fitted.n_times + (events.before if events else 0)
     needed = chain.warm_up + chain.newest_input(reach + _PROBE_HOPS * fitted.hop)
-    longest = max(recordings, key=lambda r: len(r.samples))
-    probe = replace(longest.crop(0, needed), positions=dataset.positions)
+    longest = max(sorted(trained_on), key=dataset.length)
+    probe = replace(dataset.recording(longest).crop(0, needed), positions=dataset.positions)
     return Checkpoint(contract, fitted.network, probe, dataset.subjects)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions of what a decoder rests on, as far as it is installed."""
     found = {}
     for name in _PACKAGES:
@@ -178,15 +180,24 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _amplitude(signal: Signal, recordings: list[Recording]) -> Amplitude:
-    parts = []
-    for recording in recordings:
+def _amplitude(dataset: "Dataset", numbers: list[int]) -> Amplitude:
+    """Measure the recordings of these numbers, a channel at a time."""
+    signal = dataset.signal
+    ends = np.cumsum([dataset.length(number) for number in numbers])
+    channels = scratch((signal.n_channels, ends[-1]), np.float64)
+    within = []
+    for number, end in zip(numbers, ends, strict=True):
+        recording = dataset.recording(number)
         adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", ModelError)
         adapted = np.empty((len(recording.samples), signal.n_channels))
         adapt(recording.samples, adapted)
-        parts.append(adapted)
-    samples = np.concatenate(parts)
-    low, high = np.percentile(samples, [0.1, 99.9], axis=0)
-    within = np.concatenate([spreads(part, signal.sfreq) for part in parts])
-    spread = np.median(within, axis=0) if len(within) else None
-    return Amplitude(low=low, high=high, std=samples.std(axis=0), spread=spread)
+        channels[:, end - len(adapted) : end] = adapted.T
+        within.append(spreads(adapted, signal.sfreq))
+    spread = np.concatenate(within)
+    low, high = np.transpose([np.percentile(channel, [0.1, 99.9]) for channel in channels])
+    return Amplitude(
+        low=low,
+        high=high,
+        std=np.array([channel.std() for channel in channels]),
+        spread=np.median(spread, axis=0) if len(spread) else None,
+    )

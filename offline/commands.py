@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,24 +18,44 @@ from offline.tune import tune as find_policy
 from rtdecode.errors import refuse_output
 from rtdecode.model_file import read_model, rewrite
 
+if TYPE_CHECKING:
+    from offline.workflow import Run
+
 
 def train(
-    settings: TrainingConfiguration, data: Path, output: Path | None, only: list[str], final: list[str], jobs: int
+    settings: list[TrainingConfiguration],
+    data: Path,
+    output: Path | None,
+    only: list[str],
+    final: list[str],
+    jobs: int,
 ) -> None:
-    """Train, print the table, export what was asked for."""
+    """Train, print the tables, export what was asked for."""
     # Only here: the other commands need not wait until skorch and scikit-learn are loaded.
-    from offline.workflow import table
-    from offline.workflow import train as train_all
+    from offline import comparison, workflow
 
     console = _console()
-    run = train_all(settings, data, output, only, final, jobs, console)
-    console.print(table(run, settings))
-    console.print(f"kept in {run.folder}", soft_wrap=True, highlight=False)
+    if len(settings) == 1:
+        run = workflow.train(settings[0], data, output, only, final, jobs, console)
+        runs, folder = {settings[0].name: run}, run.folder
+    else:
+        compared = comparison.compare(settings, data, output, only, final, jobs, console)
+        runs, folder = compared.runs, compared.folder
+    for each in settings:
+        console.print(workflow.table(runs[each.name], each))
+    if len(settings) > 1:
+        console.print(comparison.table(compared))
+    console.print(f"kept in {folder}", soft_wrap=True, highlight=False)
+    for name, run in runs.items():
+        _export_finals(run, name)
+
+
+def _export_finals(run: "Run", name: str) -> None:
     for group, path in run.finals.items():
         checkpoint = read_checkpoint(path)
         for subject in checkpoint.subjects if checkpoint.network.conditioned else [None]:
             whose = "" if subject is None else f"-{subject}"
-            export(path, run.folder / f"{settings.name}-{group}{whose}.onnx", subject)
+            export(path, run.folder / f"{name}-{group}{whose}.onnx", subject)
 
 
 def export(path: Path, output: Path, subject: str | None = None, form: str | None = None) -> None:

@@ -1,47 +1,29 @@
 """From files to windows: recordings run through the online preprocessing whole, and only then are cut."""
 
-import os
-import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offline.configuration import Channels, TrainingConfiguration
+from offline.moments import Moments
+from offline.sources import Source
+from offline.store import scratch
+from offline.stored import StoredRecording, store_features, store_recording, store_truth
+from offline.windows import Cuts, Windows
 from rtdecode.contract import Classification, EventWindow, Regression, Signal
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
-from rtdecode.recording import Positions, Recording, read_recording
-from rtdecode.truth import channel_values, spans, unbroken
+from rtdecode.recording import Positions, Recording
 
-
-@dataclass(frozen=True)
-class Source:
-    """A file that the configuration's pattern matches, and what its name says.
-
-    Attributes
-    ----------
-    path : Path
-        Where it is.
-    name : str
-        Its path below the data folder without what all have in common; different for every file.
-    parts : dict of str to str
-        What the pattern's braces captured.
-    own : bool
-        Whether it belongs to the decoder at hand; those of others only ever train.
-    """
-
-    path: Path
-    name: str
-    parts: dict[str, str]
-    own: bool = True
-
-    def has(self, wanted: dict[str, tuple[str, ...]]) -> bool:
-        """Tell whether the captured parts have one of the wanted values each."""
-        return all(self.parts[key] in values for key, values in wanted.items())
+# Values that a step learns from as they are.
+_MOST = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -77,43 +59,64 @@ class Dataset:
         What the decoder will need.
     sources : list of Source
         The files.
-    recordings : list of Recording
-        What they hold, cut where samples are missing: live, the decoder starts anew there too.
-    source_of : list of int
-        Which source each recording is from.
+    stored : list of StoredRecording
+        What each of them holds.
+    stretches : list of (int, int, int)
+        What is called a recording here: the source it is from, and its samples [start, stop) there. Files are cut
+        where samples are missing: live, the decoder starts anew there too.
     trials : list of Trial
         In order of recording and time.
-    values : list of arrays, (n_samples, n_targets)
-        Truth by target channels of each recording, by the newest sample of a window; empty without any.
-    fingerprints : list of str
-        Of the files.
+    values : list of callables, or empty
+        Each maps the truth by target channels of a source, (n_samples, n_targets), by the newest sample of a window.
     """
 
     configuration: TrainingConfiguration
     signal: Signal
     sources: list[Source]
-    recordings: list[Recording]
-    source_of: list[int]
+    stored: list[StoredRecording]
+    stretches: list[tuple[int, int, int]]
     trials: list[Trial]
-    values: list[NDArray[np.float64]]
-    fingerprints: list[str]
+    values: list[Callable[[], NDArray[np.float64]]]
+
+    @property
+    def source_of(self) -> list[int]:
+        """Which source each recording is from."""
+        return [source for source, _, _ in self.stretches]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """What tells each source from others."""
+        return [stored.fingerprint for stored in self.stored]
+
+    def length(self, number: int) -> int:
+        """Return the samples of a recording."""
+        _, start, stop = self.stretches[number]
+        return stop - start
+
+    def recording(self, number: int) -> Recording:
+        """Return a recording; its samples are mapped as long as it is held."""
+        source, start, stop = self.stretches[number]
+        return self.stored[source].part(start, stop)
 
     @property
     def outputs(self) -> Classification | Regression:
         """What a decoder of this data set gives."""
         targets = self.configuration.targets
         channels = targets.channels if targets else ()
-        return self.configuration.outputs(self.recordings[0].signal.pick(channels).units if channels else ())
+        return self.configuration.outputs(self.stored[0].signal.pick(channels).units if channels else ())
 
-    def truth(self, trial: Trial, newest: int) -> int | NDArray[np.float64]:
-        """Return the class of a trial, or the values (n_targets,) that belong to its input sample `newest`."""
+    def truth(self, trial: Trial, newest: Sequence[int]) -> NDArray[np.int64] | NDArray[np.float32]:
+        """Return the class (n,) of a trial, or the values (n, n_targets) at its input samples `newest`."""
         targets = self.configuration.targets
         if targets is None:
-            return trial.truth
+            return np.full(len(newest), trial.truth, np.int64)
         if targets.values:
-            return np.array(targets.values[self.configuration.class_names[trial.truth]])
-        truth: NDArray[np.float64] = self.values[trial.recording][newest]
-        return truth
+            values = targets.values[self.configuration.class_names[trial.truth]]
+            return np.tile(np.array(values, np.float32), (len(newest), 1))
+        source, start, _ = self.stretches[trial.recording]
+        before = sum(stop - first for first, stop in self.stored[source].unbroken if stop <= start)
+        chosen: NDArray[np.float32] = self.values[source]()[before + np.asarray(newest)].astype(np.float32)
+        return chosen
 
     @property
     def trial_length(self) -> int:
@@ -128,7 +131,7 @@ class Dataset:
 
     def source(self, trial: Trial) -> Source:
         """Return the file a trial is from."""
-        return self.sources[self.source_of[trial.recording]]
+        return self.sources[self.stretches[trial.recording][0]]
 
     def subject(self, trial: Trial) -> int:
         """Return the index of the person a trial is of; 0 if nobody knows."""
@@ -138,33 +141,57 @@ class Dataset:
     @property
     def positions(self) -> Positions:
         """Where the sensors are on a plane: as the first recording says that tells of them."""
-        return {name: at for recording in reversed(self.recordings) for name, at in recording.positions.items()}
+        return {name: at for stored in reversed(self.stored) for name, at in stored.positions.items()}
 
-    def preprocess(self, steps: Sequence[Step], recording: int) -> dict[int, Samples]:
-        """Run a recording through the steps, and all others of its file: (n_samples', n_channels') of each.
+    def before_learning(self, steps: Sequence[Step]) -> Chain:
+        """Return the steps before the first that learns: what they give is the same for every fold, and is kept."""
+        learned = [recipe.fitted for recipe in self.configuration.preprocessing]
+        return Chain(steps[: learned.index(True)] if True in learned else steps, self.signal)
 
-        As the live decoder does: from the first sample of the file, anew after every gap, statistics kept.
+    def preprocessor(self, steps: Sequence[Step]) -> Callable[[int], dict[int, Samples]]:
+        """Return what runs all recordings of a source through the steps.
+
+        It takes the source's number and gives (n_samples', n_channels') of each recording, by its number.
         """
-        chain, features = Chain(steps, self.signal), {}
-        for number, part in enumerate(self.recordings):
-            if self.source_of[number] == self.source_of[recording]:
-                adapt = self.signal.adapt(part.signal, f"Recording {part.path}", "the decoder", RecordingError)
-                adapted = np.empty((len(part.samples), self.signal.n_channels))
-                adapt(part.samples, adapted)
-                chain.reset()
-                features[number] = chain.process(adapted)
-        return features
+        before = self.before_learning(steps)
+        rest = steps[len(before.steps) :]
+
+        def preprocess(source: int) -> dict[int, Samples]:
+            features = store_features(self.stored[source], self.signal, before)
+            if rest:
+                chain = Chain(rest, before.output)
+                features = [_anew(chain, part) for part in features]
+            numbers = [i for i, (of, _, _) in enumerate(self.stretches) if of == source]
+            return dict(zip(numbers, features, strict=True))
+
+        return preprocess
 
     def samples_of(self, steps: Sequence[Step], trials: Iterable[Trial]) -> Samples:
-        """Return the preprocessed samples of these trials, recording after recording."""
+        """Return the preprocessed samples of these trials, recording after recording: what a step may learn from.
+
+        Where they are more than should be in memory, fewer stand in for them, of the same mean and covariance.
+        """
         chain = Chain(steps, self.signal)
-        features: dict[int, Samples] = {}
-        parts = []
+        moments, n, n_most = Moments(chain.output.n_channels), 0, _MOST // chain.output.n_channels
+        preprocess, features = self.preprocessor(steps), dict[int, Samples]()
+        parts: list[Samples] = []
         for trial in sorted(trials, key=lambda t: t.recording):
             if trial.recording not in features:
-                features = self.preprocess(steps, trial.recording)
-            parts.append(features[trial.recording][slice(*_outputs(trial, chain))])
-        return np.concatenate(parts)
+                features = preprocess(self.stretches[trial.recording][0])
+            parts.append(np.array(features[trial.recording][slice(*_outputs(trial, chain))]))
+            n += len(parts[-1])
+            if n > n_most:
+                for part in parts:
+                    moments.add(part)
+                parts.clear()
+        for part in parts if n > n_most else ():
+            moments.add(part)
+        return moments.alike() if n > n_most else np.concatenate(parts)
+
+
+def _anew(chain: Chain, samples: Samples) -> Samples:
+    chain.reset()
+    return chain.process(samples)
 
 
 def _outputs(trial: Trial, chain: Chain) -> tuple[int, int]:
@@ -172,29 +199,8 @@ def _outputs(trial: Trial, chain: Chain) -> tuple[int, int]:
     return chain.n_outputs(trial.start), chain.n_outputs(trial.stop)
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Windows cut out of trials.
-
-    Attributes
-    ----------
-    x : array of float32, (n_windows, n_channels, n_times)
-    y : array of int64, (n_windows,), or of float32, (n_windows, n_targets)
-        Class indices, or values.
-    trial : array of int64, (n_windows,)
-        Position of each window's trial in the list they were cut from.
-    subject : array of int64, (n_windows,)
-        Index of the person each is of.
-    """
-
-    x: NDArray[np.float32]
-    y: NDArray[np.int64] | NDArray[np.float32]
-    trial: NDArray[np.int64]
-    subject: NDArray[np.int64]
-
-
 class Cutter:
-    """Cuts windows out of trials; keeps each preprocessed recording for the next call with the same steps.
+    """Cuts windows out of trials; keeps what was preprocessed for the next call, in a file that goes with it.
 
     Attributes
     ----------
@@ -203,32 +209,47 @@ class Cutter:
     """
 
     def __init__(self, dataset: Dataset, steps: Sequence[Step]) -> None:
-        self._dataset, self._steps = dataset, tuple(steps)
+        self._dataset, self._preprocess = dataset, dataset.preprocessor(steps)
         self._chain = Chain(steps, dataset.signal)
         self._at_events = event_window(dataset.configuration, self._chain, dataset.signal.sfreq)
         self._before = self._at_events.before if self._at_events else 0
         self.longest = self._chain.outputs_within(dataset.trial_length)[0] - self._before
-        self._features: dict[int, Samples] = {}
+        self._numbers = {trial: number for number, trial in enumerate(dataset.trials)}
+        self._of: defaultdict[int, list[Trial]] = defaultdict(list)
+        for trial in dataset.trials:
+            self._of[trial.recording].append(trial)
+        self._filled: set[int] = set()
+
+    @cached_property
+    def _features(self) -> NDArray[np.float32]:
+        """What was preprocessed of each trial: (n_trials, n_channels', n_samples')."""
+        most = self._chain.outputs_within(self._dataset.trial_length)[1]
+        return scratch((len(self._numbers), self._chain.output.n_channels, most), np.float32)
+
+    def _fill(self, source: int) -> None:
+        for recording, features in self._preprocess(source).items():
+            for trial in self._of[recording]:
+                first, stop = _outputs(trial, self._chain)
+                self._features[self._numbers[trial], :, : stop - first] = features[first:stop].T
+        self._filled.add(source)
 
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
         """Cut windows of `n_times` every `stride` outputs of each trial, each whole in its trial."""
-        x, y, numbers, subjects = [], [], [], []
         reach = self._before + n_times
+        y, at, numbers, subjects = [], [], [], []
         for number, trial in enumerate(trials):
-            if trial.recording not in self._features:
-                self._features |= self._dataset.preprocess(self._steps, trial.recording)
-            features = self._features[trial.recording]
+            source = self._dataset.stretches[trial.recording][0]
+            if source not in self._filled:
+                self._fill(source)
             first, stop = _outputs(trial, self._chain)
-            subject = self._dataset.subject(trial)
-            for start in range(first, stop - reach + 1, stride):
-                window = features[start : start + reach].T.astype(np.float32)
-                x.append(self._at_events.corrected(window) if self._at_events else window)
-                y.append(self._dataset.truth(trial, self._chain.newest_input(start + reach - 1)))
-                numbers.append(number)
-                subjects.append(subject)
-        classes = self._dataset.configuration.targets is None
-        truth = np.array(y, np.int64) if classes else np.array(y, np.float32)
-        return Windows(np.stack(x), truth, np.array(numbers, np.int64), np.array(subjects, np.int64))
+            starts = range(0, stop - first - reach + 1, stride)
+            y.append(self._dataset.truth(trial, [self._chain.newest_input(first + s + reach - 1) for s in starts]))
+            at += [(self._numbers[trial], start) for start in starts]
+            numbers += [number] * len(starts)
+            subjects += [self._dataset.subject(trial)] * len(starts)
+        truth: NDArray[Any] = np.concatenate(y)
+        x = Cuts(self._features, np.array(at, np.int64), reach, self._at_events)
+        return Windows(x, truth, np.array(numbers, np.int64), np.array(subjects, np.int64))
 
 
 def event_window(configuration: TrainingConfiguration, chain: Chain, sfreq: float) -> EventWindow | None:
@@ -254,126 +275,36 @@ def event_window(configuration: TrainingConfiguration, chain: Chain, sfreq: floa
     )
 
 
-def data_folder(given: str | None) -> Path:
-    """Return `--data DIR` or RTDECODE_DATA; ConfigurationError if neither is a folder."""
-    told = given or os.environ.get("RTDECODE_DATA")
-    if not told:
-        raise ConfigurationError("Where are the recordings? Give --data DIR, or set RTDECODE_DATA.")
-    if not Path(told).is_dir():
-        raise ConfigurationError(f"Data folder {told} does not exist (now in {Path.cwd()}).")
-    return Path(told)
-
-
-def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, list[Source]]:
-    """Return the files of each decoder, by the value of `decoder_per` ("all" without it)."""
-    wanted = configuration.recordings
-    names = re.findall(r"{(\w+)}", wanted.pattern)
-    split = configuration.split
-    parts = filter(None, [wanted.decoder_per, wanted.subject])
-    for key in [*wanted.select, *split.test_on, *split.held_out, *parts]:
-        if key not in names:
-            raise ConfigurationError(
-                f"The configuration speaks of {key!r}, which is no part of the pattern {wanted.pattern!r}."
-            )
-    pieces = re.split(r"{\w+}", wanted.pattern)
-    captures = [f"(?P<{n}>[^/]+?)" if names.index(n) == i else f"(?P={n})" for i, n in enumerate(names)]
-    regex = re.compile("".join(re.escape(p) + c for p, c in zip(pieces, [*captures, ""], strict=True)))
-    groups: dict[str, list[Source]] = {}
-    matching = []
-    for path in sorted(data.glob(re.sub(r"{\w+}", "*", wanted.pattern))):
-        match = regex.fullmatch(path.relative_to(data).as_posix())
-        if match is None:
-            continue
-        source = Source(path, _name(path, data, wanted.pattern), match.groupdict())
-        matching.append(source)
-        if source.has(wanted.select):
-            group = source.parts[wanted.decoder_per] if wanted.decoder_per else "all"
-            groups.setdefault(group, []).append(source)
-    names = [s.name for sources in groups.values() for s in sources]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigurationError(f"Two recordings are told apart by their ending only: {', '.join(twice)}.")
-    if not matching:
-        raise ConfigurationError(f"No recordings in {data}: no file matches {wanted.pattern!r}.")
-    for where, chosen in (
-        ("recordings.select", wanted.select),
-        ("split.test_on", split.test_on),
-        ("split.held_out", split.held_out),
-    ):
-        _refuse_absent(where, chosen, matching)
-    if not groups:
-        raise ConfigurationError(f"No recordings in {data}: no file has all of recordings.select together.")
-    if wanted.others:
-        return {
-            group: own + [replace(s, own=False) for other, theirs in groups.items() if other != group for s in theirs]
-            for group, own in groups.items()
-        }
-    return groups
-
-
-def _refuse_absent(where: str, chosen: dict[str, tuple[str, ...]], sources: list[Source]) -> None:
-    for key, values in chosen.items():
-        there = sorted({s.parts[key] for s in sources})
-        for value in values:
-            if value not in there:
-                raise ConfigurationError(f"{where}: no recording has {key} {value!r}; there is {', '.join(there)}.")
-
-
-def _name(path: Path, data: Path, pattern: str) -> str:
-    """Name a file by its path from the first folder on that differs between files, without its ending."""
-    parts = path.relative_to(data).parts
-    fixed = next(i for i, part in enumerate(Path(pattern).parts) if "{" in part or i == len(parts) - 1)
-    return re.sub(r"(_raw)?(\.fif)?(\.gz|\.[A-Za-z]\w*)?$", "", "-".join(parts[fixed:]))
-
-
 def load_dataset(
-    configuration: TrainingConfiguration, sources: list[Source], read: Callable[[Path], Recording] = read_recording
+    configuration: TrainingConfiguration,
+    sources: list[Source],
+    read: Callable[[Path], StoredRecording] = store_recording,
 ) -> Dataset:
     """Read the recordings of one decoder with `read`, and find their trials."""
-    whole = [read(source.path) for source in sources]
+    stored = [read(source.path) for source in sources]
     targets = configuration.targets
     target_channels = targets.channels if targets else ()
-    signal = _choose_channels(whole[0], configuration.channels, target_channels)
-    unit_of = dict(zip(whole[0].signal.ch_names, whole[0].signal.units, strict=True))
+    signal = _choose_channels(stored[0], configuration.channels, target_channels)
+    unit_of = dict(zip(stored[0].signal.ch_names, stored[0].signal.units, strict=True))
     target_units = tuple(unit_of.get(name, "none") for name in target_channels)
-    recordings: list[Recording] = []
-    source_of: list[int] = []
-    trials: list[Trial] = []
-    values: list[NDArray[np.float64]] = []
-    for number, recording in enumerate(whole):
+    dataset = Dataset(configuration, signal, sources, stored, [], [], [])
+    for number, (source, recording) in enumerate(zip(sources, stored, strict=True)):
         signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
-        bad = np.flatnonzero(~np.isfinite(recording.samples).all(axis=1))
-        if len(bad):
-            raise RecordingError(
-                f"Recording {recording.path} holds values that are not finite, first at sample {bad[0]}."
-            )
-        first = len(trials)
-        for start, stop in unbroken(recording):
-            part = recording.crop(start, stop)
-            for found in _stretches(part, configuration):
-                trial_id = f"{sources[number].name}#{len(trials) - first}"
-                trials.append(Trial(trial_id, len(recordings), *found))
-            if targets and target_channels:
-                values.append(channel_values(part, targets, target_units))
-            recordings.append(part)
-            source_of.append(number)
-    _refuse_absent_classes(configuration, whole, trials)
-    fingerprints = [recording.fingerprint() for recording in whole]
-    return Dataset(configuration, signal, sources, recordings, source_of, trials, values, fingerprints)
+        found, values = store_truth(recording, configuration, target_units)
+        first = len(dataset.trials)
+        for (start, stop), trials in zip(recording.unbroken, found, strict=True):
+            for trial in trials:
+                trial_id = f"{source.name}#{len(dataset.trials) - first}"
+                dataset.trials.append(Trial(trial_id, len(dataset.stretches), *trial))
+            dataset.stretches.append((number, start, stop))
+        dataset.values.append(values)
+    _refuse_absent_classes(configuration, stored, dataset.trials)
+    return dataset
 
 
-def _stretches(recording: Recording, configuration: TrainingConfiguration) -> list[tuple[int, int, int]]:
-    """Return (class index, first, stop sample) of every trial, or of every segment for target channels."""
-    if configuration.looked_at is not None:
-        return [found[1:] for found in spans(recording, configuration.looked_at, configuration.class_names)]
-    targets, sfreq = configuration.targets, recording.signal.sfreq
-    assert targets is not None
-    length = round(targets.segment_s * sfreq)
-    starts = range(targets.lag(sfreq), len(recording.samples) - length + 1, length)
-    return [(0, start, start + length) for start in starts]
-
-
-def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Recording], trials: list[Trial]) -> None:
+def _refuse_absent_classes(
+    configuration: TrainingConfiguration, whole: list[StoredRecording], trials: list[Trial]
+) -> None:
     looked_at = configuration.looked_at
     if configuration.trials is None or looked_at is None:
         if not trials:
@@ -390,7 +321,7 @@ def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Rec
             raise RecordingError(
                 f"{n} events of class {', '.join(missing)} are there, but none has unbroken data from "
                 f"{looked_at.tmin_s:g} to {looked_at.tmax_s:g} s after it (trials.tmin_s, "
-                f"tmax_s; {whole[0].path} lasts {whole[0].duration_s:.0f} s)."
+                f"tmax_s; {whole[0].path} lasts {whole[0].n_samples / whole[0].signal.sfreq:.0f} s)."
             )
         there = sorted(set(labels))
         raise RecordingError(
@@ -399,7 +330,7 @@ def _refuse_absent_classes(configuration: TrainingConfiguration, whole: list[Rec
         )
 
 
-def _choose_channels(recording: Recording, channels: Channels, targets: tuple[str, ...]) -> Signal:
+def _choose_channels(recording: StoredRecording, channels: Channels, targets: tuple[str, ...]) -> Signal:
     """Return the decoder's signal: never with a channel that is its target."""
     signal = recording.signal
     if channels.names is not None:

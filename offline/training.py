@@ -11,25 +11,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
-from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import predefined_split
 from torch import Tensor, nn
+from torch.utils.data import Dataset as Examples
 
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Cutter, Dataset, Trial, Windows
+from offline.dataset import Cutter, Dataset, Trial
 from offline.inputs import inputs_of
 from offline.models import Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
+from offline.windows import Windows
 from rtdecode.contract import Calibration
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
 
 Progress = Callable[[str], None]
 _BLOCK_S = 0.01
+# Windows that are decided at once.
+_AT_ONCE = 256
 # As in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -89,18 +92,16 @@ class Fitted:
 
     def outputs(self, windows: Windows) -> NDArray[np.float32]:
         """Return class probabilities or values (n_windows, n_outputs)."""
-        given = {name: torch.from_numpy(array) for name, array in _given(self.network, windows).items()}
-        if self.network.state_names:
-            # Sequences: one a trial, which need not be equally long.
-            sequences = [given["x"][windows.trial == trial][None] for trial in np.unique(windows.trial)]
-            with torch.no_grad():
-                return torch.cat([self.network.outputs(x)[0] for x in sequences]).numpy()
+        numbers = np.arange(len(windows.x))
+        # Sequences: one a trial, which need not be equally long.
+        parts = (
+            [numbers[windows.trial == trial][None] for trial in np.unique(windows.trial)]
+            if self.network.state_names
+            else [numbers[i : i + _AT_ONCE] for i in range(0, len(numbers), _AT_ONCE)]
+        )
         with torch.no_grad():
-            parts = [
-                self.network.outputs(**{name: tensor[i : i + 256] for name, tensor in given.items()})
-                for i in range(0, len(windows.x), 256)
-            ]
-        outputs: NDArray[np.float32] = torch.cat(parts).numpy()
+            given = [self.network.outputs(**_given(self.network, windows, part)) for part in parts]
+        outputs: NDArray[np.float32] = torch.cat([g.flatten(0, -2) for g in given]).numpy()
         return outputs
 
 
@@ -117,9 +118,36 @@ def by_trial(values: NDArray[Any], windows: Windows) -> NDArray[Any]:
     return np.stack([values[start : start + counts.min()] for start in starts])
 
 
-def _given(network: Network, windows: Windows) -> dict[str, NDArray[Any]]:
-    """Return what the network is called with."""
-    return {"x": windows.x, "subject": windows.subject} if network.conditioned else {"x": windows.x}
+def _given(network: Network, windows: Windows, numbers: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Return what the network is called with for windows, or sequences of them, of these numbers."""
+    given = {"x": torch.from_numpy(windows.x[numbers])}
+    return {**given, "subject": torch.from_numpy(windows.subject[numbers])} if network.conditioned else given
+
+
+class _Examples(Examples[Any]):
+    """What a network learns from: windows, or sequences of them, of which one batch at a time is in memory.
+
+    Parameters
+    ----------
+    network : Network
+        That is to learn.
+    windows : Windows
+        All there are.
+    y : array, (n_windows,) or (n_windows, n_targets)
+        What they stand for.
+    """
+
+    def __init__(self, network: Network, windows: Windows, y: NDArray[Any]) -> None:
+        self._network, self._windows, self._y = network, windows, y
+        numbers = np.arange(len(y))
+        self._numbers = by_trial(numbers, windows) if network.state_names else numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitems__(self, batch: list[int]) -> tuple[dict[str, Tensor], Tensor]:
+        numbers = self._numbers[batch]
+        return _given(self._network, self._windows, numbers), torch.from_numpy(self._y[numbers])
 
 
 def n_samples(seconds: float, sfreq: float) -> int:
@@ -158,15 +186,12 @@ def fit_network(
         network.set_targets(torch.from_numpy(mean), torch.from_numpy(std))
     if isinstance(network, ClosedForm):
         # Nothing to stop early: what would be watched is learned from too.
-        x_all, y_all = np.concatenate([fitting.x, watched.x]), np.concatenate(y)
+        x_all, y_all = np.concatenate([fitting.x[:], watched.x[:]]), np.concatenate(y)
         fit_closed_form(network, x_all, y_all, class_weights(configuration, y_all))
         n_epochs = 1
     else:
-        x = [_given(network, fitting), _given(network, watched)]
-        if network.state_names:
-            x = [{"x": by_trial(part.x, part)} for part in (fitting, watched)]
-            y = [by_trial(values, part) for values, part in zip(y, (fitting, watched), strict=True)]
-        n_epochs = _fit(network, x, y, class_weights(configuration, fitting.y), configuration, progress)
+        learned, seen = _Examples(network, fitting, y[0]), _Examples(network, watched, y[1])
+        n_epochs = _fit(network, learned, seen, class_weights(configuration, fitting.y), configuration, progress)
     network.eval()
     return Fitted(network, steps, n_times, _hop(configuration, Chain(steps, dataset.signal)), n_epochs)
 
@@ -189,12 +214,10 @@ def class_weights(configuration: TrainingConfiguration, y: NDArray[Any]) -> NDAr
     return normalised
 
 
-def fit_closed_form(
-    network: ClosedForm, x: NDArray[np.float32], y: NDArray[Any], weights: NDArray[np.float64] | None
-) -> None:
+def fit_closed_form(network: ClosedForm, x: ArrayLike, y: NDArray[Any], weights: NDArray[np.float64] | None) -> None:
     """Fit a network that has a way of its own; ConfigurationError if it is not made for such targets."""
     try:
-        network.fit(x, y, weights)
+        network.fit(np.asarray(x, np.float32), y, weights)
     except ValueError as error:
         raise ConfigurationError(f"{type(network).__name__} cannot be fitted: {error}.") from None
 
@@ -217,7 +240,7 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
             f"{what} {max(n_times, 1)} samples at {output.sfreq:g} Hz, but a trial may hold {longest_window} only. "
             "Shorten the window, or lengthen trials.tmin_s to trials.tmax_s."
         )
-    longest = max(len(recording.samples) for recording in dataset.recordings)
+    longest = max(map(dataset.length, range(len(dataset.stretches))))
     needed = chain.newest_input(chain.n_outputs(chain.settling) + n_times - 1) + 1
     if longest < needed:
         rate = dataset.signal.sfreq
@@ -258,13 +281,13 @@ def _keep_memory() -> None:
 
 def _fit(
     network: nn.Module,
-    x: list[dict[str, NDArray[Any]]],
-    y: list[NDArray[Any]],
+    train: _Examples,
+    watched: _Examples,
     weights: NDArray[np.float64] | None,
     configuration: TrainingConfiguration,
     progress: Progress | None,
 ) -> int:
-    """Fit on the first part of x and y, stop early by the second; return the epochs."""
+    """Fit on `train`, stop early by `watched`; return the epochs."""
     settings = configuration.training
     callbacks: list[Any] = [
         ("constrain", _Constrain()),
@@ -282,12 +305,14 @@ def _fit(
         batch_size=settings.batch_size,
         max_epochs=settings.max_epochs,
         iterator_train__shuffle=True,
-        train_split=predefined_split(SkorchDataset(x[1], y[1])),
+        iterator_train__collate_fn=_as_it_is,
+        iterator_valid__collate_fn=_as_it_is,
+        train_split=predefined_split(watched),
         callbacks=callbacks,
         callbacks__print_log=None,
         verbose=0,
     )
-    net.fit(x[0], y[0])
+    net.fit(train)
     # skorch ends quietly on Ctrl-C, as it does when its own stopping says so: only the latter gives a model.
     history, stopping = net.history, dict(net.callbacks_)["stopping"]
     finished = len(history) == settings.max_epochs and "valid_loss" in history[-1]
@@ -300,6 +325,10 @@ def _fit(
             "Training diverged: the loss is not a number. Lower training.learning_rate, or standardise the data."
         )
     return len(net.history)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _silent(text: str) -> None:

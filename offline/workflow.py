@@ -1,8 +1,7 @@
 """A whole training run: folds of every decoder, the table, checkpoints, the exported file."""
 
 import csv
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
@@ -15,15 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import make_checkpoint
+from offline.checkpoint import Checkpoint, make_checkpoint, versions
 from offline.configuration import TrainingConfiguration
-from offline.dataset import Dataset, Source, find_sources, load_dataset
+from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
+from offline.runs import RunFolder
+from offline.sources import Source, find_sources
+from offline.stored import StoredRecording, store_features, store_recording
 from offline.training import build
 from rtdecode.contract import Score
 from rtdecode.errors import ConfigurationError
-from rtdecode.recording import read_recording
 from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure, mean_interval
 
@@ -38,13 +39,39 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What is to be trained, found to fit the recordings; nothing is written yet.
+
+    Attributes
+    ----------
+    configuration : TrainingConfiguration
+        What to do.
+    datasets : dict of str to Dataset
+        The recordings of each decoder.
+    folds : dict of str to list of Fold
+        How the trials of each are divided.
+    """
+
+    configuration: TrainingConfiguration
+    datasets: dict[str, Dataset]
+    folds: dict[str, list[Fold]]
+
+    @property
+    def partition(self) -> dict[str, list[dict[str, object]]]:
+        """The folds as JSON can hold them."""
+        return {group: [fold.document() for fold in folds] for group, folds in self.folds.items()}
+
+
+@dataclass(frozen=True)
 class Run:
     """What a training run left.
 
     Attributes
     ----------
     folder : Path
-        Configuration, partition, scores, checkpoints.
+        Configuration, partition, scores, predictions, checkpoints.
+    results : dict of str to list of FoldResult
+        What the folds of each decoder gave.
     comparisons : dict of str to Comparison
         Scores of each decoder.
     finals : dict of str to Path
@@ -52,6 +79,7 @@ class Run:
     """
 
     folder: Path
+    results: dict[str, list[FoldResult]]
     comparisons: dict[str, Comparison]
     finals: dict[str, Path]
 
@@ -74,7 +102,8 @@ def train(
     data : Path
         Folder the recordings' pattern is relative to.
     folder : Path or None
-        Where the run is kept; `runs/NAME-DATE` when not given. It must not exist.
+        Where the run is kept; `runs/NAME-DATE` when not given. If it is there, it must be of a run of the same, which
+        goes on: folds that are done are not fitted again.
     only : list of str
         Values of `decoder_per` to train; all when empty.
     final : list of str
@@ -82,58 +111,114 @@ def train(
     jobs : int
         Folds fitted at once, each in a process of its own. The result does not depend on it.
     """
+    plans = make_plans([configuration], data, only, final, console)
+    prepare(plans, console)
+    return carry_out(plans[0], folder or new_folder(configuration.name), final, jobs, console)
+
+
+def new_folder(name: str) -> Path:
+    """Return where a run is kept when nobody says so."""
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def make_plans(
+    configurations: list[TrainingConfiguration], data: Path, only: list[str], final: list[str], console: Console
+) -> list[Plan]:
+    """Read recordings, find their trials and divide them; see `train`."""
+    with console.status("reading recordings") as status:
+        # Several decoders may be trained on the same recordings.
+        @cache
+        def read(path: Path) -> StoredRecording:
+            status.update(f"reading {path.name}")
+            return store_recording(path)
+
+        return [_make_plan(configuration, data, only, final, read) for configuration in configurations]
+
+
+def prepare(plans: list[Plan], console: Console) -> None:
+    """Refuse what could not be trained, and preprocess what all folds have in common."""
+    runtime_version()
+    with console.status("preprocessing") as status:
+        for dataset in (dataset for plan in plans for dataset in plan.datasets.values()):
+            steps, _, _ = build(dataset, dataset.trials)
+            chain = dataset.before_learning(steps)
+            for recording in dataset.stored:
+                status.update(f"preprocessing {recording.path.name}")
+                store_features(recording, dataset.signal, chain)
+
+
+def _make_plan(
+    configuration: TrainingConfiguration,
+    data: Path,
+    only: list[str],
+    final: list[str],
+    read: Callable[[Path], StoredRecording],
+) -> Plan:
     groups = find_sources(configuration, data)
     _refuse_unknown(groups, [*only, *final], configuration)
-    groups = {g: s for g, s in groups.items() if not only or g in only or g in final}
-    # Several decoders may be trained on the same recordings.
-    read = cache(read_recording)
-    datasets = {g: load_dataset(configuration, sources, read) for g, sources in groups.items()}
-    work = [Job(g, groups[g], fold) for g, dataset in datasets.items() for fold in make_folds(dataset)]
-    # What would otherwise be noticed after the folder was made, or after the first fold.
-    runtime_version()
-    for dataset in datasets.values():
-        build(dataset, dataset.trials)
-    folder = folder or Path("runs") / f"{configuration.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if folder.exists():
-        raise ConfigurationError(f"{folder} exists already; give another --output. Nothing is overwritten.")
-    try:
-        for group in groups:
-            (folder / group).mkdir(parents=True)
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {folder}: {error.strerror}.") from None
-    partition = {g: [j.fold.document() for j in work if j.group == g] for g in groups}
-    _write_json(folder / "configuration.json", configuration.model_dump(mode="json"))
-    _write_json(folder / "partition.json", partition)
-    results: dict[str, list[FoldResult]] = {g: [] for g in groups}
-    for job, result in _fit_all(datasets, work, jobs, console):
-        results[job.group].append(result)
+    wanted = {g: s for g, s in groups.items() if not only or g in only or g in final}
+    datasets = {g: load_dataset(configuration, sources, read) for g, sources in wanted.items()}
+    return Plan(configuration, datasets, {g: make_folds(dataset) for g, dataset in datasets.items()})
+
+
+def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Console) -> Run:
+    """Fit what is not done yet, and tell what it was worth; see `train`."""
+    configuration, datasets = plan.configuration, plan.datasets
+    kept = RunFolder(
+        folder,
+        {
+            "configuration": configuration.model_dump(mode="json"),
+            "partition": plan.partition,
+            "origin": {
+                "recordings": {
+                    s.name: f for d in datasets.values() for s, f in zip(d.sources, d.fingerprints, strict=True)
+                },
+                "packages": versions(),
+            },
+        },
+        list(datasets),
+    )
+    work = [Job(group, datasets[group].sources, fold) for group, folds in plan.folds.items() for fold in folds]
+    done = {(job.group, job.fold.name): kept.result(job.group, job.fold) for job in work}
+    left = [job for job in work if done[job.group, job.fold.name] is None]
+    if len(left) < len(work):
+        console.print(f"{len(work) - len(left)} of {len(work)} folds were done before", highlight=False)
+    for job, result in _fit_all(datasets, left, jobs, console):
+        done[job.group, job.fold.name] = result
         ids = {*job.fold.train, *job.fold.validation}
         seen = {t.recording for t in datasets[job.group].trials if t.id in ids}
         split = f"{configuration.split.kind}, on {job.fold.name}"
         scores = [_score(figure, split) for figure in result.figures(configuration)]
-        checkpoint = make_checkpoint(datasets[job.group], result.fitted, seen, scores)
-        checkpoint.save(folder / job.group / f"{job.fold.name}.pt")
+        kept.keep(job.group, result, make_checkpoint(datasets[job.group], result.fitted, seen, scores))
+    results: dict[str, list[FoldResult]] = {group: [] for group in datasets}
+    for (group, _), of_fold in done.items():
+        assert of_fold is not None
+        results[group].append(of_fold)
     comparisons = {g: summarise(r, configuration) for g, r in results.items()}
     _write_scores(folder / "scores.csv", comparisons)
     _write_folds(folder / "folds.csv", results)
-    finals = {}
-    for group in final:
-        dataset = datasets[group]
-        with console.status(f"fitting {group} on all of its runs") as status:
-            fitted = fit_calibrated(
-                dataset,
-                *divide_for_stopping(dataset, dataset.trials),
-                lambda text: status.update(f"fitting {group} on all of its runs: {text}"),  # noqa: B023
-            )
-        split = (
-            f"of decoders trained like this one on part of its data ({configuration.split.kind}, "
-            f"folds: {len(results[group])}), each on trials it never saw"
+    finals = {group: kept.checkpoint(group, "final") for group in final}
+    for group, path in finals.items():
+        if not path.exists():
+            _fit_final(datasets[group], len(results[group]), comparisons[group], console).save(path)
+    return Run(folder, results, comparisons, finals)
+
+
+def _fit_final(dataset: Dataset, n_folds: int, comparison: Comparison, console: Console) -> Checkpoint:
+    """Fit a decoder on all it has; its scores are those of its folds."""
+    told = "fitting a decoder on all of its runs"
+    with console.status(told) as status:
+        fitted = fit_calibrated(
+            dataset,
+            *divide_for_stopping(dataset, dataset.trials),
+            lambda text: status.update(f"{told}: {text}"),
         )
-        scores = [_score(figure, split) for figure in comparisons[group].network]
-        everything = set(range(len(dataset.recordings)))
-        finals[group] = folder / group / "final.pt"
-        make_checkpoint(dataset, fitted, everything, scores).save(finals[group])
-    return Run(folder, comparisons, finals)
+    split = (
+        f"of decoders trained like this one on part of its data ({dataset.configuration.split.kind}, "
+        f"folds: {n_folds}), each on trials it never saw"
+    )
+    scores = [_score(figure, split) for figure in comparison.network]
+    return make_checkpoint(dataset, fitted, set(range(len(dataset.stretches))), scores)
 
 
 def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configuration: TrainingConfiguration) -> None:
@@ -207,25 +292,26 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
     for group, c in run.comparisons.items():
         for i, figure in enumerate(c.network):
             told = group if len(names) == 1 else f"{group}, {figure.name}"
-            row = [told, str(figure.n), f"{figure.chance:.2f}", _shown(figure.value, figure.low, figure.high)]
+            row = [told, str(figure.n), f"{figure.chance:.2f}", shown(figure.value, figure.low, figure.high)]
             if c.baseline:
                 other = c.baseline[i]
-                row += [_shown(other.value, other.low, other.high), f"{figure.value - other.value:+.3f}"]
+                row += [shown(other.value, other.low, other.high), f"{figure.value - other.value:+.3f}"]
             out.add_row(*row)
     if len(comparisons) > 1:
         out.add_section()
         for i, name in enumerate(names):
             told = "mean" if len(names) == 1 else f"mean {name}"
-            row = [told, "", "", _shown(*mean_interval([c.network[i].value for c in comparisons]))]
+            row = [told, "", "", shown(*mean_interval([c.network[i].value for c in comparisons]))]
             paired = [(c.network[i].value, c.baseline[i].value) for c in comparisons if c.baseline]
             if paired:
-                row.append(_shown(*mean_interval([b for _, b in paired])))
-                row.append(_shown(*mean_interval([a - b for a, b in paired]), sign="+"))
+                row.append(shown(*mean_interval([b for _, b in paired])))
+                row.append(shown(*mean_interval([a - b for a, b in paired]), sign="+"))
             out.add_row(*row)
     return out
 
 
-def _shown(value: float, low: float, high: float, sign: str = "") -> str:
+def shown(value: float, low: float, high: float, sign: str = "") -> str:
+    """Write a figure with its interval."""
     return f"{value:{sign}.3f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
@@ -247,7 +333,3 @@ def _write_folds(path: Path, results: dict[str, list[FoldResult]]) -> None:
             for r in folds:
                 sizes = (len(r.fold.train), len(r.fold.validation), len(r.fold.test))
                 rows.writerow([group, r.fold.name, *sizes, r.fitted.n_epochs, f"{r.seconds:.2f}"])
-
-
-def _write_json(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")

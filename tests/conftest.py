@@ -19,6 +19,8 @@ from tests.builders import build_model, build_recording
 # LSL is kept on this machine, in a session of its own. Nothing imported above loads liblsl, which reads this.
 _FOLDER = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 os.environ["LSLAPICFG"] = str(loopback_configuration(Path(_FOLDER.name)))
+# Nothing is kept among the user's own recordings, nor taken from there.
+os.environ["RTDECODE_STORE"] = str(Path(_FOLDER.name) / "store")
 
 for profile, max_examples in (("default", 50), ("once", 25_000)):
     settings.register_profile(

@@ -17,6 +17,7 @@ COMMANDS = [
     "export",
     "config",
     "models",
+    "store",
     "tune",
     "inspect",
     "verify",

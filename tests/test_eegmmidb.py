@@ -8,9 +8,10 @@ from sklearn.linear_model import LogisticRegression
 
 from offline.checkpoint import make_checkpoint
 from offline.configuration import read_configuration
-from offline.dataset import Cutter, find_sources, load_dataset
+from offline.dataset import Cutter, load_dataset
 from offline.export import export
 from offline.partition import make_folds
+from offline.sources import find_sources
 from offline.training import fit_network
 from rtdecode.engine import Engine
 from tests.conftest import SHARED

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
 from offline.configuration import read_configuration
-from offline.dataset import find_sources, load_dataset
+from offline.dataset import load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
 from offline.partition import make_folds
+from offline.sources import find_sources
 from offline.workflow import train
 from rtdecode.decoder import Decoder
 from rtdecode.recording import read_recording

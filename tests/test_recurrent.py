@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from offline.checkpoint import make_checkpoint, read_checkpoint
-from offline.dataset import Cutter, find_sources, load_dataset
+from offline.dataset import Cutter, load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
 from offline.models import EEGNet, Inputs, Recurrent, make_network
 from offline.partition import make_folds
 from offline.simulation import simulate
+from offline.sources import find_sources
 from offline.training import PenalisedNet, build
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError

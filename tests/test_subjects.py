@@ -8,9 +8,10 @@ import torch
 from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
-from offline.dataset import Cutter, find_sources, load_dataset
+from offline.dataset import Cutter, load_dataset
 from offline.export import export
 from offline.simulation import simulate
+from offline.sources import find_sources
 from offline.workflow import train
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from offline.checkpoint import make_checkpoint, read_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration, shipped
-from offline.dataset import Cutter, find_sources, load_dataset
+from offline.dataset import Cutter, load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
 from offline.inputs import inputs_of
@@ -20,6 +20,7 @@ from offline.models import LFCNN
 from offline.partition import make_folds
 from offline.recipes import build_steps
 from offline.simulation import simulate
+from offline.sources import find_sources
 from offline.training import build, class_weights, fit_network
 from offline.workflow import table, train
 from rtdecode.decoder import Decoder
@@ -50,7 +51,7 @@ def configuration(**changes):
     document["split"] = {"kind": "leave-one-run-out"}
     document["training"]["max_epochs"] = 20
     for key, value in changes.items():
-        document[key] = {**document[key], **value} if isinstance(value, dict) else value
+        document[key] = {**(document[key] or {}), **value} if isinstance(value, dict) else value
     return TrainingConfiguration.model_validate(document)
 
 
@@ -89,11 +90,6 @@ def test_the_table_has_a_row_a_decoder_and_the_mean(run):
     out = StringIO()
     Console(file=out, width=200).print(table(run, configuration()))
     assert all(word in out.getvalue() for word in ("mean", "csp-lda", "difference", "chance"))
-
-
-def test_nothing_is_overwritten(run, data):
-    with pytest.raises(ConfigurationError, match="exists already"):
-        train(configuration(), data, run.folder, [], [], 1, QUIET)
 
 
 def test_the_exported_file_replays_a_run_it_never_saw(run, data, tmp_path):
@@ -166,7 +162,7 @@ def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(t
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.append(window.copy()) or engine_run(window)
     last = decoder.push(recording.samples, recording.timestamps)[-1]
-    features = dataset.preprocess(decoder.chain.steps, 1)[1].astype(np.float32)
+    features = dataset.preprocessor(decoder.chain.steps)(0)[1].astype(np.float32)
     end = last.sample + 1 - 2600
     assert seen[-1].tobytes() == np.ascontiguousarray(features[end - seen[-1].shape[1] : end].T).tobytes()
     code, output = run_rtdecode("replay", tmp_path / "run-1.npz", "--model", model.path)
@@ -190,7 +186,7 @@ def test_a_recording_with_a_gap_is_preprocessed_as_the_live_decoder_would(tmp_pa
     dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
     crossing = [e for e in whole.events if e.timestamp < at / 160 < e.timestamp + 3.0]
     assert len(crossing) == 1 and len(dataset.trials) == 11
-    assert [len(r.samples) for r in dataset.recordings] == [at, len(whole.samples) - at]
+    assert [len(dataset.recording(i).samples) for i in range(2)] == [at, len(whole.samples) - at]
     assert {f for fold in make_folds(dataset) for f in fold.test} == {t.id for t in dataset.trials}
 
 
@@ -311,7 +307,7 @@ def test_windows_lie_in_their_trials_whole(data, step):
     dataset = dataset_of(data, preprocessing=[step])
     steps = build_steps(dataset.configuration.preprocessing, dataset.signal, lambda _: np.empty((0, 16)))
     windows = Cutter(dataset, steps).cut(dataset.trials[:2], 40, 5)
-    features = dataset.preprocess(steps, 0)[0]
+    features = dataset.preprocessor(steps)(0)[0]
     for x, number in zip(windows.x, windows.trial, strict=True):
         trial = dataset.trials[number]
         starts = [
@@ -338,24 +334,28 @@ def test_channels_keep_their_positions_as_long_as_there_is_one(data, preprocessi
     assert inputs.positions == (None if unplaced else (dataset.positions["C4"], dataset.positions["C3"]))
 
 
-def test_fitted_steps_learn_from_training_trials_only(data):
-    dataset = dataset_of(data, training={"max_epochs": 1})
-    fold = make_folds(dataset)[0]
-    by_id = {t.id: t for t in dataset.trials}
-    train_trials, validation = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation))
-    before = fit_network(dataset, train_trials, validation).steps
-    for at in {by_id[i].recording for i in fold.test}:
-        dataset.recordings[at].samples[:] *= 50
-    after = fit_network(dataset, train_trials, validation).steps
-    some, others = (next(s.matrix for s in steps if "whitening" in s.describe()) for steps in (before, after))
-    assert np.array_equal(some, others)
+def test_fitted_steps_learn_from_training_trials_only(data, tmp_path):
+    matrices = []
+    for gain in (1, 50):
+        for run in (1, 2, 3):
+            recording = read_recording(data / f"sub-a_run-{run:02d}.npz")
+            louder = recording.samples * np.float32(gain if run == 1 else 1)
+            replace(recording, samples=louder).save(tmp_path / f"sub-a_run-{run:02d}.npz")
+        dataset = dataset_of(tmp_path, training={"max_epochs": 1})
+        fold = make_folds(dataset)[0]
+        assert fold.name == "sub-a_run-01"
+        by_id = {t.id: t for t in dataset.trials}
+        parts = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation))
+        steps = fit_network(dataset, *parts).steps
+        matrices.append(next(s.matrix for s in steps if "whitening" in s.describe()))
+    assert np.array_equal(*matrices)
 
 
 def assert_fed_as_trained(dataset, model):
     """What the network was trained on is, to the last bit, what the decoder feeds it."""
-    recording = dataset.recordings[1]
+    recording = dataset.recording(1)
     decoder = Decoder(model, recording.signal)
-    offline = dataset.preprocess(decoder.chain.steps, 1)[1].astype(np.float32)
+    offline = dataset.preprocessor(decoder.chain.steps)(1)[1].astype(np.float32)
     seen = {}
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.setdefault(len(seen), window.copy()) is None or engine_run(window)
@@ -381,14 +381,14 @@ def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data,
     )
     result = run_fold(dataset, make_folds(dataset)[0])
     checkpoint = make_checkpoint(dataset, result.fitted, {0, 1}, [])
-    model, recording = export(checkpoint, tmp_path / "m.onnx"), dataset.recordings[2]
+    model, recording = export(checkpoint, tmp_path / "m.onnx"), dataset.recording(2)
     offline = dict(one_shot(Decoder(model, recording.signal), recording))
     online = [
         p for p in decode_recording(recording, Decoder(model, recording.signal)).predictions if p.reason is None
     ]
     assert len(online) == len(offline) > 100
     assert all(p.proba.tobytes() == offline[p.sample].tobytes() for p in online)
-    features = dataset.preprocess(result.fitted.steps, 2)[2].astype(np.float32)
+    features = dataset.preprocessor(result.fitted.steps)(2)[2].astype(np.float32)
     for p in online[::20]:
         window = features[p.sample + 1 - result.fitted.n_times : p.sample + 1]
         with torch.no_grad():

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from offline.checkpoint import make_checkpoint, read_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration
-from offline.dataset import Cutter, find_sources, load_dataset
+from offline.dataset import Cutter, load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
 from offline.partition import make_folds
 from offline.simulation import simulate
+from offline.sources import find_sources
 from rtdecode.contract import Score
 from rtdecode.decoder import Decoder
 from rtdecode.latency import hop_times
@@ -65,7 +66,7 @@ def model(dataset, result, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def held_out(dataset):
-    return dataset.recordings[1]
+    return dataset.recording(1)
 
 
 def test_the_file_tells_where_the_window_stands(model):

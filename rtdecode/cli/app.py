@@ -42,6 +42,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "tune": training.tune,
         "config": training.config,
         "models": training.models,
+        "store": training.store,
     },
     "Decoder files and recordings": {
         "inspect": files.inspect,

@@ -32,11 +32,15 @@ def _offline(module: str) -> Any:
 
 
 def train(
-    configuration: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    configurations: Annotated[
+        list[str], typer.Argument(help="A YAML file, or the name of a shipped one; several are compared.")
+    ],
     data: Annotated[
         str | None, typer.Option(help="Folder of the recordings.", envvar="RTDECODE_DATA", metavar="DIR")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to keep the run in.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to keep the run in; a run that is there goes on.")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Train only this decoder (say, 007); may be repeated.")
     ] = None,
@@ -49,11 +53,12 @@ def train(
     """Train decoders on recordings, score them on what they were not trained on, and export.
 
     The run's folder keeps the configuration, the partition, the scores, and a checkpoint per fold, which
-    `rtdecode export` turns into a decoder file.
+    `rtdecode export` turns into a decoder file. Several configurations are trained and tested on the same trials, and
+    compared. A run that was ended goes on with the same command: what is done is not done again.
     """
     # A mistake is told before what takes seconds is loaded.
-    settings = _offline("configuration").read_configuration(configuration)
-    folder = _offline("dataset").data_folder(data)
+    settings = [_offline("configuration").read_configuration(name) for name in configurations]
+    folder = _offline("sources").data_folder(data)
     _offline("workflow")
     _offline("commands").train(settings, folder, output, only or [], export or [], jobs)
 
@@ -199,6 +204,22 @@ def models(
         _offline("commands").settings(names or [])
     else:
         _offline("commands").models(names or [], channels, times, outputs, sfreq)
+
+
+def store(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove all of it; it is made again when it is needed.")
+    ] = False,
+) -> None:
+    """Tell where preprocessed recordings are kept and how much room they take, or remove them.
+
+    RTDECODE_STORE names another folder.
+    """
+    kept = _offline("store")
+    told = f"{len(kept.folders())} parts of recordings, {kept.size_bytes() / 2**20:.1f} MiB"
+    if clear:
+        kept.clear()
+    print(f"{told}, {'removed from' if clear else 'in'} {kept.place()}")
 
 
 def demo(

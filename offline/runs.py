@@ -1,0 +1,128 @@
+"""The folder of a training run: what was asked for, what each fold gave. A run that was killed goes on from it."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from offline.checkpoint import Checkpoint, read_checkpoint
+from offline.evaluation import FoldResult
+from offline.partition import Fold
+from offline.training import Fitted
+from rtdecode.errors import ConfigurationError
+from rtdecode.preprocessing import read_steps
+
+
+class RunFolder:
+    """The folder of a run; a new one, or that of a run of the same.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is kept.
+    asked : dict of str to object
+        What must be the same for a run to go on, as JSON can hold it: each becomes a file of that name.
+    groups : list of str
+        The decoders.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it is kept.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder holds something else, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, asked: dict[str, Any], groups: list[str]) -> None:
+        self.folder = folder
+        texts = {name: json.dumps(document, indent=1, ensure_ascii=False) for name, document in asked.items()}
+        if folder.exists():
+            self._refuse_another(texts)
+        try:
+            for group in groups:
+                (folder / group).mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (folder / f"{name}.json").write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"Cannot write {folder}: {error.strerror}.") from None
+
+    def _refuse_another(self, texts: dict[str, str]) -> None:
+        for name, text in texts.items():
+            try:
+                there = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                raise ConfigurationError(
+                    f"{self.folder} exists already and holds no training run; give another --output. Nothing is "
+                    "overwritten."
+                ) from None
+            if difference := _difference(there, json.loads(text)):
+                raise ConfigurationError(
+                    f"{self.folder} exists already and holds a run with another {name}: {difference}. Give another "
+                    "--output, or what it was begun with to go on. Nothing is overwritten."
+                )
+
+    def checkpoint(self, group: str, name: str) -> Path:
+        """Return where the checkpoint of a fold, or the final one, is."""
+        return self.folder / group / f"{name}.pt"
+
+    def keep(self, group: str, result: FoldResult, checkpoint: Checkpoint) -> None:
+        """Write what a fold gave; it counts as done when all of it is there."""
+        checkpoint.save(self.checkpoint(group, result.fold.name))
+        arrays: dict[str, Any] = {"truth": result.truth, "network": result.network}
+        if result.baseline is not None:
+            arrays["baseline"] = result.baseline
+        path = self._arrays(group, result.fold)
+        aside = path.with_suffix(".partial")
+        with aside.open("wb") as file:
+            np.savez(file, **arrays, n_epochs=result.fitted.n_epochs, seconds=result.seconds)
+        aside.replace(path)
+
+    def result(self, group: str, fold: Fold) -> FoldResult | None:
+        """Read what a fold gave; None if it is yet to be fitted."""
+        path = self._arrays(group, fold)
+        if not path.exists():
+            return None
+        checkpoint = read_checkpoint(self.checkpoint(group, fold.name))
+        try:
+            # Opened here: numpy forgets to close what it cannot read.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                found = dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile):
+            raise ConfigurationError(f"{path} is damaged; remove it, and its fold is fitted again.") from None
+        contract = checkpoint.contract
+        fitted = Fitted(
+            checkpoint.network,
+            read_steps(contract.preprocessing),
+            contract.window.n_times,
+            contract.window.hop,
+            int(found["n_epochs"]),
+            contract.calibration,
+        )
+        baseline = found.get("baseline")
+        return FoldResult(fold, fitted, found["truth"], found["network"], baseline, float(found["seconds"]))
+
+    def _arrays(self, group: str, fold: Fold) -> Path:
+        return self.folder / group / f"{fold.name}.npz"
+
+
+def _difference(there: Any, wanted: Any, at: str = "") -> str:
+    """Say where two documents differ first; nothing if they do not."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for key in (*there, *wanted):
+            told = _difference(there.get(key), wanted.get(key), f"{at}.{key}" if at else key)
+            if told:
+                return told
+        return ""
+    if there == wanted:
+        return ""
+    return f"{at} is {_shown(there)} there, not {_shown(wanted)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]} ..."

@@ -1,0 +1,107 @@
+"""Which files a configuration speaks of, and whose each is."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from offline.configuration import TrainingConfiguration
+from rtdecode.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that the configuration's pattern matches, and what its name says.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+    name : str
+        Its path below the data folder without what all have in common; different for every file.
+    parts : dict of str to str
+        What the pattern's braces captured.
+    own : bool
+        Whether it belongs to the decoder at hand; those of others only ever train.
+    """
+
+    path: Path
+    name: str
+    parts: dict[str, str]
+    own: bool = True
+
+    def has(self, wanted: dict[str, tuple[str, ...]]) -> bool:
+        """Tell whether the captured parts have one of the wanted values each."""
+        return all(self.parts[key] in values for key, values in wanted.items())
+
+
+def data_folder(given: str | None) -> Path:
+    """Return `--data DIR` or RTDECODE_DATA; ConfigurationError if neither is a folder."""
+    told = given or os.environ.get("RTDECODE_DATA")
+    if not told:
+        raise ConfigurationError("Where are the recordings? Give --data DIR, or set RTDECODE_DATA.")
+    if not Path(told).is_dir():
+        raise ConfigurationError(f"Data folder {told} does not exist (now in {Path.cwd()}).")
+    return Path(told)
+
+
+def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, list[Source]]:
+    """Return the files of each decoder, by the value of `decoder_per` ("all" without it)."""
+    wanted = configuration.recordings
+    names = re.findall(r"{(\w+)}", wanted.pattern)
+    split = configuration.split
+    parts = filter(None, [wanted.decoder_per, wanted.subject])
+    for key in [*wanted.select, *split.test_on, *split.held_out, *parts]:
+        if key not in names:
+            raise ConfigurationError(
+                f"The configuration speaks of {key!r}, which is no part of the pattern {wanted.pattern!r}."
+            )
+    pieces = re.split(r"{\w+}", wanted.pattern)
+    captures = [f"(?P<{n}>[^/]+?)" if names.index(n) == i else f"(?P={n})" for i, n in enumerate(names)]
+    regex = re.compile("".join(re.escape(p) + c for p, c in zip(pieces, [*captures, ""], strict=True)))
+    groups: dict[str, list[Source]] = {}
+    matching = []
+    for path in sorted(data.glob(re.sub(r"{\w+}", "*", wanted.pattern))):
+        match = regex.fullmatch(path.relative_to(data).as_posix())
+        if match is None:
+            continue
+        source = Source(path, _name(path, data, wanted.pattern), match.groupdict())
+        matching.append(source)
+        if source.has(wanted.select):
+            group = source.parts[wanted.decoder_per] if wanted.decoder_per else "all"
+            groups.setdefault(group, []).append(source)
+    names = [s.name for sources in groups.values() for s in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"Two recordings are told apart by their ending only: {', '.join(twice)}.")
+    if not matching:
+        raise ConfigurationError(f"No recordings in {data}: no file matches {wanted.pattern!r}.")
+    for where, chosen in (
+        ("recordings.select", wanted.select),
+        ("split.test_on", split.test_on),
+        ("split.held_out", split.held_out),
+    ):
+        _refuse_absent(where, chosen, matching)
+    if not groups:
+        raise ConfigurationError(f"No recordings in {data}: no file has all of recordings.select together.")
+    if wanted.others:
+        return {
+            group: own + [replace(s, own=False) for other, theirs in groups.items() if other != group for s in theirs]
+            for group, own in groups.items()
+        }
+    return groups
+
+
+def _refuse_absent(where: str, chosen: dict[str, tuple[str, ...]], sources: list[Source]) -> None:
+    for key, values in chosen.items():
+        there = sorted({s.parts[key] for s in sources})
+        for value in values:
+            if value not in there:
+                raise ConfigurationError(f"{where}: no recording has {key} {value!r}; there is {', '.join(there)}.")
+
+
+def _name(path: Path, data: Path, pattern: str) -> str:
+    """Name a file by its path from the first folder on that differs between files, without its ending."""
+    parts = path.relative_to(data).parts
+    fixed = next(i for i, part in enumerate(Path(pattern).parts) if "{" in part or i == len(parts) - 1)
+    return re.sub(r"(_raw)?(\.fif)?(\.gz|\.[A-Za-z]\w*)?$", "", "-".join(parts[fixed:]))

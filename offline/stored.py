@@ -1,0 +1,196 @@
+"""Recordings as the store keeps them: read once, their truth found once, preprocessed once; mapped when needed."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline import store
+from offline.configuration import TrainingConfiguration
+from rtdecode.contract import Event, Signal
+from rtdecode.contract.arrays import pack
+from rtdecode.errors import RecordingError
+from rtdecode.preprocessing import Chain
+from rtdecode.preprocessing.base import Samples
+from rtdecode.recording import Positions, Recording, read_recording
+from rtdecode.truth import channel_values, spans, unbroken
+
+# Samples that are preprocessed at once.
+_BLOCK = 1 << 13
+
+
+@dataclass(frozen=True)
+class StoredRecording:
+    """A recording whose samples are in the store.
+
+    Attributes
+    ----------
+    path : Path
+        The file it was read from.
+    folder : Path
+        Where it is kept; its name stands for its content.
+    signal, events, positions
+        See Recording.
+    fingerprint : str
+        See Recording.
+    unbroken : tuple of (int, int)
+        The stretches [start, stop) without gaps: live, the decoder starts anew after each.
+    n_samples : int
+        How long it is.
+    """
+
+    path: Path
+    folder: Path
+    signal: Signal
+    events: tuple[Event, ...]
+    positions: Positions
+    fingerprint: str
+    unbroken: tuple[tuple[int, int], ...]
+    n_samples: int
+
+    def part(self, start: int, stop: int) -> Recording:
+        """Return its samples [start, stop), mapped as long as the result is held."""
+        samples, timestamps = (store.mapped(self.folder / f"{name}.npy") for name in ("samples", "timestamps"))
+        return Recording(self.signal, samples, timestamps, self.events, str(self.path), self.positions).crop(
+            start, stop
+        )
+
+    def parts(self) -> Iterator[Recording]:
+        """Give the unbroken stretches, one after the other."""
+        for start, stop in self.unbroken:
+            yield self.part(start, stop)
+
+
+def store_recording(path: Path) -> StoredRecording:
+    """Read a recording into the store, if it is not there yet; RecordingError if it cannot be trained on."""
+
+    def write(folder: Path) -> None:
+        recording = read_recording(path)
+        bad = np.flatnonzero(~np.isfinite(recording.samples).all(axis=1))
+        if len(bad):
+            raise RecordingError(f"Recording {path} holds values that are not finite, first at sample {bad[0]}.")
+        for name, array in (("samples", recording.samples), ("timestamps", recording.timestamps)):
+            store.write_array(folder / f"{name}.npy", array.shape, array.dtype, [array])
+        document = {
+            "signal": recording.signal.model_dump(),
+            "events": recording.events,
+            "positions": recording.positions,
+            "fingerprint": recording.fingerprint(),
+            "unbroken": unbroken(recording),
+            "n_samples": len(recording.samples),
+        }
+        store.write_text(folder / "recording.json", json.dumps(document, ensure_ascii=False))
+
+    try:
+        content = store.content(path)
+    except OSError as error:
+        raise RecordingError(f"Recording {path} cannot be read: {error.strerror} (now in {Path.cwd()}).") from None
+    folder = store.kept("recording", {"content": content}, write)
+    told = _read(folder / "recording.json")
+    return StoredRecording(
+        path=path,
+        folder=folder,
+        signal=Signal.model_validate(told["signal"]),
+        events=tuple(Event(*event) for event in told["events"]),
+        positions={name: (x, y) for name, (x, y) in told["positions"].items()},
+        fingerprint=told["fingerprint"],
+        unbroken=tuple((start, stop) for start, stop in told["unbroken"]),
+        n_samples=told["n_samples"],
+    )
+
+
+def store_truth(
+    recording: StoredRecording, configuration: TrainingConfiguration, units: tuple[str, ...]
+) -> tuple[list[list[tuple[int, int, int]]], Callable[[], NDArray[np.float64]]]:
+    """Find where the truth is known in a recording, if that is not in the store yet.
+
+    Parameters
+    ----------
+    recording : StoredRecording
+        Where to look.
+    configuration : TrainingConfiguration
+        Whose trials or targets.
+    units : tuple of str
+        Of target channels.
+
+    Returns
+    -------
+    list of lists of (int, int, int)
+        Of each unbroken stretch (class index, first, stop sample) of every trial, or of every segment for target
+        channels.
+    callable
+        Maps the truth by target channels (n_samples, n_targets) of all stretches, one after the other.
+    """
+    targets, looked_at = configuration.targets, configuration.looked_at
+
+    def write(folder: Path) -> None:
+        found = [_stretches(part, configuration) for part in recording.parts()]
+        store.write_text(folder / "truth.json", json.dumps(found))
+        if targets is not None and targets.channels:
+            shape = sum(stop - start for start, stop in recording.unbroken), len(targets.channels)
+            values = (channel_values(part, targets, units) for part in recording.parts())
+            store.write_array(folder / "values.npy", shape, np.float64, values)
+
+    asked = {
+        "recording": recording.folder.name,
+        "units": units,
+        "class_names": configuration.class_names,
+        "trials": looked_at and looked_at.model_dump(),
+        "targets": targets and targets.model_dump(),
+    }
+    folder = store.kept("truth", asked, write)
+    found = [[(c, start, stop) for c, start, stop in part] for part in _read(folder / "truth.json")]
+    return found, lambda: store.mapped(folder / "values.npy")
+
+
+def _stretches(recording: Recording, configuration: TrainingConfiguration) -> list[tuple[int, int, int]]:
+    if configuration.looked_at is not None:
+        return [found[1:] for found in spans(recording, configuration.looked_at, configuration.class_names)]
+    targets, sfreq = configuration.targets, recording.signal.sfreq
+    assert targets is not None
+    length = round(targets.segment_s * sfreq)
+    starts = range(targets.lag(sfreq), len(recording.samples) - length + 1, length)
+    return [(0, start, start + length) for start in starts]
+
+
+def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> list[Samples]:
+    """Preprocess a recording, if that is not in the store yet: (n_samples', n_channels') of each unbroken stretch.
+
+    As the live decoder does: from the first sample of the file, anew after every gap, statistics kept.
+    """
+    rows = np.cumsum([0, *(chain.n_outputs(stop - start) for start, stop in recording.unbroken)])
+
+    def blocks() -> Iterator[Samples]:
+        adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
+        # Nothing that was learned from another recording.
+        fresh = Chain(chain.steps, signal)
+        for part in recording.parts():
+            fresh.reset()
+            for at in range(0, len(part.samples), _BLOCK):
+                block = part.samples[at : at + _BLOCK]
+                adapted = np.empty((len(block), signal.n_channels))
+                adapt(block, adapted)
+                yield fresh.process(adapted)
+
+    def write(folder: Path) -> None:
+        shape = int(rows[-1]), chain.output.n_channels
+        store.write_array(folder / "features.npy", shape, np.float64, blocks())
+
+    arrays: dict[str, str] = {}
+    made_of = {
+        "recording": recording.folder.name,
+        "signal": signal.model_dump(),
+        "steps": pack([step.model_dump() for step in chain.steps], arrays),
+        "arrays": arrays,
+    }
+    features = store.mapped(store.kept("features", made_of, write) / "features.npy")
+    return [features[first:stop] for first, stop in pairwise(rows)]
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,114 @@
+"""Runs that go on where they were killed, and those that must not."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from offline import workflow
+from offline.checkpoint import read_checkpoint
+from offline.workflow import train
+from rtdecode.errors import ConfigurationError
+from rtdecode.recording import read_recording
+from tests.processes import rtdecode
+from tests.test_training import QUIET, configuration, data  # noqa: F401
+
+BRIEF = {"model": {"network": "csp-lda", "settings": {}}, "baseline": None}
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):  # noqa: F811
+    return train(configuration(**BRIEF), data, tmp_path_factory.mktemp("runs") / "run", ["a"], [], 1, QUIET)
+
+
+def files(folder):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.npz")}
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(data, tmp_path, eventually):  # noqa: F811
+    settings = configuration(training={"max_epochs": 3})
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    command = ("train", tmp_path / "c.yaml", "--data", data, "-o", tmp_path / "killed", "--only", "a")
+    with rtdecode(*command) as program:
+        eventually(lambda: program.saw("fold 1 of 3 done"), timeout_s=120, what="the first fold")
+        program.kill()
+        program.wait()
+    before = files(tmp_path / "killed")
+    assert 1 <= len(before) < 3 and not (tmp_path / "killed" / "scores.csv").exists()
+    with rtdecode(*command) as program:
+        assert program.wait(120) == 0, program.output
+        assert program.saw(f"{len(before)} of 3 folds were done before")
+    assert before.items() <= files(tmp_path / "killed").items()
+    whole = train(settings, data, tmp_path / "whole", ["a"], [], 1, QUIET)
+    assert (tmp_path / "killed" / "scores.csv").read_bytes() == (whole.folder / "scores.csv").read_bytes()
+    for path in (whole.folder / "a").glob("*.pt"):
+        some, other = (read_checkpoint(p).network.state_dict() for p in (path, tmp_path / "killed" / "a" / path.name))
+        assert all(torch.equal(some[name], other[name]) for name in some)
+
+
+def test_of_a_finished_run_nothing_is_fitted_again(finished, data, monkeypatch):  # noqa: F811
+    def never(*_):
+        raise AssertionError("this fold was done")
+
+    monkeypatch.setattr(workflow, "run_fold", never)
+    before = files(finished.folder)
+    again = train(configuration(**BRIEF), data, finished.folder, ["a"], [], 1, QUIET)
+    assert again.comparisons == finished.comparisons and files(finished.folder) == before
+    for some, other in zip(finished.results["a"], again.results["a"], strict=True):
+        assert np.array_equal(some.network, other.network) and len(some.fitted.steps) == len(other.fitted.steps)
+        assert some.fitted.calibration == other.fitted.calibration
+
+
+@pytest.mark.parametrize(
+    ("changes", "only", "told"),
+    [
+        ({"training": {"seed": 7}}, ["a"], "another configuration: training.seed is 0 there, not 7"),
+        ({"split": {"kind": "stratified-blocks"}}, ["a"], "another configuration: split.kind is"),
+        ({}, ["b"], "another partition: a is"),
+    ],
+    ids=["setting", "split", "people"],
+)
+def test_a_run_of_something_else_does_not_go_on_here(finished, data, changes, only, told):  # noqa: F811
+    before = files(finished.folder)
+    with pytest.raises(ConfigurationError, match=f"{told}.*Nothing is overwritten"):
+        train(configuration(**BRIEF | changes), data, finished.folder, only, [], 1, QUIET)
+    assert files(finished.folder) == before
+
+
+def test_a_run_of_other_recordings_does_not_go_on_here(finished, data, tmp_path):  # noqa: F811
+    for path in data.glob("sub-a_*"):
+        recording = read_recording(path)
+        louder = 1 + (path.name == "sub-a_run-02.npz")
+        replace(recording, samples=louder * recording.samples).save(tmp_path / path.name)
+    with pytest.raises(ConfigurationError, match=r"another origin: recordings\.sub-a_run-02 is"):
+        train(configuration(**BRIEF), tmp_path, finished.folder, ["a"], [], 1, QUIET)
+
+
+def test_a_folder_of_something_else_is_left_alone(data, tmp_path):  # noqa: F811
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigurationError, match="exists already and holds no training run"):
+        train(configuration(**BRIEF), data, tmp_path / "mine", ["a"], [], 1, QUIET)
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_what_a_fold_gave_and_is_damaged_is_told(finished, data, tmp_path):  # noqa: F811
+    run = train(configuration(**BRIEF), data, tmp_path / "run", ["a"], [], 1, QUIET)
+    first = sorted((run.folder / "a").glob("*.npz"))[0]
+    first.write_bytes(first.read_bytes()[:-100])
+    with pytest.raises(ConfigurationError, match="is damaged; remove it, and its fold is fitted again"):
+        train(configuration(**BRIEF), data, run.folder, ["a"], [], 1, QUIET)
+    first.unlink()
+    again = train(configuration(**BRIEF), data, run.folder, ["a"], [], 1, QUIET)
+    assert again.comparisons == finished.comparisons
+
+
+def test_what_the_folds_gave_is_kept(finished):
+    (row,) = csv.DictReader((finished.folder / "scores.csv").read_text().splitlines())
+    right = []
+    for path in (finished.folder / "a").glob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            right += (arrays["network"].argmax(axis=1) == arrays["truth"]).tolist()
+    assert len(right) == 48 and np.mean(right) == float(row["value"])

@@ -195,6 +195,14 @@ class Connection:
         self._seen += len(timestamps)
         self._last = float(timestamps[-1])
         self._reporter.summary.n_samples += len(timestamps)
+        # What was skipped is told up to the newest sample.
+        if not self._backlog:
+            self._release()
+
+    @property
+    def _backlog(self) -> bool:
+        # What an event gives is not late because other data came.
+        return self._pace.backlog and self._markers is None
 
     def _events(self) -> list[Event]:
         """Return the events that came, stamped in the source's clock; tell when their stream was lost or found."""
@@ -221,8 +229,6 @@ class Connection:
     def _decode(
         self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], events: list[Event], arrived: float
     ) -> None:
-        # What an event gives is not late because other data came.
-        backlog = self._pace.backlog and self._markers is None
         predictions = []
         try:
             for prediction in self._decoder.push_each(samples, timestamps, events):
@@ -231,19 +237,17 @@ class Connection:
                 if self._held:
                     self._publish(*self._held, out_of_date=True)
                     self._held = None
-                if backlog and self._lag_policy == "newest":
+                if self._backlog and self._lag_policy == "newest":
                     # Whether it is the newest of all, the next one or the next pull tells.
                     self._held = prediction, arrived
                 else:
-                    self._publish(prediction, arrived, belated=backlog)
+                    self._publish(prediction, arrived, belated=self._backlog)
         finally:
             # Also after Ctrl-C: what was published rests on these samples.
             self._save(samples, timestamps, predictions, events)
         self._tell_incidents(timestamps)
         if predictions:
             self._warmth.used(arrived)
-        if not backlog:
-            self._release()
 
     def _tell_incidents(self, timestamps: NDArray[np.float64]) -> None:
         for incident in self._decoder.guard.drain():

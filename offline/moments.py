@@ -6,6 +6,8 @@ from rtdecode.preprocessing.base import Samples
 
 # How many stand in for more.
 _N_ALIKE = 1 << 15
+# Less than this share of its mean, a deviation is a matter of rounding.
+_FLAT = 1e-12
 
 
 class Moments:
@@ -38,4 +40,7 @@ class Moments:
         deviations = np.sqrt(n * np.maximum(variances, 0))[:, None] * directions.T
         pairs = np.concatenate([deviations, -deviations])
         samples: Samples = self._mean + np.tile(pairs, (-(-_N_ALIKE // len(pairs)), 1))
+        # What is flat stays so to the last bit.
+        flat = np.sqrt(np.diag(self._scatter) / self._n) <= _FLAT * np.abs(self._mean)
+        samples[:, flat] = self._mean[flat]
         return samples

@@ -17,6 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -28,6 +29,7 @@ from rtdecode.errors import ConfigurationError
 PLACE = "RTDECODE_STORE"
 _PACKAGES = ("numpy", "scipy", "mne", "pyxdf")
 _BLOCK = 1 << 20
+_NAMED = re.compile(r"(?m)^(?:DataFile|MarkerFile)=(.*?)\s*$")
 _OURS = re.compile(r"[a-z]+-[0-9a-f]{32}(\.|$)")
 
 
@@ -103,7 +105,8 @@ def content(path: Path) -> str:
     """Return the SHA-256 of all that is read with a recording's file, and of the names it goes by."""
     digest = hashlib.sha256()
     for part in _files(path):
-        digest.update(f"{part.relative_to(path.parent).as_posix()}\n".encode())
+        known_as = part.relative_to(path.parent) if part.is_relative_to(path.parent) else part
+        digest.update(f"{known_as.as_posix()}\n".encode())
         with part.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
@@ -117,8 +120,18 @@ def _files(path: Path) -> list[Path]:
     if path.suffix in (".npz", ".xdf", ".xdfz", ".edf", ".bdf", ".gdf"):
         return [path]
     name = path.name.partition(".")[0].partition("_split-")[0]
-    siblings = path.parent.glob(f"{glob.escape(name)}[._-]*")
+    siblings = [*path.parent.glob(f"{glob.escape(name)}[._-]*"), *_named_in(path)]
     return sorted({path, *(part for part in siblings if part.is_file())})
+
+
+def _named_in(path: Path) -> list[Path]:
+    """Return files that a recording's file names, whatever they are called; of EEGLAB all that it may name."""
+    if path.suffix == ".set":
+        return [*path.parent.glob("*.fdt")]
+    if path.suffix != ".vhdr":
+        return []
+    named = _NAMED.findall(path.read_text(encoding="latin-1"))
+    return [path.parent / name.replace("$b", path.stem) for name in named]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -140,15 +153,27 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike, blocks: It
         os.fsync(file.fileno())
 
 
-def mapped(path: Path) -> NDArray[Any]:
-    """Map an .npy of the store; ConfigurationError if it is gone."""
+@contextlib.contextmanager
+def _there(path: Path) -> Iterator[None]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        yield
     except (OSError, ValueError):
         raise ConfigurationError(
             f"{path} is gone or damaged: was the store cleared meanwhile? Run this again, after `rtdecode store "
             "--clear` if need be."
         ) from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of the store; ConfigurationError if it is gone."""
+    with _there(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """Map an .npy of the store; ConfigurationError if it is gone."""
+    with _there(path):
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     # Slices of a plain array cost a tenth of those of a memmap.
     return np.asarray(array)
 
@@ -178,4 +203,5 @@ def clear() -> None:
     """Remove all that is kept; ConfigurationError if some of it is in use."""
     for folder in folders():
         with _told("removed from"):
-            shutil.rmtree(folder)
+            # Under another name first: what is half removed must not be taken for whole.
+            shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.{uuid4().hex}")))

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +90,7 @@ def store_recording(path: Path) -> StoredRecording:
     except OSError as error:
         raise RecordingError(f"Recording {path} cannot be read: {error.strerror} (now in {Path.cwd()}).") from None
     folder = store.kept("recording", {"content": content}, write)
-    told = _read(folder / "recording.json")
+    told = store.read_json(folder / "recording.json")
     return StoredRecording(
         path=path,
         folder=folder,
@@ -144,7 +143,7 @@ def store_truth(
         "targets": targets and targets.model_dump(),
     }
     folder = store.kept("truth", asked, write)
-    found = [[(c, start, stop) for c, start, stop in part] for part in _read(folder / "truth.json")]
+    found = [[(c, start, stop) for c, start, stop in part] for part in store.read_json(folder / "truth.json")]
     return found, lambda: store.mapped(folder / "values.npy")
 
 
@@ -190,7 +189,3 @@ def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> 
     }
     features = store.mapped(store.kept("features", made_of, write) / "features.npy")
     return [features[first:stop] for first, stop in pairwise(rows)]
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -79,6 +79,15 @@ def test_a_fault_before_the_channels_were_judged_gives_the_same_for_any_chunking
     assert [(p.sample, p.reason) for p in single] == [(p.sample, p.reason) for p in whole]
 
 
+def test_nothing_is_decoded_before_the_channels_were_judged_though_lost_samples_are_stood_in_for(tmp_path):
+    contract = build_contract(steps=[], n_times=4, hop=1)
+    model = read_model(build_model(tmp_path / "m.onnx", contract))
+    recording = build_recording(400)
+    samples, kept = 1e3 * recording.samples, ~np.isin(np.arange(400), [20, 30, 40])
+    told = Decoder(model).push(samples[kept], recording.timestamps[kept])
+    assert all(p.reason for p in told) and {p.reason for p in told} == {"warming-up", "amplitude"}
+
+
 def test_chunked_equals_one_shot(model, recording):
     expected = dict(one_shot(Decoder(model), recording))
     decoded = {p.sample: p.proba for p in decode(model, recording, [1, 7, 200]) if p.proba is not None}

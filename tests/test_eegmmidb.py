@@ -24,7 +24,8 @@ PEOPLE = [f"{number:03d}" for number in range(1, 13)]
 
 
 def shrunk_covariances(x, shrinkage):
-    covariances = np.stack([np.cov(window, bias=True) for window in x.astype(np.float64)])
+    x = np.asarray(x, np.float64)
+    covariances = np.stack([np.cov(window, bias=True) for window in x])
     variance = np.trace(covariances, axis1=1, axis2=2)[:, None, None] / x.shape[1]
     return (1 - shrinkage) * covariances + shrinkage * variance * np.eye(x.shape[1])
 

@@ -131,6 +131,10 @@ def test_whose_a_recording_is_can_be_told_otherwise(model, paths):
     assert list(people) == ["1"] and len(people["1"]) == 3
 
 
+def test_who_is_not_known_is_no_further_person(model, paths):
+    assert list(evaluate(model, paths, person=r"sub-([12])").by_person) == ["1", "2"]
+
+
 def test_what_was_trained_on_is_told_loudly(model, paths, tmp_path):
     trained = "+".join(read_recording(path).fingerprint()[:16] for path in paths[:2])
     path = with_provenance(model, tmp_path, data_fingerprint=trained).path

@@ -18,6 +18,7 @@ from offline.moments import Moments
 from offline.training import build
 from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.preprocessing import Standardize
 from rtdecode.recording import Event, Recording, read_recording
 from tests.processes import Program, rtdecode, run_rtdecode
 from tests.test_training import configuration, data, dataset_of  # noqa: F401
@@ -105,6 +106,15 @@ def test_a_recording_in_several_files_is_known_by_all_of_them(tmp_path):
     assert alone != both == store.content(tmp_path / "a.vhdr")
 
 
+def test_a_recording_is_known_by_the_files_that_its_header_names(tmp_path):
+    (tmp_path / "a.vhdr").write_text("DataFile=first.eeg\nMarkerFile=$b.vmrk\n")
+    contents = []
+    for text in ("some", "other"):
+        (tmp_path / "first.eeg").write_text(text)
+        contents.append(store.content(tmp_path / "a.vhdr"))
+    assert contents[0] != contents[1]
+
+
 @pytest.mark.parametrize("name", ["a.set", "no ending", "[a].vhdr"])
 def test_a_recording_is_known_by_its_own_file_whatever_its_name(tmp_path, name):
     contents = []
@@ -190,6 +200,16 @@ def test_samples_that_come_in_parts_have_the_moments_of_all(n_channels, sizes, s
     assert np.allclose(alike.mean(axis=0), whole.mean(axis=0), atol=1e-8)
     expected = np.cov(whole, rowvar=False, ddof=0)
     assert np.allclose(np.cov(alike, rowvar=False, ddof=0), expected, atol=1e-8 * (1 + np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 5000.0])
+def test_what_is_flat_in_training_is_not_blown_up(value):
+    samples = np.random.default_rng(0).normal(3, 2, (1000, 4))
+    samples[:, 1] = value
+    moments = Moments(4)
+    for part in np.array_split(samples, 7):
+        moments.add(part)
+    assert Standardize.fit(moments.alike()).std[1] == Standardize.fit(samples).std[1] == 1
 
 
 @pytest.mark.slow

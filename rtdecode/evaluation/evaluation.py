@@ -73,9 +73,9 @@ class Evaluation:
 
     @cached_property
     def people(self) -> dict[str, list[Decoded]]:
-        """Recordings by person, in the order given."""
+        """Recordings by person, in the order given; those of nobody known are nobody's where others are known."""
         people: dict[str, list[Decoded]] = {}
-        for one in self.decoded:
+        for one in [one for one in self.decoded if one.person] or self.decoded:
             people.setdefault(one.person, []).append(one)
         return people
 

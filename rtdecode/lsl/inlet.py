@@ -16,8 +16,7 @@ from rtdecode.lsl.discovery import StreamFound
 from rtdecode.recording.session import NUMBERS
 
 _BUFFER_S = 360
-# Of a backlog: what is made of more at once stays with the allocator.
-_MOST_SAMPLES = 512
+_MOST_SAMPLES = 4096
 # What liblsl calls the type of values that it hands out.
 _SUFFIXES = {"float32": "f", "double64": "d", "int8": "c", "int16": "s", "int32": "i", "int64": "l"}
 _pull_chunk = ctypes.CFUNCTYPE(
@@ -145,7 +144,7 @@ class SignalInlet(StreamInlet):
         self._code = ctypes.c_int()
 
     def pull(self, timeout_s: float = 0.2) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Wait for at least one sample; return what is there, 512 samples at most.
+        """Wait for at least one sample; return what is there, 4096 samples at most.
 
         Returns
         -------

@@ -1,8 +1,9 @@
 """LSL as the loop's network."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
+from threading import Thread
 
 from rtdecode.contract import Classification, Regression
 from rtdecode.errors import StreamError
@@ -21,7 +22,6 @@ class LslNetwork:
     """Finds, reads and writes LSL streams (`rtdecode.network.Network`)."""
 
     def __init__(self) -> None:
-        self._beside = ThreadPoolExecutor(1, "rtdecode-meet")
         self._meeting: tuple[str, Future[Met]] | None = None
 
     def streams(self, wait_s: float, wanted: Wanted | None = None) -> list[StreamFound]:
@@ -40,7 +40,10 @@ class LslNetwork:
 
     def _meet(self, stream: StreamFound | None) -> None:
         if stream and (self._meeting is None or self._meeting[0] != stream.uid):
-            self._meeting = stream.uid, self._beside.submit(meet, stream)
+            meeting: Future[Met] = Future()
+            self._meeting = stream.uid, meeting
+            # Each in a thread of its own, which nobody waits for: an outlet that is gone does not answer for seconds.
+            Thread(target=_tell_met, args=(stream, meeting), name="rtdecode-meet", daemon=True).start()
 
     def connect(self, stream: StreamFound, ch_names: Sequence[str] | None, units: str | None) -> SignalInlet:
         """Ask a stream to describe itself; StreamError if it cannot be read."""
@@ -65,3 +68,10 @@ class LslNetwork:
     def event_outlet(self, name: str) -> Outlet:
         """Make a stream of markers."""
         return Outlet(Layout.of_markers(name), f"rtdecode-{name}")
+
+
+def _tell_met(stream: StreamFound, meeting: "Future[Met]") -> None:
+    try:
+        meeting.set_result(meet(stream))
+    except Exception as error:
+        meeting.set_exception(error)

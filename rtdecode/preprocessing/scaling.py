@@ -69,8 +69,9 @@ class Standardize(Step):
     @classmethod
     def fit(cls, samples: Samples) -> Self:
         """Learn mean and standard deviation of each channel from samples (n_samples, n_channels)."""
-        std = samples.std(axis=0)
-        return cls(mean=samples.mean(axis=0), std=np.where(std > 0, std, 1.0))
+        mean, std = samples.mean(axis=0), samples.std(axis=0)
+        # Of a channel that is flat, what is left of a deviation is rounding.
+        return cls(mean=mean, std=np.where(std > 1e-12 * np.abs(mean), std, 1.0))
 
     def output(self, signal: Signal) -> Signal:
         """See Step."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from rtdecode.contract import Event
 from rtdecode.decoder import Decoder
 from rtdecode.errors import DeadlineError, StreamLostError
+from rtdecode.lsl import MOST_SAMPLES
 from rtdecode.network import Inlet, Markers
-from rtdecode.pace import STALL_S, Correction, Pace
+from rtdecode.pace import SAME_CHUNK_S, STALL_S, Correction, Pace
 from rtdecode.prediction import Prediction
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
@@ -91,7 +92,7 @@ class Connection:
         self._hop_s = _EVENT_LATE_S if markers else decoder.hop_s
         # In a slow replay chunks are far apart before any has told how far.
         self._pace = Pace(self._sfreq, STALL_S / min(inlet.speed, 1.0))
-        self._seen, self._last = 0, float("nan")
+        self._seen, self._last, self._full = 0, float("nan"), False
         self._held: tuple[Prediction, float] | None = None
         self._repeat_at: float | None = None
         self._cared_at = clock()
@@ -148,6 +149,10 @@ class Connection:
         arrived, n = self._clock(), len(timestamps)
         held_up = self._mind_overrun(arrived - asked - timeout_s, self._hop_s)
         if n:
+            # A pull that gave all it may left the rest of a chunk for the next one.
+            goes_on = self._full and arrived - asked < SAME_CHUNK_S
+            self._full = n == MOST_SAMPLES
+            self._pace.arrive(n, arrived, goes_on)
             self._take(samples, timestamps, arrived)
         else:
             self._release()
@@ -187,7 +192,6 @@ class Connection:
 
     def _take(self, samples: NDArray[np.float32], timestamps: NDArray[np.float64], arrived: float) -> None:
         self._repeat_at = None
-        self._pace.arrive(len(timestamps), arrived)
         if not self._seen:
             self._told_s = self.correction.seconds
             self._started(float(timestamps[0]), self._told_s)

@@ -31,8 +31,6 @@ from rtdecode.repetition import Repetitions
 from rtdecode.ring import Ring
 
 _SAFE_SHARE = 0.5
-# Of what comes at once: what would be made of more of it stays with the allocator.
-_PIECE = 512
 _MAX_PENDING = 1 << 27
 
 
@@ -265,10 +263,6 @@ class Decoder:
                 f"(n_samples, {self._adapt.n_source}) with (n_samples,) is needed"
             )
         yield from map(self.decide, self._take(events))
-        for at in range(0, len(samples), _PIECE):
-            yield from self._decide_piece(samples[at : at + _PIECE], timestamps[at : at + _PIECE])
-
-    def _decide_piece(self, samples: NDArray[Any], timestamps: NDArray[np.float64]) -> Iterator[Prediction]:
         counts = None if self._counter is None else samples[:, self._counter].astype(np.float64)
         for segment in self.guard.check(self.adapted(samples), timestamps, counts):
             predictions: list[Prediction] = []

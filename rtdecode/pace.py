@@ -12,7 +12,7 @@ STALL_S = 0.5
 _STALL_INTERVALS = 3.0
 _REMEMBERED = 15
 # liblsl hands out one pushed chunk in two pulls or more, a fraction of a millisecond apart.
-_SAME_CHUNK_S = 2e-3
+SAME_CHUNK_S = 2e-3
 # Data that come this much faster than they were taken, or in chunks this much larger than usual, have been waiting.
 _CATCHING_UP = 2.0
 # A chunk is due so long, or so large a part of the usual interval, before its time and after it.
@@ -37,7 +37,9 @@ class Pace:
 
     def __init__(self, sfreq: float, stall_s: float = STALL_S) -> None:
         self._sfreq, self._least_s = sfreq, stall_s
+        # When samples came last, and when their chunk began to come: after how long, and how much of it so far.
         self._arrived: float | None = None
+        self._began, self._elapsed_s, self._brought_s = 0.0, 0.0, 0.0
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self._usual_s = 0.0
         self.backlog = False
@@ -50,29 +52,33 @@ class Pace:
     def stalls_at(self, now: float) -> float:
         """Return the time at which silence becomes a stall; it counts from now before any arrival."""
         if self._arrived is None:
-            self._arrived = now
+            self._arrived = self._began = now
         return self._arrived + self.stall_s
 
     def due(self) -> tuple[float, float]:
         """Return from when to when the next chunk is due; never, before the source has shown its rhythm."""
         if self._arrived is None or not self._intervals:
             return math.inf, math.inf
-        at, either_side = self._arrived + self._usual_s, min(_DUE_S, _DUE_SHARE * self._usual_s)
+        at, either_side = self._began + self._usual_s, min(_DUE_S, _DUE_SHARE * self._usual_s)
         return at - either_side, at + either_side
 
     def excuse(self, now: float) -> None:
         """Begin the wait for data anew: it was the decoder that was not there, and data have been waiting."""
-        self._arrived, self.backlog = now, True
+        self._arrived, self._began, self.backlog = now, now, True
 
-    def arrive(self, n_samples: int, now: float) -> None:
-        """Take note of samples that arrived together."""
-        elapsed = now - (now if self._arrived is None else self._arrived)
-        brought = n_samples / self._sfreq
+    def arrive(self, n_samples: int, now: float, goes_on: bool = False) -> None:
+        """Take note of samples that arrived together, or of more of those before (`goes_on`)."""
+        if goes_on:
+            self._brought_s += n_samples / self._sfreq
+        else:
+            self._elapsed_s = now - (now if self._arrived is None else self._began)
+            self._brought_s, self._began = n_samples / self._sfreq, now
+        brought, elapsed = self._brought_s, self._elapsed_s
         if brought > self.stall_s or elapsed > self.stall_s:
             self.backlog = True
-        elif brought <= _CATCHING_UP * min(elapsed, max(self._usual_s, _SAME_CHUNK_S)):
+        elif brought <= _CATCHING_UP * min(elapsed, max(self._usual_s, SAME_CHUNK_S)):
             self.backlog = False
-        if elapsed > _SAME_CHUNK_S:
+        if elapsed > SAME_CHUNK_S and not goes_on:
             self._intervals.append(elapsed)
             self._usual_s = median_low(self._intervals)
         self._arrived = now

@@ -16,7 +16,8 @@ from rtdecode.lsl.discovery import StreamFound
 from rtdecode.recording.session import NUMBERS
 
 _BUFFER_S = 360
-_MOST_SAMPLES = 4096
+# Of one pull: what is made of more at once stays with the allocator.
+MOST_SAMPLES = 512
 # What liblsl calls the type of values that it hands out.
 _SUFFIXES = {"float32": "f", "double64": "d", "int8": "c", "int16": "s", "int32": "i", "int64": "l"}
 _pull_chunk = ctypes.CFUNCTYPE(
@@ -137,14 +138,14 @@ class SignalInlet(StreamInlet):
         self.speed = _speed(self._info, stream)
         # pylsl's own method, which makes and joins arrays at every call, takes twice as long.
         self._pull = _pull_chunk((f"lsl_pull_chunk_{_SUFFIXES[stream.channel_format]}", pylsl.lib.lib))
-        self._values = np.empty((_MOST_SAMPLES, stream.n_channels), NUMBERS[stream.channel_format])
-        self._stamps = np.empty(_MOST_SAMPLES)
+        self._values = np.empty((MOST_SAMPLES, stream.n_channels), NUMBERS[stream.channel_format])
+        self._stamps = np.empty(MOST_SAMPLES)
         # Asking an array where it lies takes microseconds.
         self._at_values, self._at_stamps = self._values.ctypes.data, self._stamps.ctypes.data
         self._code = ctypes.c_int()
 
     def pull(self, timeout_s: float = 0.2) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Wait for at least one sample; return what is there, 4096 samples at most.
+        """Wait for at least one sample; return what is there, 512 samples at most.
 
         Returns
         -------
@@ -160,7 +161,7 @@ class SignalInlet(StreamInlet):
         """
         n = self._fill(0, 1, timeout_s)
         if n:
-            n += self._fill(n, _MOST_SAMPLES - n, 0.0)
+            n += self._fill(n, MOST_SAMPLES - n, 0.0)
         return self._values[:n].astype(np.float32), self._stamps[:n].copy()
 
     def _fill(self, at: int, most: int, timeout_s: float) -> int:

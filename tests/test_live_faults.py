@@ -44,6 +44,8 @@ def running(model_path, names, eventually):
 
 def test_killed_and_started_again(running, names):
     amplifier, _, listener, until = running
+    # Told again to who listens late.
+    until(lambda: any(d["event"] == "start" for _, d in listener.told), "the start")
     killed = local_clock()
     amplifier.kill()
     until(lambda: listener.states("LOST"), "the loss")

@@ -184,17 +184,21 @@ class Decoder:
         self._hops, self._filled, self._size = 0, 0, self.end_of(0)
         self._end = self._size
         self._unsound, self._missed = 0, 0
-        self._fed, self._imputed = 0, deque[int]()
+        self._fed, self._stood_in, self._imputed = 0, 0, deque[int]()
         window, states = self.contract.window, self.contract.states
         # Shorter after a reset than after a start where statistics have been learned, and channels judged.
-        unjudged = self.guard.unjudged
         reach = window.n_times + (self.contract.events.before if self.contract.events else 0)
         self.warm_up = max(
             self.chain.n_outputs(self.chain.warm_up) + max(reach, *(state.warm_up for state in states), 0),
-            self.chain.n_outputs(unjudged) + 1 if unjudged else 0,
+            self._unjudged(0),
         )
         if self._queue:
             self._queue.cut(reason, self._ring.written, self.warm_up)
+
+    def _unjudged(self, n_imputed: int) -> int:
+        """Return the outputs until one rests on a sample after the channels were judged; 0 once they were."""
+        unjudged = self.guard.unjudged
+        return self.chain.n_outputs(unjudged + n_imputed) + 1 if unjudged else 0
 
     def reset(self, reason: str, timestamp: float = math.nan) -> Prediction:
         """Void what rests on past samples: the next one starts a new stream. Return the abstention.
@@ -300,18 +304,24 @@ class Decoder:
 
     def _feed(self, segment: Segment, predictions: list[Prediction]) -> None:
         at, n = 0, len(segment.samples)
+        real = segment.start < segment.stop
+        if not real:
+            # What stands in for lost samples fills a window, but no channel is judged by it.
+            self._stood_in += n
+            self.warm_up = max(self.warm_up, self._unjudged(self._stood_in))
+            if self._queue:
+                self._queue.warm_for(self.warm_up)
         if segment.imputed and self._queue is None:
             self._imputed.extend(range(self._fed, self._fed + n))
         while at < n:
             take = min(self._size - self._filled, n - at)
             if self._queue:
-                real = segment.start < segment.stop
                 indices = self._seen + np.arange(take) if real else np.full(take, self._seen - 1)
                 self._queue.add(segment.timestamps[at : at + take], indices, segment.imputed, doubted=segment.doubted)
             self._pending[self._filled : self._filled + take] = segment.samples[at : at + take]
             self._filled += take
             self._fed += take
-            if segment.start < segment.stop:
+            if real:
                 self._seen += take
             at += take
             if self._filled == self._size:
@@ -344,8 +354,7 @@ class Decoder:
         if n_outputs < n_taken:
             return self._abstain(timestamp, sample, "warming-up")
         outputs = self.engine.run(self._ring.window(n_taken, self._ring.written - n_outputs))
-        # What stands in for lost samples fills a window, but no channel is judged by it.
-        if n_outputs < self.warm_up or self.guard.unjudged:
+        if n_outputs < self.warm_up:
             return self._abstain(timestamp, sample, "warming-up")
         if doubted:
             return self._abstain(timestamp, sample, "bad-stamp")

@@ -75,6 +75,13 @@ class _Waiting(NamedTuple):
     known: int
     sample: int
 
+    @property
+    def void(self) -> str | None:
+        """Why its window cannot be decoded any more: what came since decides, and not when the event came."""
+        if self.stop - self.stretch.outputs < self.stretch.warm_up:
+            return "warming-up"
+        return self.stretch.ended if self.stop > self.stretch.stop else None
+
 
 class EventQueue:
     """Events on their way to their windows.
@@ -130,6 +137,11 @@ class EventQueue:
         """End a stretch. The next entry begins one, after `written` outputs in all; it warms up for `warm_up`."""
         self._close(fault, written)
         self._written, self._warm_up = written, warm_up
+
+    def warm_for(self, warm_up: int) -> None:
+        """Let the stretch that is open warm up for so many outputs."""
+        if self._open:
+            self._open.warm_up = warm_up
 
     def _close(self, fault: str, written: int) -> None:
         if self._open:
@@ -202,11 +214,10 @@ class EventQueue:
     def due(self, written: int) -> list[Due]:
         """Return what has come of events; `written` outputs are there in all."""
         found = self._locate()
-        broken = [w for w in self._waiting if w.stretch.ended is not None and w.stop > w.stretch.stop]
-        found += [Due(w.event, w.event.timestamp, w.sample, w.stretch.ended) for w in broken]
-        ready = [w for w in self._waiting if w.stop <= written and w not in broken]
-        self._waiting = [w for w in self._waiting if w.stop > written and w not in broken]
-        return found + [self._complete(w) for w in ready]
+        found += [Due(w.event, w.event.timestamp, w.sample, w.void) for w in self._waiting if w.void]
+        whole = [w for w in self._waiting if not w.void]
+        self._waiting = [w for w in whole if w.stop > written]
+        return found + [self._complete(w) for w in whole if w.stop <= written]
 
     def finish(self, reason: str) -> list[Due]:
         """Refuse every event that still has no window."""

@@ -159,6 +159,29 @@ def test_of_a_broken_stream_too_results_do_not_depend_on_when_events_come(model,
     assert outcomes(decode(model, recording, events, sizes, delays)) == plain
 
 
+@pytest.fixture(scope="module")
+def early(tmp_path_factory):
+    """A model of windows so short that only the channels, not judged yet, keep it from decoding."""
+    contract = build_contract(events=EventWindow(first=0, max_event_lag_s=LAG_S), n_times=4, hop=1, steps=[])
+    return read_model(build_model(tmp_path_factory.mktemp("early") / "model.onnx", contract))
+
+
+@settings(max_examples=25)
+@given(
+    sizes=chunk_sizes,
+    delays=st.lists(st.integers(-N, round(LAG_S * SFREQ)), min_size=50, max_size=50),
+    lost=st.sets(st.integers(1, 80), max_size=6),
+    broken_at=st.integers(70, 200),
+)
+def test_no_event_is_decoded_before_the_channels_were_judged(early, sizes, delays, lost, broken_at):
+    whole, kept = build_recording(250), ~np.isin(np.arange(250), list(lost))
+    whole.timestamps[broken_at:] += 1.0
+    wrong = replace(whole, samples=1e3 * whole.samples[kept], timestamps=whole.timestamps[kept])
+    told = decode(early, wrong, some := [at(i) for i in range(40, 140, 2)], sizes, delays)
+    assert all(p.reason for p in told)
+    assert outcomes(told) == outcomes(decode(early, wrong, some))
+
+
 @settings(max_examples=25)
 @given(n=st.integers(1, N - 1), sizes=chunk_sizes)
 def test_no_prediction_knows_the_future(model, n, sizes):

@@ -218,7 +218,9 @@ class Guard:
         stood_in = []
         fault, held = step.fault, self._held
         reason = refusal or (self.health.refusal if self.health else None)
-        if fault == "gap" and self._last is not None and 0 < step.lost <= self.settings.max_gap - held:
+        fits = 0 < step.lost <= self.settings.max_gap - held
+        # What must not be decoded has nothing that stands in for it.
+        if fault == "gap" and reason is None and self._last is not None and fits:
             stood_in.append(self._stand_in(self._last, start, timestamps[0], step.lost))
             fault, held = None, held + step.lost
         if finite:

@@ -27,6 +27,27 @@ def _relative_pattern(pattern: str) -> str:
     return pattern
 
 
+class Arrays(_Part):
+    """What the arrays of .npz and .mat files are called there; see `rtdecode.recording.arrays.of_arrays`.
+
+    A text is an array's name; a number or a list stands for itself, where a file does not tell.
+    """
+
+    X: str | None = None
+    y: str | None = None
+    targets: str | None = None
+    target_names: str | tuple[str, ...] | None = None
+    samples: str | None = None
+    timestamps: str | None = None
+    event_timestamps: str | None = None
+    event_labels: str | None = None
+    sfreq: str | Annotated[float, Field(gt=0)] | None = None
+    ch_names: str | tuple[str, ...] | None = None
+    ch_types: str | tuple[str, ...] | None = None
+    units: str | tuple[str, ...] | None = None
+    positions: str | None = None
+
+
 class Recordings(_Part):
     """Which files.
 
@@ -42,6 +63,8 @@ class Recordings(_Part):
         Captured part that tells whose recording it is, for networks that are conditioned on people.
     others : bool
         Whether each decoder is trained on the recordings of the other ones too; it is never tested on them.
+    arrays : Arrays
+        What the arrays of .npz and .mat files are called, where it is not as `Recording.save` calls them.
     """
 
     pattern: Annotated[str, Field(min_length=1), AfterValidator(_relative_pattern)]
@@ -49,6 +72,7 @@ class Recordings(_Part):
     decoder_per: str | None = None
     subject: str | None = None
     others: bool = False
+    arrays: Arrays = Arrays()
 
     @model_validator(mode="after")
     def _others_of_whom(self) -> Self:
@@ -58,15 +82,30 @@ class Recordings(_Part):
 
 
 class Channels(_Part):
-    """Which channels: by name, or all of some types."""
+    """Which channels.
+
+    Attributes
+    ----------
+    names : tuple of str or None
+        These, which every recording must have.
+    types : tuple of str or None
+        All of these types.
+    align : str or None
+        Of channels that are chosen by type: `intersection` takes those that all recordings have, in the order of the
+        first one, and tells what is left out. Without it recordings with other channels than the first are refused.
+        In whatever order a recording has them, they are found by their names.
+    """
 
     names: Annotated[Names, Field(min_length=1)] | None = None
     types: Annotated[Names, Field(min_length=1)] | None = None
+    align: Literal["intersection"] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.names is None) == (self.types is None):
             raise ValueError("give either names or types")
+        if self.names is not None and self.align is not None:
+            raise ValueError("names are wanted of every recording; align goes with types")
         return self
 
 
@@ -109,9 +148,13 @@ class TargetSettings(Targets):
     ----------
     names : tuple of str
         What the values of each class of the trials are called; target channels go by their own names.
+    transform : str
+        What a network learns: the values as z-scores (`zscore`), or their logarithms as such (`log`). Mean and
+        standard deviation are those of the training part. Figures and files have the values themselves.
     """
 
     names: Names = ()
+    transform: Literal["zscore", "log"] = "zscore"
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -119,6 +162,8 @@ class TargetSettings(Targets):
             raise ValueError("values needs one number per name for every class")
         if self.channels and self.names:
             raise ValueError("target channels go by their own names; names is for values")
+        if self.transform == "log" and min((v for values in self.values.values() for v in values), default=1) <= 0:
+            raise ValueError("transform log needs values above 0")
         return self
 
 

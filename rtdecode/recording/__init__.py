@@ -2,7 +2,7 @@
 
 from rtdecode.contract import Event
 from rtdecode.recording.positions import Positions
-from rtdecode.recording.readers import read_recording, read_session
+from rtdecode.recording.readers import read_recording, read_session, recording_of
 from rtdecode.recording.recording import Recording, event_arrays
 from rtdecode.recording.session import Layout, Session, Stream
 
@@ -16,4 +16,5 @@ __all__ = [
     "event_arrays",
     "read_recording",
     "read_session",
+    "recording_of",
 ]

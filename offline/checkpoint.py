@@ -152,7 +152,7 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
         trials=configuration.trials,
         policy=configuration.policy,
         calibration=fitted.calibration,
-        targets=None if targets is None else Targets(**targets.model_dump(exclude={"names"})),
+        targets=None if targets is None else Targets(**targets.model_dump(include=set(Targets.model_fields))),
         amplitude=_amplitude(dataset, sorted(trained_on)),
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),

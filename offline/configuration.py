@@ -327,6 +327,11 @@ class TrainingConfiguration(_Part):
         return tuple(self.trials.classes) if self.trials else ()
 
     @property
+    def target_channels(self) -> tuple[str, ...]:
+        """Channels that are decoded, and never an input."""
+        return self.targets.channels if self.targets else ()
+
+    @property
     def looked_at(self) -> Trials | None:
         """The trials' span, and the baseline before it."""
         if self.trials is None or self.events is None or self.events.baseline_s is None:

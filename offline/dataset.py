@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.configuration import Channels, TrainingConfiguration
+from offline.channels import choose_signal, left_out
+from offline.configuration import Arrays, TrainingConfiguration
 from offline.moments import Moments
 from offline.sources import Source
 from offline.store import scratch
 from offline.stored import StoredRecording, store_features, store_recording, store_truth
 from offline.windows import Cuts, Windows
 from rtdecode.contract import Classification, EventWindow, Regression, Signal
-from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.errors import RecordingError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording
@@ -84,6 +85,11 @@ class Dataset:
         return [source for source, _, _ in self.stretches]
 
     @property
+    def left_out(self) -> list[str]:
+        """Which channels were wanted, but not taken as others lack them: sentences."""
+        return left_out(self.stored, self.configuration.channels, self.configuration.target_channels, self.signal)
+
+    @property
     def fingerprints(self) -> list[str]:
         """What tells each source from others."""
         return [stored.fingerprint for stored in self.stored]
@@ -101,8 +107,7 @@ class Dataset:
     @property
     def outputs(self) -> Classification | Regression:
         """What a decoder of this data set gives."""
-        targets = self.configuration.targets
-        channels = targets.channels if targets else ()
+        channels = self.configuration.target_channels
         return self.configuration.outputs(self.stored[0].signal.pick(channels).units if channels else ())
 
     def truth(self, trial: Trial, newest: Sequence[int]) -> NDArray[np.int64] | NDArray[np.float32]:
@@ -278,18 +283,16 @@ def event_window(configuration: TrainingConfiguration, chain: Chain, sfreq: floa
 def load_dataset(
     configuration: TrainingConfiguration,
     sources: list[Source],
-    read: Callable[[Path], StoredRecording] = store_recording,
+    read: Callable[[Path, Arrays], StoredRecording] = store_recording,
 ) -> Dataset:
     """Read the recordings of one decoder with `read`, and find their trials."""
-    stored = [read(source.path) for source in sources]
-    targets = configuration.targets
-    target_channels = targets.channels if targets else ()
-    signal = _choose_channels(stored[0], configuration.channels, target_channels)
+    stored = [read(source.path, configuration.recordings.arrays) for source in sources]
+    targets = configuration.target_channels
+    signal = choose_signal(stored, configuration.channels, targets)
     unit_of = dict(zip(stored[0].signal.ch_names, stored[0].signal.units, strict=True))
-    target_units = tuple(unit_of.get(name, "none") for name in target_channels)
+    target_units = tuple(unit_of.get(name, "none") for name in targets)
     dataset = Dataset(configuration, signal, sources, stored, [], [], [])
     for number, (source, recording) in enumerate(zip(sources, stored, strict=True)):
-        signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
         found, values = store_truth(recording, configuration, target_units)
         first = len(dataset.trials)
         for (start, stop), trials in zip(recording.unbroken, found, strict=True):
@@ -299,7 +302,27 @@ def load_dataset(
             dataset.stretches.append((number, start, stop))
         dataset.values.append(values)
     _refuse_absent_classes(configuration, stored, dataset.trials)
+    if targets:
+        _refuse_values(dataset)
     return dataset
+
+
+def _refuse_values(dataset: Dataset) -> None:
+    """Refuse target channels from which nothing, or no logarithm, could be learned."""
+    targets = dataset.configuration.targets
+    assert targets is not None
+    for number, name in enumerate(targets.channels):
+        known = [channel[np.isfinite(channel)] for channel in (values()[:, number] for values in dataset.values)]
+        lowest = min((values.min(initial=np.inf), source) for source, values in enumerate(known))
+        if lowest[0] == max(values.max(initial=-np.inf) for values in known):
+            raise RecordingError(
+                f"Target channel {name} is {lowest[0]:g} throughout all recordings: there is nothing to decode."
+            )
+        if targets.transform == "log" and lowest[0] <= 0:
+            raise RecordingError(
+                f"Target channel {name} falls to {lowest[0]:g} in {dataset.stored[lowest[1]].path}, which has no "
+                "logarithm. Leave targets.transform: log out."
+            )
 
 
 def _refuse_absent_classes(
@@ -328,28 +351,3 @@ def _refuse_absent_classes(
             f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
             f"event labels there: {', '.join(there[:12]) or 'none'}."
         )
-
-
-def _choose_channels(recording: StoredRecording, channels: Channels, targets: tuple[str, ...]) -> Signal:
-    """Return the decoder's signal: never with a channel that is its target."""
-    signal = recording.signal
-    if channels.names is not None:
-        both = [name for name in targets if name in channels.names]
-        if both:
-            raise ConfigurationError(f"channels.names holds target channels: {', '.join(both)}.")
-        missing = [name for name in channels.names if name not in signal.ch_names]
-        if missing:
-            raise RecordingError(
-                f"Recording {recording.path} lacks the channels {', '.join(missing)}; it has "
-                f"{', '.join(signal.ch_names[:30])}{' ...' if signal.n_channels > 30 else ''}."
-            )
-        return signal.pick(channels.names)
-    types = channels.types or ()
-    described = zip(signal.ch_names, signal.ch_types, strict=True)
-    names = tuple(name for name, ch_type in described if ch_type in types and name not in targets)
-    if not names:
-        raise RecordingError(
-            f"Recording {recording.path} has no channel of type {', '.join(types)}; "
-            f"it has {', '.join(sorted(set(signal.ch_types)))}."
-        )
-    return signal.pick(names)

@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from offline.configuration import TrainingConfiguration
+from offline.configuration import Recordings, TrainingConfiguration
+from offline.downloads import downloaded
 from rtdecode.errors import ConfigurationError
 
 
@@ -35,20 +37,43 @@ class Source:
         return all(self.parts[key] in values for key, values in wanted.items())
 
 
-def data_folder(given: str | None) -> Path:
-    """Return `--data DIR` or RTDECODE_DATA; ConfigurationError if neither is a folder."""
+def data_folder(given: str | None, configurations: Sequence[TrainingConfiguration]) -> Path:
+    """Return `--data DIR` or RTDECODE_DATA; ConfigurationError if neither is a folder.
+
+    `mne:NAME` is a data set of MNE, of which what the configurations speak of is downloaded if it is not there.
+    """
     told = given or os.environ.get("RTDECODE_DATA")
     if not told:
         raise ConfigurationError("Where are the recordings? Give --data DIR, or set RTDECODE_DATA.")
+    if told.startswith("mne:"):
+        wanted = [configuration.recordings for configuration in configurations]
+        return downloaded(told.removeprefix("mne:"), lambda path: any(_selects(each, path) for each in wanted))
     if not Path(told).is_dir():
         raise ConfigurationError(f"Data folder {told} does not exist (now in {Path.cwd()}).")
     return Path(told)
 
 
+def _selects(recordings: Recordings, path: str) -> bool:
+    match = _regex(recordings.pattern).fullmatch(path)
+    return match is not None and Source(Path(path), "", match.groupdict()).has(recordings.select)
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    """Turn a pattern into one that captures its parts; a part that stands twice is the same both times."""
+    pieces, names = re.split(r"{\w+}", pattern), _parts_of(pattern)
+    captures = [f"(?P<{n}>[^/]+?)" if names.index(n) == i else f"(?P={n})" for i, n in enumerate(names)]
+    literal = ["[^/]*".join(map(re.escape, piece.split("*"))) for piece in pieces]
+    return re.compile("".join(p + c for p, c in zip(literal, [*captures, ""], strict=True)))
+
+
+def _parts_of(pattern: str) -> list[str]:
+    return re.findall(r"{(\w+)}", pattern)
+
+
 def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, list[Source]]:
     """Return the files of each decoder, by the value of `decoder_per` ("all" without it)."""
     wanted = configuration.recordings
-    names = re.findall(r"{(\w+)}", wanted.pattern)
+    names = _parts_of(wanted.pattern)
     split = configuration.split
     parts = filter(None, [wanted.decoder_per, wanted.subject])
     for key in [*wanted.select, *split.test_on, *split.held_out, *parts]:
@@ -56,9 +81,7 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
             raise ConfigurationError(
                 f"The configuration speaks of {key!r}, which is no part of the pattern {wanted.pattern!r}."
             )
-    pieces = re.split(r"{\w+}", wanted.pattern)
-    captures = [f"(?P<{n}>[^/]+?)" if names.index(n) == i else f"(?P={n})" for i, n in enumerate(names)]
-    regex = re.compile("".join(re.escape(p) + c for p, c in zip(pieces, [*captures, ""], strict=True)))
+    regex = _regex(wanted.pattern)
     groups: dict[str, list[Source]] = {}
     matching = []
     for path in sorted(data.glob(re.sub(r"{\w+}", "*", wanted.pattern))):

@@ -117,7 +117,7 @@ def _files(path: Path) -> list[Path]:
     """Return the files that a recording may be in: those of its folder, or those that share its name."""
     if path.is_dir():
         return sorted(part for part in path.rglob("*") if part.is_file())
-    if path.suffix in (".npz", ".xdf", ".xdfz", ".edf", ".bdf", ".gdf"):
+    if path.suffix in (".npz", ".mat", ".xdf", ".xdfz", ".edf", ".bdf", ".gdf"):
         return [path]
     name = path.name.partition(".")[0].partition("_split-")[0]
     siblings = [*path.parent.glob(f"{glob.escape(name)}[._-]*"), *_named_in(path)]

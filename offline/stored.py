@@ -1,7 +1,8 @@
 """Recordings as the store keeps them: read once, their truth found once, preprocessed once; mapped when needed."""
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline import store
-from offline.configuration import TrainingConfiguration
+from offline.configuration import Arrays, TrainingConfiguration
 from rtdecode.contract import Event, Signal
 from rtdecode.contract.arrays import pack
 from rtdecode.errors import RecordingError
@@ -37,6 +38,8 @@ class StoredRecording:
         See Recording.
     fingerprint : str
         See Recording.
+    digest : str
+        SHA-256 of its samples alone.
     unbroken : tuple of (int, int)
         The stretches [start, stop) without gaps: live, the decoder starts anew after each.
     n_samples : int
@@ -49,6 +52,7 @@ class StoredRecording:
     events: tuple[Event, ...]
     positions: Positions
     fingerprint: str
+    digest: str
     unbroken: tuple[tuple[int, int], ...]
     n_samples: int
 
@@ -65,14 +69,20 @@ class StoredRecording:
             yield self.part(start, stop)
 
 
-def store_recording(path: Path) -> StoredRecording:
+def store_recording(path: Path, arrays: Arrays = Arrays()) -> StoredRecording:  # noqa: B008 - frozen
     """Read a recording into the store, if it is not there yet; RecordingError if it cannot be trained on."""
+    named = arrays.model_dump(exclude_none=True)
 
     def write(folder: Path) -> None:
-        recording = read_recording(path)
-        bad = np.flatnonzero(~np.isfinite(recording.samples).all(axis=1))
+        recording = read_recording(path, arrays=named)
+        bad = np.argwhere(~np.isfinite(recording.samples))
         if len(bad):
-            raise RecordingError(f"Recording {path} holds values that are not finite, first at sample {bad[0]}.")
+            first, channel = bad[0]
+            raise RecordingError(
+                f"Recording {path} holds values that are not finite, first at sample {first} of channel "
+                f"{recording.signal.ch_names[channel]}. Cut the stretch out or fill it in, and save it without channels "
+                "that hold none."
+            )
         for name, array in (("samples", recording.samples), ("timestamps", recording.timestamps)):
             store.write_array(folder / f"{name}.npy", array.shape, array.dtype, [array])
         document = {
@@ -80,6 +90,7 @@ def store_recording(path: Path) -> StoredRecording:
             "events": recording.events,
             "positions": recording.positions,
             "fingerprint": recording.fingerprint(),
+            "digest": hashlib.sha256(np.ascontiguousarray(recording.samples).tobytes()).hexdigest(),
             "unbroken": unbroken(recording),
             "n_samples": len(recording.samples),
         }
@@ -89,7 +100,7 @@ def store_recording(path: Path) -> StoredRecording:
         content = store.content(path)
     except OSError as error:
         raise RecordingError(f"Recording {path} cannot be read: {error.strerror} (now in {Path.cwd()}).") from None
-    folder = store.kept("recording", {"content": content}, write)
+    folder = store.kept("recording", {"content": content, "arrays": named}, write)
     told = store.read_json(folder / "recording.json")
     return StoredRecording(
         path=path,
@@ -98,9 +109,22 @@ def store_recording(path: Path) -> StoredRecording:
         events=tuple(Event(*event) for event in told["events"]),
         positions={name: (x, y) for name, (x, y) in told["positions"].items()},
         fingerprint=told["fingerprint"],
+        digest=told["digest"],
         unbroken=tuple((start, stop) for start, stop in told["unbroken"]),
         n_samples=told["n_samples"],
     )
+
+
+def refuse_copies(recordings: Iterable[StoredRecording]) -> None:
+    """Refuse two files of the same samples: what was learned from one would be tested on the other."""
+    known: dict[str, Path] = {}
+    for recording in recordings:
+        other = known.setdefault(recording.digest, recording.path)
+        if other != recording.path:
+            raise RecordingError(
+                f"Recordings {other} and {recording.path} hold the same samples: what trains would also be what is "
+                "tested on. Remove one of them."
+            )
 
 
 def store_truth(

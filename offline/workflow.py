@@ -15,13 +15,13 @@ from rich.table import Table
 
 from offline.calibration import fit_calibrated
 from offline.checkpoint import Checkpoint, make_checkpoint, versions
-from offline.configuration import TrainingConfiguration
+from offline.configuration import Arrays, TrainingConfiguration
 from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.runs import RunFolder
 from offline.sources import Source, find_sources
-from offline.stored import StoredRecording, store_features, store_recording
+from offline.stored import StoredRecording, refuse_copies, store_features, store_recording
 from offline.training import build
 from rtdecode.contract import Score
 from rtdecode.errors import ConfigurationError
@@ -128,11 +128,16 @@ def make_plans(
     with console.status("reading recordings") as status:
         # Several decoders may be trained on the same recordings.
         @cache
-        def read(path: Path) -> StoredRecording:
+        def read(path: Path, arrays: Arrays) -> StoredRecording:
             status.update(f"reading {path.name}")
-            return store_recording(path)
+            return store_recording(path, arrays)
 
-        return [_make_plan(configuration, data, only, final, read) for configuration in configurations]
+        plans = [_make_plan(configuration, data, only, final, read) for configuration in configurations]
+    datasets = [dataset for plan in plans for dataset in plan.datasets.values()]
+    refuse_copies(recording for dataset in datasets for recording in dataset.stored)
+    for told in dict.fromkeys(sentence for dataset in datasets for sentence in dataset.left_out):
+        console.print(told, soft_wrap=True, markup=False, highlight=False)
+    return plans
 
 
 def prepare(plans: list[Plan], console: Console) -> None:
@@ -152,7 +157,7 @@ def _make_plan(
     data: Path,
     only: list[str],
     final: list[str],
-    read: Callable[[Path], StoredRecording],
+    read: Callable[[Path, Arrays], StoredRecording],
 ) -> Plan:
     groups = find_sources(configuration, data)
     _refuse_unknown(groups, [*only, *final], configuration)

@@ -36,7 +36,12 @@ def train(
         list[str], typer.Argument(help="A YAML file, or the name of a shipped one; several are compared.")
     ],
     data: Annotated[
-        str | None, typer.Option(help="Folder of the recordings.", envvar="RTDECODE_DATA", metavar="DIR")
+        str | None,
+        typer.Option(
+            help="Folder of the recordings, or mne:NAME, a data set that MNE downloads (say, mne:eegbci).",
+            envvar="RTDECODE_DATA",
+            metavar="DIR",
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to keep the run in; a run that is there goes on.")
@@ -58,7 +63,7 @@ def train(
     """
     # A mistake is told before what takes seconds is loaded.
     settings = [_offline("configuration").read_configuration(name) for name in configurations]
-    folder = _offline("sources").data_folder(data)
+    folder = _offline("sources").data_folder(data, settings)
     _offline("workflow")
     _offline("commands").train(settings, folder, output, only or [], export or [], jobs)
 

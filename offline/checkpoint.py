@@ -117,7 +117,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
         network = make_network(content["network"], inputs, content["settings"], content["recurrent"])
         if isinstance(contract.outputs, Regression):
-            network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs))
+            # What was trained before there was a choice tells of none.
+            log = contract.provenance.configuration["targets"].get("transform") == "log"
+            network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs), log)
         if contract.calibration:
             network.set_temperature(contract.calibration.temperature)
         network.load_state_dict(content["weights"])

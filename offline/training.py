@@ -24,6 +24,7 @@ from offline.inputs import inputs_of
 from offline.models import Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.recipes import build_steps
+from offline.targets import Scale
 from offline.windows import Windows
 from rtdecode.contract import Calibration
 from rtdecode.errors import ConfigurationError
@@ -180,10 +181,9 @@ def fit_network(
     fitting, watched = (cutter.cut(_counted(dataset, part), n_times, stride) for part in (train, validation))
     y = [fitting.y, watched.y]
     if configuration.targets is not None:
-        mean, std = fitting.y.mean(axis=0), fitting.y.std(axis=0)
-        std = np.where(std > 0, std, 1).astype(np.float32)
-        y = [((values - mean) / std).astype(np.float32) for values in y]
-        network.set_targets(torch.from_numpy(mean), torch.from_numpy(std))
+        scale = Scale.fit(fitting.y, configuration.targets)
+        y = [scale.learned(values) for values in y]
+        network.set_targets(torch.from_numpy(scale.mean), torch.from_numpy(scale.std), scale.log)
     if isinstance(network, ClosedForm):
         # Nothing to stop early: what would be watched is learned from too.
         x_all, y_all = np.concatenate([fitting.x[:], watched.x[:]]), np.concatenate(y)

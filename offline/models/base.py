@@ -96,6 +96,7 @@ class Network(nn.Module, ABC):
         self.register_buffer("target_std", None)
         self.target_mean: Tensor | None
         self.target_std: Tensor | None
+        self.target_log = False
         self.register_buffer("sharpness", None)
         self.sharpness: Tensor | None
 
@@ -129,9 +130,12 @@ class Network(nn.Module, ABC):
     def start_head(self) -> None:
         """Give the last layer the weights it starts with: torch's own, unless the publication tells."""
 
-    def set_targets(self, mean: Tensor, std: Tensor) -> None:
-        """Make it a regression: what `forward` gives is in standard deviations (n_outputs,) about the mean."""
-        self.target_mean, self.target_std = mean, std
+    def set_targets(self, mean: Tensor, std: Tensor, log: bool = False) -> None:
+        """Make it a regression: what `forward` gives is in standard deviations (n_outputs,) about the mean.
+
+        With `log` these are of the targets' logarithms.
+        """
+        self.target_mean, self.target_std, self.target_log = mean, std, log
 
     def set_temperature(self, temperature: float) -> None:
         """Divide the logits by this before the softmax, in place of what was set before."""
@@ -161,12 +165,15 @@ class Network(nn.Module, ABC):
         """Turn what `forward` gives (batch, n_outputs) into what the decoder file gives."""
         if self.target_mean is None or self.target_std is None:
             return torch.softmax(raw if self.sharpness is None else raw * self.sharpness, dim=-1)
-        return raw * self.target_std + self.target_mean
+        values = raw * self.target_std + self.target_mean
+        return torch.exp(values) if self.target_log else values
 
     @property
     def output_scale(self) -> Tensor:
-        """What differences of outputs are measured in: 1 for probabilities, a standard deviation for values."""
-        return torch.ones(self.n_outputs) if self.target_std is None else self.target_std
+        """What differences of outputs are measured in: 1 for probabilities, a standard deviation for values (of the logarithm, at its mean)."""
+        if self.target_mean is None or self.target_std is None:
+            return torch.ones(self.n_outputs)
+        return self.target_std * torch.exp(self.target_mean) if self.target_log else self.target_std
 
     def for_subject(self, subject: int) -> "Network":
         """Return the network for one person, which runs without being told whose data it sees."""

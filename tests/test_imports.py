@@ -1,0 +1,422 @@
+"""What can be trained on: files of arrays, what Python holds, folders, data sets of MNE; aligned, or refused at once."""
+
+from dataclasses import replace
+from io import StringIO
+
+import mne
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy.io import savemat
+
+from offline.configuration import TrainingConfiguration
+from offline.dataset import load_dataset
+from offline.given import keep
+from offline.sources import data_folder, find_sources
+from offline.workflow import train
+from rtdecode.contract import Trials
+from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.recording import Recording, read_recording, recording_of
+from tests.builders import build_signal, build_telling_recording
+from tests.processes import run_rtdecode
+
+
+def document(**changes):
+    recordings = {"pattern": "run-{run}.npz", **changes.pop("recordings", {})}
+    return {
+        "name": "imported",
+        "recordings": recordings,
+        "channels": {"types": ["eeg"]},
+        "trials": {"classes": {"left": ["left"], "right": ["right"]}, "tmin_s": 0.0, "tmax_s": 0.9},
+        "window": {"length_s": 0.5, "stride_s": 0.2, "hop_s": 0.1},
+        "preprocessing": [{"step": "standardize"}],
+        "model": {"network": "lda", "settings": {"pooling": 16}},
+        "split": {"kind": "leave-one-run-out"},
+        **changes,
+    }
+
+
+def configuration(**changes):
+    return TrainingConfiguration.model_validate(document(**changes))
+
+
+def trained(folder, **changes):
+    """Train on a folder: (the run, what was printed)."""
+    out = StringIO()
+    console = Console(file=out, width=300)
+    return train(configuration(**changes), folder, folder / "out", [], [], 1, console), out.getvalue()
+
+
+def dataset_of(folder, **changes):
+    settings = configuration(**changes)
+    return load_dataset(settings, find_sources(settings, folder)["all"])
+
+
+@pytest.fixture
+def recordings():
+    """Two runs whose first two channels tell the class."""
+    return [build_telling_recording(3000, seed) for seed in (1, 2)]
+
+
+@pytest.fixture
+def data(tmp_path, recordings):
+    for number, recording in enumerate(recordings, 1):
+        recording.save(tmp_path / f"run-{number}.npz")
+    return tmp_path
+
+
+@pytest.fixture
+def epochs():
+    """Arrays of 12 epochs as MATLAB has them: numbers are doubles, vectors matrices, texts cells."""
+    x = np.random.default_rng(0).standard_normal((12, 4, 50))
+    labels = np.array([[1.0, 2.0] * 6]).T
+    names = np.array([["E0", "E1", "E2", "E3"]], dtype=object)
+    return {"X": x, "y": labels, "sfreq": np.array([[100.0]]), "ch_names": names}
+
+
+class TestArrays:
+    """Files of named arrays."""
+
+    def test_a_mat_gives_what_an_npz_of_the_same_gives(self, tmp_path, epochs):
+        savemat(tmp_path / "r.mat", epochs)
+        plain = {"X": epochs["X"], "y": np.array([1, 2] * 6), "sfreq": 100, "ch_names": ["E0", "E1", "E2", "E3"]}
+        np.savez(tmp_path / "r.npz", **plain)
+        some, other = (read_recording(tmp_path / name) for name in ("r.mat", "r.npz"))
+        assert some.fingerprint() == other.fingerprint()
+        assert [event.label for event in some.events] == ["1", "2"] * 6
+
+    def test_a_matrix_of_characters_is_names_too(self, tmp_path, epochs):
+        savemat(tmp_path / "r.mat", {**epochs, "ch_names": np.array(["Fp1", "Cz ", "C3 ", "Pz "])})
+        assert read_recording(tmp_path / "r.mat").signal.ch_names == ("Fp1", "Cz", "C3", "Pz")
+
+    @pytest.mark.parametrize("write", [savemat, lambda path, arrays: np.savez(path, **arrays)], ids=["mat", "npz"])
+    def test_arrays_may_go_by_other_names(self, tmp_path, epochs, write):
+        named = {"data": epochs["X"], "labels": epochs["y"]}
+        path = tmp_path / f"run-1.{'mat' if write is savemat else 'npz'}"
+        write(path, named)
+        arrays = {"X": "data", "y": "labels", "sfreq": 100, "ch_names": ["a", "b", "c", "d"], "ch_types": ["mag"]}
+        dataset = dataset_of(
+            tmp_path,
+            recordings={"pattern": path.name, "arrays": arrays},
+            channels={"types": ["mag"]},
+            trials={"classes": {"one": ["1"], "two": ["2"]}, "tmin_s": 0.0, "tmax_s": 0.5},
+        )
+        assert dataset.signal.ch_names == ("a", "b", "c", "d") and set(dataset.signal.units) == {"fT"}
+        assert [trial.truth for trial in dataset.trials] == [0, 1] * 6
+
+    @pytest.mark.parametrize(
+        ("names", "told"),
+        [
+            ({}, r"lacks the arrays samples, sfreq, ch_names; .* There is data, labels: say in recordings.arrays"),
+            ({"X": "dta"}, r"lacks the arrays X; .* called 'dta'. There is data, labels"),
+            ({"X": "data", "y": "labels"}, "lacks the arrays sfreq"),
+        ],
+    )
+    def test_what_is_missing_is_told_with_what_is_there(self, tmp_path, epochs, names, told):
+        savemat(tmp_path / "r.mat", {"data": epochs["X"], "labels": epochs["y"]})
+        with pytest.raises(RecordingError, match=told):
+            read_recording(tmp_path / "r.mat", arrays=names)
+
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400), "version 7.3 .HDF5., which is not read"),
+            (b"nonsense" * 100, r"r\.mat cannot be read"),
+            (b"", r"r\.mat cannot be read"),
+        ],
+        ids=["7.3", "nonsense", "empty"],
+    )
+    def test_a_mat_that_cannot_be_read_is_told(self, tmp_path, content, told):
+        (tmp_path / "r.mat").write_bytes(content)
+        with pytest.raises(RecordingError, match=told) as caught:
+            read_recording(tmp_path / "r.mat")
+        assert "\n" not in str(caught.value)
+
+    def test_numbers_of_epochs_are_channels(self, epochs):
+        values = np.arange(24).reshape(12, 2) / 10
+        arrays = {**epochs, "ch_names": epochs["ch_names"].ravel(), "targets": values, "target_names": ["x", "y"]}
+        recording = recording_of(arrays, "mine")
+        assert recording.signal.ch_names[-2:] == ("x", "y") and recording.signal.ch_types[-2:] == ("misc", "misc")
+        assert (recording.samples.reshape(12, 50, 6)[:, :, 4:] == values[:, None].astype(np.float32)).all()
+        assert len(recording.events) == 12
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"y": np.linspace(0, 1, 12)}, "labels y that are no whole numbers, such as 0.0909.*called `targets`"),
+            ({"X": np.full((12, 4, 50), "a")}, "X of type <U1; real numbers are needed"),
+            ({"targets": np.ones((3, 2))}, r"targets of shape \(3, 2\) for 12 epochs"),
+            ({"targets": np.full(12, "high")}, "targets of type <U4; real numbers are needed"),
+        ],
+        ids=["fractions", "texts", "shape", "texts for values"],
+    )
+    def test_what_is_no_label_or_number_is_told(self, epochs, change, told):
+        with pytest.raises(RecordingError, match=told):
+            recording_of({**epochs, "ch_names": epochs["ch_names"].ravel(), **change}, "mine")
+
+
+def as_raw(recording):
+    """The recording as MNE has it: volts, annotations."""
+    info = mne.create_info(list(recording.signal.ch_names), recording.signal.sfreq, "eeg")
+    raw = mne.io.RawArray(recording.samples.T * 1e-6, info, verbose="ERROR")
+    onsets = [event.timestamp - recording.timestamps[0] for event in recording.events]
+    return raw.set_annotations(mne.Annotations(onsets, 0, [event.label for event in recording.events]))
+
+
+def as_epochs(recording, **more):
+    """Its trials as MNE has them."""
+    raw = as_raw(recording)
+    found, codes = mne.events_from_annotations(raw, verbose="ERROR")
+    return mne.Epochs(raw, found, codes, 0, 1, baseline=None, preload=True, verbose="ERROR", **more)
+
+
+class TestWhatPythonHolds:
+    """Objects, trained on as files are."""
+
+    def test_raw_epochs_and_arrays_are_trained_on_alike(self, recordings):
+        first, second = recordings
+        epochs = as_epochs(second)
+        labels = [event.label for event in second.events]
+        arrays = {"X": epochs.get_data() * 1e6, "y": labels, "sfreq": 128, "ch_names": epochs.ch_names}
+        folder = keep({"run-1": as_raw(first), "run-2": epochs, "run-3": arrays, "run-4": second})
+        dataset = dataset_of(folder)
+        assert [source.name for source in dataset.sources] == [f"run-{number}" for number in (1, 2, 3, 4)]
+        truth = {
+            name: [trial.truth for trial in dataset.trials if trial.id.startswith(name)]
+            for name in ("run-1", "run-2", "run-3", "run-4")
+        }
+        assert truth["run-1"] == [0, 1] * 7 and truth["run-2"] == truth["run-3"] == truth["run-4"] == [0, 1] * 7
+        assert np.allclose(dataset.recording(0).samples, first.samples, atol=1e-4)
+
+    def test_they_are_kept_once_and_known_by_their_content(self, recordings):
+        first = keep(recordings)
+        assert keep(recordings) == first and sorted(path.name for path in first.glob("*.npz")) == [
+            "recording-1.npz", "recording-2.npz",
+        ]  # fmt: skip
+        louder = replace(recordings[0], samples=2 * recordings[0].samples)
+        assert keep([louder, recordings[1]]) != first
+
+    def test_a_run_on_them_decodes(self, recordings, tmp_path):
+        data = keep({f"sub-1/run-{number}": as_raw(one) for number, one in enumerate(recordings, 1)})
+        settings = configuration(recordings={"pattern": "sub-{subject}/run-{run}.npz"})
+        run = train(settings, data, tmp_path / "run", [], [], 1, Console(file=StringIO()))
+        (figure,) = run.comparisons["all"].network
+        assert figure.n == 28 and figure.low > 0.5
+
+    def test_numbers_in_the_metadata_of_epochs_are_target_channels(self, recordings):
+        rows = [{"force": n / 2, "hand": "left"} for n in range(len(recordings[0].events))]
+        recording = recording_of(as_epochs(recordings[0], metadata=rows), "mine")
+        assert recording.signal.ch_names == ("E0", "E1", "E2", "E3", "force")
+        assert recording.samples[::129, 4].tolist() == [n / 2 for n in range(14)]
+
+    @pytest.mark.parametrize(
+        ("given", "error", "told"),
+        [
+            ([], ConfigurationError, "no recordings to keep"),
+            ({"../a": None}, ConfigurationError, "cannot be called '../a'"),
+            ([np.ones((3, 4))], RecordingError, "recording-1 is a ndarray. Give an mne.io.Raw"),
+            ([{"X": np.ones((3, 4, 5))}], RecordingError, "recording-1 lacks the arrays y, sfreq"),
+            ([{"samples": np.ones((3, 4)), "sfreq": "fast", "ch_names": "abcd"}], RecordingError, "ValueError"),
+        ],
+    )
+    def test_what_is_no_recording_is_told(self, given, error, told):
+        with pytest.raises(error, match=told):
+            keep(given)
+
+
+class TestFolders:
+    """Files by pattern."""
+
+    def test_a_nested_folder_as_bids_has_it_is_found_by_its_pattern(self, tmp_path, recordings):
+        for subject in ("01", "02"):
+            for run in (1, 2):
+                folder = tmp_path / f"sub-{subject}" / f"ses-{run}" / "eeg"
+                folder.mkdir(parents=True)
+                name = f"sub-{subject}_ses-{run}_task-hands_run-{run}_eeg.vhdr"
+                mne.export.export_raw(folder / name, as_raw(recordings[run - 1]), verbose="ERROR")
+                (folder / name.replace("task-hands", "task-rest")).write_text("not looked at")
+        pattern = "sub-{subject}/ses-{session}/eeg/sub-{subject}_ses-{session}_task-h*_run-{run}_eeg.vhdr"
+        settings = configuration(recordings={"pattern": pattern, "decoder_per": "subject"})
+        groups = find_sources(settings, tmp_path)
+        assert [source.parts for source in groups["02"]] == [
+            {"subject": "02", "session": n, "run": n} for n in ("1", "2")
+        ]
+        dataset = load_dataset(settings, groups["01"])
+        assert len(dataset.trials) == 28 and dataset.signal.ch_names == ("E0", "E1", "E2", "E3")
+
+
+def with_channels(recording, names):
+    """The recording with its channels called otherwise; as many as there are names."""
+    signal = build_signal(len(names)).with_channels(names, ["eeg"] * len(names), ["uV"] * len(names))
+    return replace(recording, signal=signal, samples=np.ascontiguousarray(recording.samples[:, : len(names)]))
+
+
+class TestChannels:
+    """Recordings with other channels, or in another order."""
+
+    def test_channels_are_found_by_name_in_any_order(self, data, recordings):
+        turned = with_channels(recordings[1], ["E3", "E2", "E1", "E0"])
+        replace(turned, samples=np.ascontiguousarray(recordings[1].samples[:, ::-1])).save(data / "run-2.npz")
+        run, _ = trained(data)
+        assert run.comparisons["all"].network[0].low > 0.5
+
+    def test_an_intersection_is_taken_and_what_it_leaves_out_is_told(self, data, recordings):
+        with_channels(recordings[1], ["E0", "E1", "Fp1"]).save(data / "run-2.npz")
+        run, told = trained(data, channels={"types": ["eeg"], "align": "intersection"})
+        assert "left out, as not all recordings have them: E2, E3 (of run-1.npz)" in told
+        assert "left out, as not all recordings have them: Fp1 (of run-2.npz)" in told
+        assert run.comparisons["all"].network[0].low > 0.5
+
+    def test_a_stated_list_is_taken(self, data, recordings):
+        with_channels(recordings[1], ["E0", "E1", "Fp1"]).save(data / "run-2.npz")
+        assert dataset_of(data, channels={"names": ["E1", "E0"]}).signal.ch_names == ("E1", "E0")
+
+    @pytest.mark.parametrize(
+        ("names", "channels", "told"),
+        [
+            (["E0", "E1", "Fp1"], {"types": ["eeg"]}, "E2, E3 only in the first, Fp1 only in the second"),
+            (["E0", "E1", "E2"], {"names": ["E3"]}, r"run-2\.npz lacks the channels E3"),
+            (["A", "B"], {"types": ["eeg"], "align": "intersection"}, "No channel of type eeg is in all of 2"),
+        ],
+    )
+    def test_what_cannot_be_aligned_is_told(self, data, recordings, names, channels, told):
+        with_channels(recordings[1], names).save(data / "run-2.npz")
+        with pytest.raises(RecordingError, match=told):
+            dataset_of(data, channels=channels)
+
+
+class TestDatasetsOfMne:
+    """`--data mne:NAME`; only the download itself is replaced."""
+
+    PATTERN = "{subject}/{subject}R{run}.edf"
+
+    def settings(self, **select):
+        return configuration(recordings={"pattern": self.PATTERN, "select": select})
+
+    def test_of_eegbci_the_selected_runs_are_fetched(self, tmp_path, monkeypatch):
+        fetched = []
+
+        def load_data(subjects, runs, *, update_path):
+            fetched.append((subjects, runs))
+            return [tmp_path / f"S{subjects:03d}" / f"S{subjects:03d}R{run:02d}.edf" for run in runs]
+
+        monkeypatch.setattr(mne.datasets.eegbci, "load_data", load_data)
+        settings = [self.settings(subject=["S001"], run=["04", "08"]), self.settings(subject=["S003"], run=["12"])]
+        assert data_folder("mne:eegbci", settings) == tmp_path
+        assert fetched == [(1, [4, 8]), (3, [12])]
+
+    def test_of_others_all_is_fetched(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(mne.datasets.sample, "data_path", lambda update_path: tmp_path)
+        assert data_folder("mne:sample", [self.settings()]) == tmp_path
+
+    def test_without_a_network_that_is_told(self, monkeypatch):
+        def load_data(*_, **__):
+            raise ConnectionError("Max retries exceeded")
+
+        monkeypatch.setattr(mne.datasets.eegbci, "load_data", load_data)
+        with pytest.raises(ConfigurationError, match=r"eegbci cannot be downloaded by MNE .*Is there a network here"):
+            data_folder("mne:eegbci", [self.settings()])
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [("eegbic", "no data set 'eegbic' .*there is .*eegbci"), ("eegbci", "fit no file of eegbci")],
+    )
+    def test_what_is_not_there_is_told(self, name, told):
+        with pytest.raises(ConfigurationError, match=told):
+            data_folder(f"mne:{name}", [self.settings(run=["99"])])
+
+
+def nan_in(recording):
+    samples = recording.samples.copy()
+    samples[1000, 2] = np.nan
+    return replace(recording, samples=samples)
+
+
+def faster(recording):
+    return replace(recording, signal=build_signal(sfreq=250.0), timestamps=np.arange(len(recording.samples)) / 250)
+
+
+def one_trial_each(recording):
+    return replace(recording, events=recording.events[:2])
+
+
+BAD = {
+    "no events of a class": (lambda r: replace(r, events=r.events[::2]), {}, "No trial of class right"),
+    "one trial": (one_trial_each, {"split": {"kind": "stratified-blocks", "n_folds": 2}}, "has 1 trials|1 trial"),
+    "nan": (nan_in, {}, r"run-1\.npz holds values that are not finite, first at sample 1000 of channel E2"),
+    "a class that nobody defined": (lambda r: r, {"trials": Trials(
+        tmin_s=0.0, tmax_s=0.9, classes={"up": ("up",), "left": ("left",)}
+    ).model_dump()}, "No trial of class up .* event labels there: left, right"),
+}  # fmt: skip
+
+
+class TestBadInput:
+    """Told in one sentence, before anything is fitted."""
+
+    def refused(self, data, told, **changes):
+        with pytest.raises(RecordingError, match=told) as caught:
+            trained(data, **changes)
+        assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
+        assert not (data / "out").exists()
+
+    @pytest.mark.parametrize("what", BAD)
+    def test_recordings_that_cannot_be_trained_on(self, data, recordings, what):
+        change, changes, told = BAD[what]
+        change(recordings[0]).save(data / "run-1.npz")
+        (data / "run-2.npz").unlink()
+        self.refused(data, told, **{"split": {"kind": "stratified-blocks", "n_folds": 2}, **changes})
+
+    def test_mixed_rates(self, data, recordings):
+        faster(recordings[1]).save(data / "run-2.npz")
+        self.refused(data, r"run-2\.npz runs at 250 Hz, .*run-1\.npz at 128 Hz")
+
+    def test_a_copy_even_with_other_events(self, data, recordings):
+        turned = [event._replace(label="left") for event in recordings[0].events]
+        replace(recordings[0], events=tuple(turned)).save(data / "run-3.npz")
+        self.refused(data, r"run-1\.npz and .*run-3\.npz hold the same samples")
+
+    def test_a_copy_for_another_person(self, data, recordings):
+        recordings[0].save(data / "run-3.npz")
+        self.refused(
+            data,
+            "hold the same samples",
+            recordings={"decoder_per": "run"},
+            split={"kind": "stratified-blocks", "n_folds": 2},
+        )
+
+    def test_a_target_that_is_flat(self, data):
+        for path in data.glob("run-*.npz"):
+            recording = read_recording(path)
+            recording.samples[:, 3] = 5
+            recording.save(path)
+        targets = {"channels": ["E3"], "segment_s": 1.0}
+        self.refused(data, "E3 is 5 throughout all recordings", trials=None, targets=targets)
+
+    def test_a_target_without_a_logarithm(self, data):
+        targets = {"channels": ["E3"], "segment_s": 1.0, "transform": "log"}
+        self.refused(data, "E3 falls to -.* which has no logarithm", trials=None, targets=targets)
+
+    def test_an_unreadable_file_among_many_ends_the_command_with_one_sentence(self, data):
+        (data / "run-3.npz").write_bytes((data / "run-1.npz").read_bytes()[:5000])
+        (data / "c.yaml").write_text(str(document()))
+        code, output = run_rtdecode("train", data / "c.yaml", "--data", data, "-o", data / "out")
+        assert code == 4 and "Traceback" not in output
+        assert "run-3.npz is not an .npz file, or is cut off." in " ".join(output.split())
+        assert not (data / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("targets", "told"),
+        [
+            ({"names": ["force"], "values": {"left": ["much"], "right": [1]}}, "unable to parse string as a number"),
+            ({"names": ["force"], "values": {"left": [0], "right": [1]}, "transform": "log"}, "values above 0"),
+        ],
+    )
+    def test_a_target_of_the_wrong_type_ends_in_the_configuration(self, targets, told):
+        with pytest.raises(ValueError, match=told):
+            configuration(targets=targets)
+
+
+def test_samples_are_not_changed_by_being_kept(recordings):
+    (folder, before) = keep(recordings), recordings[0].fingerprint()
+    kept = read_recording(folder / "recording-1.npz")
+    assert isinstance(kept, Recording) and kept.fingerprint() == before == recordings[0].fingerprint()

@@ -25,7 +25,8 @@ def downloaded(name: str, wanted: Callable[[str], bool]) -> Path:
     import mne
 
     module = getattr(mne.datasets, name, None)
-    there = sorted(n for n in dir(mne.datasets) if hasattr(getattr(mne.datasets, n), "data_path"))
+    public = (n for n in dir(mne.datasets) if not n.startswith("_"))
+    there = [n for n in public if hasattr(getattr(mne.datasets, n), "data_path")]
     if name not in there:
         raise ConfigurationError(f"MNE has no data set {name!r} in a folder of its own; there is {', '.join(there)}.")
     try:
@@ -36,7 +37,7 @@ def downloaded(name: str, wanted: Callable[[str], bool]) -> Path:
     except Exception as error:  # whatever the network, the disk and the library for both raise
         raise ConfigurationError(
             f"Data set {name} cannot be downloaded by MNE ({type(error).__name__}). Is there a network here? Without "
-            "one, copy the folder from where there is, and give it with --data DIR."
+            "one, copy its folder from a machine that has it, and give that with --data DIR."
         ) from None
 
 

@@ -4,11 +4,18 @@ from io import StringIO
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
-from offline.configuration import TrainingConfiguration
+from offline.configuration import TargetSettings, TrainingConfiguration
 from offline.export import export
+from offline.given import keep
+from offline.models import LFCNN
+from offline.targets import Scale
 from offline.workflow import table, train
 from rtdecode.contract import Signal
 from rtdecode.decoder import Decoder
@@ -134,6 +141,74 @@ def test_predictions_are_written_as_values(model, data, tmp_path, ending):
     decode_recording(recording, Decoder(model, recording.signal)).write(tmp_path / f"p.{ending}")
     content = (tmp_path / f"p.{ending}").read_bytes()
     assert (b"values_force" if ending == "csv" else b"prediction_values") in content
+
+
+LOG = {"channels": ["force"], "lag_s": 0.25, "segment_s": 2.0, "transform": "log"}
+
+
+def test_what_is_learned_as_a_logarithm_is_given_in_the_targets_unit(data, tmp_path):
+    run, _ = trained(data, tmp_path / "run", targets=LOG)
+    r2, _ = run.comparisons["all"].network
+    assert r2.low > 0.5
+    checkpoint = read_checkpoint(run.folder / "all" / "run-3.pt")
+    mean = float(checkpoint.network.target_mean)
+    assert np.log(100) < mean < np.log(140)
+    model, recording = export(checkpoint, tmp_path / "m.onnx"), read_recording(data / "run-3.npz")
+    replayed = decode_recording(recording, Decoder(model, recording.signal))
+    values = np.array([p.values[0] for p in replayed.predictions if p.reason is None])
+    assert 90 < values.min() < 115 and 125 < values.max() < 150
+    assert replayed.figures()[0].low > 0.5
+
+
+@pytest.mark.parametrize("transform", ["zscore", "log"])
+def test_a_scale_is_learned_from_training_windows_only(data, tmp_path, transform):
+    """What is tested on is a hundred times as large."""
+    recording = read_recording(data / "run-1.npz")
+    recording.samples[:, 3] *= 100
+    recording.save(tmp_path / "run-1.npz")
+    read_recording(data / "run-2.npz").save(tmp_path / "run-2.npz")
+    run, _ = trained(tmp_path, tmp_path / "run", targets={**LOG, "transform": transform}, training={"max_epochs": 1})
+    fitted = {result.fold.name: result.fitted.network for result in run.results["all"]}
+    middle = {name: float(net.told(torch.zeros(1, 1))) for name, net in fitted.items()}
+    assert 100 < middle["run-1"] < 140 and 10_000 < middle["run-2"] < 14_000
+
+
+@given(
+    st.sampled_from(["zscore", "log"]),
+    arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(1, 3)), elements=st.floats(0.125, 1e4, width=32)),
+)
+def test_what_is_learned_becomes_the_values_again(transform, values):
+    scale = Scale.fit(values, TargetSettings(channels=("x",), transform=transform))
+    network = LFCNN(2, 20, values.shape[1])
+    network.set_targets(torch.from_numpy(scale.mean), torch.from_numpy(scale.std), scale.log)
+    learned = scale.learned(values)
+    again = network.told(torch.from_numpy(learned)).numpy()
+    assert np.allclose(again, values, rtol=1e-4, atol=1e-4 * values.max())
+    assert np.abs(learned).max() <= 1.01 * np.sqrt(len(values)) + 0.01
+
+
+def test_numbers_of_epochs_are_decoded(tmp_path):
+    """Of every epoch the first channel's mean tells a number that no other epoch has."""
+    rng, runs = np.random.default_rng(0), []
+    for _ in range(2):
+        targets = rng.uniform(1, 3, 40)
+        x = rng.standard_normal((40, 3, 64)) + targets[:, None, None] * [[5], [0], [0]]
+        runs.append({"X": x, "targets": targets, "sfreq": 64})
+    data = keep(runs)
+    run, _ = trained(
+        data,
+        tmp_path / "run",
+        ["all"],
+        recordings={"pattern": "recording-{run}.npz"},
+        targets={"channels": ["target"], "segment_s": 1.0},
+        window={"length_s": 1.0, "stride_s": 1.0, "hop_s": 0.5},
+        model={"network": "lda", "settings": {"pooling": 64}},
+    )
+    r2, _ = run.comparisons["all"].network
+    assert r2.n == 80 and r2.low > 0.9
+    model = export(read_checkpoint(run.finals["all"]), tmp_path / "m.onnx")
+    recording = read_recording(data / "recording-1.npz")
+    assert decode_recording(recording, Decoder(model, recording.signal)).figures()[0].low > 0.9
 
 
 def test_values_by_class_are_decoded_from_trials(data, tmp_path):

@@ -170,7 +170,10 @@ class Network(nn.Module, ABC):
 
     @property
     def output_scale(self) -> Tensor:
-        """What differences of outputs are measured in: 1 for probabilities, a standard deviation for values (of the logarithm, at its mean)."""
+        """What differences of outputs are measured in: 1 for probabilities, a standard deviation for values.
+
+        Of a logarithm: what one makes of its mean.
+        """
         if self.target_mean is None or self.target_std is None:
             return torch.ones(self.n_outputs)
         return self.target_std * torch.exp(self.target_mean) if self.target_log else self.target_std

@@ -33,8 +33,8 @@ def choose_signal(recordings: Sequence[StoredRecording], channels: Channels, tar
     for other in recordings:
         if not math.isclose(other.signal.sfreq, first.signal.sfreq, rel_tol=1e-4):
             raise RecordingError(
-                f"Recording {other.path} runs at {other.signal.sfreq:g} Hz, {first.path} at {first.signal.sfreq:g} Hz. "
-                "Train on those of one rate, or resample the others before."
+                f"Recording {other.path} runs at {other.signal.sfreq:g} Hz, {first.path} at {first.signal.sfreq:g} "
+                "Hz. Train on those of one rate, or resample the others before."
             )
     wanted = [_wanted(recording, channels, targets) for recording in recordings]
     names = wanted[0]
@@ -83,8 +83,9 @@ def _wanted(recording: StoredRecording, channels: Channels, targets: tuple[str, 
             raise ConfigurationError(f"channels.names holds target channels: {', '.join(both)}.")
         missing = [name for name in channels.names if name not in signal.ch_names]
         if missing:
+            there = _some(signal.ch_names)
             raise RecordingError(
-                f"Recording {recording.path} lacks the channels {', '.join(missing)}; it has {_some(signal.ch_names)}."
+                f"Recording {recording.path} lacks the channels {', '.join(missing)}; it has {there}."
             )
         return channels.names
     types = channels.types or ()

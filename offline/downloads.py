@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rtdecode.errors import ConfigurationError
 
@@ -24,7 +25,7 @@ def downloaded(name: str, wanted: Callable[[str], bool]) -> Path:
     """
     import mne
 
-    module = getattr(mne.datasets, name, None)
+    module: Any = getattr(mne.datasets, name, None)
     public = (n for n in dir(mne.datasets) if not n.startswith("_"))
     there = [n for n in public if hasattr(getattr(mne.datasets, n), "data_path")]
     if name not in there:

@@ -80,8 +80,8 @@ def store_recording(path: Path, arrays: Arrays = Arrays()) -> StoredRecording:  
             first, channel = bad[0]
             raise RecordingError(
                 f"Recording {path} holds values that are not finite, first at sample {first} of channel "
-                f"{recording.signal.ch_names[channel]}. Cut the stretch out or fill it in, and save it without channels "
-                "that hold none."
+                f"{recording.signal.ch_names[channel]}. Cut the stretch out or fill it in, and save it without "
+                "channels that hold nothing."
             )
         for name, array in (("samples", recording.samples), ("timestamps", recording.timestamps)):
             store.write_array(folder / f"{name}.npy", array.shape, array.dtype, [array])

@@ -1,4 +1,4 @@
-"""What can be trained on: files of arrays, what Python holds, folders, data sets of MNE; aligned, or refused at once."""
+"""What can be trained on: arrays, what Python holds, folders, data sets of MNE; aligned, or refused at once."""
 
 from dataclasses import replace
 from io import StringIO

@@ -186,8 +186,8 @@ def _labels(values: NDArray[Any], called: str, path: str) -> list[str]:
         broken = values[values != np.round(values)]
         if len(broken):
             raise RecordingError(
-                f"Recording {path} has labels {called} that are no whole numbers, such as {broken[0]:g}. Numbers that "
-                "are to be decoded as values, not told apart as classes, are called `targets`."
+                f"Recording {path} has labels {called} that are no whole numbers, such as {broken[0]:g}. Numbers "
+                "that are to be decoded as values, not told apart as classes, are called `targets`."
             )
         values = values.astype(np.int64)
     texts = values.astype(str) if values.dtype.kind == "S" else values
@@ -202,7 +202,7 @@ def _epochs(arrays: _Found, path: str) -> Recording:
     )
     epochs = arrays["X"]
     labels = arrays.get("y", np.empty(0, np.str_))
-    if epochs.ndim != 3 or epochs.size == 0 or "y" in arrays and labels.shape != epochs.shape[:1]:
+    if epochs.ndim != 3 or epochs.size == 0 or ("y" in arrays and labels.shape != epochs.shape[:1]):
         raise RecordingError(
             f"Recording {path} has epochs X of shape {epochs.shape} for labels y of shape {labels.shape}; needed are "
             "X (n_epochs, n_channels, n_times) and y (n_epochs,)."

@@ -22,9 +22,7 @@ from rtdecode.recording.xdf import read_xdf, read_xdf_session
 _MOST_SKIPPED = 1 << 27
 
 
-def read_recording(
-    path: str | Path, stream: str | None = None, arrays: Mapping[str, Any] | None = None
-) -> Recording:
+def read_recording(path: str | Path, stream: str | None = None, arrays: Mapping[str, Any] | None = None) -> Recording:
     """Read a recording.
 
     Parameters
@@ -33,7 +31,8 @@ def read_recording(
         .npz as `Recording.save` writes it, .mat, .xdf, or anything else `mne.io.read_raw` reads (FIF with .gz and
         split parts, EDF, BDF, GDF, BrainVision, EEGLAB, ...). Epochs are read too: .npz and .mat with `X` and `y`
         or `targets`, and MNE's `-epo.fif`. They stand one after the other with a gap in the stamps between them. The
-        folder `FILE.npz.partial` that a recorder leaves behind when its program dies is read as far as it was written.
+        folder `FILE.npz.partial` that a recorder leaves behind when its program dies is read as far as it was
+        written.
     stream : str, optional
         Name of the signal stream in an XDF file that holds several.
     arrays : mapping of str to str, number or list, optional
@@ -195,5 +194,3 @@ def _refuse_more_than_fits(raw: Any, path: Path) -> None:
             f"Recording {path} declares {raw.n_times} samples of {len(raw.ch_names)} channels, which cannot be in "
             f"{n_bytes} bytes. It is damaged; copy it again."
         )
-
-

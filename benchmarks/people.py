@@ -15,7 +15,6 @@ from pyriemann.geometry.base import invsqrtm
 from pyriemann.geometry.mean import mean_riemann
 from rich.console import Console
 
-from offline.checkpoint import read_checkpoint
 from offline.configuration import TrainingConfiguration, read_configuration
 from offline.dataset import Cutter, Dataset, load_dataset
 from offline.evaluation import decode
@@ -24,17 +23,11 @@ from offline.partition import Fold, make_folds
 from offline.sources import find_sources
 from offline.training import Fitted, build, fit_network
 from offline.workflow import train
-from rtdecode.preprocessing import read_steps
 
 ACROSS, ADDED = read_configuration("eegmmidb-across"), read_configuration("eegmmidb-pooled")
 TANGENT, CSP_LDA, EEGNET = (read_configuration(f"eegmmidb-{name}") for name in ("tangent", "csp-lda", "eegnet"))
 # Learning rate of fine-tuning, relative to that of training: as in `rtdecode adapt`.
 RATE = 0.1
-
-
-def with_csp_lda(of: TrainingConfiguration) -> TrainingConfiguration:
-    """Return a configuration with CSP+LDA in the place of its network."""
-    return of.model_copy(update={"name": f"{of.name}-csp-lda", "model": CSP_LDA.model})
 
 
 def eegnet_across() -> TrainingConfiguration:
@@ -43,7 +36,6 @@ def eegnet_across() -> TrainingConfiguration:
     training = EEGNET.training.model_copy(update={"batch_size": 64, "max_epochs": 30, "patience": 5})
     return ACROSS.model_copy(
         update={
-            "name": "eegmmidb-across-eegnet",
             "window": EEGNET.window,
             "preprocessing": (band, decimate, ACROSS.preprocessing[1], clamp),
             "model": EEGNET.model,
@@ -52,30 +44,35 @@ def eegnet_across() -> TrainingConfiguration:
     )
 
 
+def fine_tuning(across: TrainingConfiguration) -> TrainingConfiguration:
+    """Return how a decoder that others made goes on with the person's own other runs."""
+    training = across.training.model_copy(update={"learning_rate": RATE * across.training.learning_rate})
+    return across.model_copy(update={"recordings": EEGNET.recordings, "split": EEGNET.split, "training": training})
+
+
 def datasets(settings: TrainingConfiguration, data: Path) -> dict[str, tuple[Dataset, list[Fold]]]:
     """Return the recordings of each person's decoder, and their folds."""
     found = {person: load_dataset(settings, sources) for person, sources in find_sources(settings, data).items()}
     return {person: (dataset, make_folds(dataset)) for person, dataset in found.items()}
 
 
-def fine_tuned(across: TrainingConfiguration, run: Path, data: Path) -> dict[str, float]:
-    """Go on from what was trained on others with the person's other runs; accuracy by person."""
-    training = across.training.model_copy(update={"learning_rate": RATE * across.training.learning_rate})
-    own = {"recordings": EEGNET.recordings, "split": EEGNET.split, "training": training}
-    found = {}
-    for person, (dataset, folds) in datasets(across.model_copy(update=own), data).items():
-        checkpoint = read_checkpoint(run / person / f"subject-{person}.pt")
-        contract = checkpoint.contract
-        steps, window = read_steps(contract.preprocessing), contract.window
-        start = Fitted(checkpoint.network, steps, window.n_times, window.hop, 0)
+def fitted(
+    settings: TrainingConfiguration, data: Path, starts: dict[str, Fitted]
+) -> tuple[dict[str, float], dict[str, Fitted]]:
+    """Fit each person's decoders, from `starts` on where there are; accuracy by person, and the last one of each.
+
+    Not calibrated: a temperature changes no decision.
+    """
+    accuracy, last = {}, {}
+    for person, (dataset, folds) in datasets(settings, data).items():
         by_id, right = {t.id: t for t in dataset.trials}, []
         for fold in folds:
             learned, watched, tested = ([by_id[i] for i in ids] for ids in fold.sides.values())
-            fitted = fit_network(dataset, learned, watched, start=start)
-            truth, evidence = decode(dataset, fitted, tested)
+            last[person] = fit_network(dataset, learned, watched, start=starts.get(person))
+            truth, evidence = decode(dataset, last[person], tested)
             right.extend(evidence.argmax(axis=1) == truth)
-        found[person] = float(np.mean(right))
-    return found
+        accuracy[person] = float(np.mean(right))
+    return accuracy, last
 
 
 def recentred(of: TrainingConfiguration, data: Path) -> dict[str, float]:
@@ -103,41 +100,40 @@ def recentred(of: TrainingConfiguration, data: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Train what is missing, and print the tables."""
+    """Train what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds eegmmidb_mi/")
     parser.add_argument("--runs", type=Path, default=Path("runs/networks"), help="where the runs are kept")
-    parser.add_argument("--jobs", type=int, default=1, help="folds fitted at once")
     arguments = parser.parse_args()
 
-    def accuracy(settings: TrainingConfiguration) -> dict[str, float]:
+    def trained(settings: TrainingConfiguration) -> dict[str, float]:
         folder = arguments.runs / settings.name
         if not (folder / "folds.csv").exists():
-            train(settings, arguments.data, folder, [], [], arguments.jobs, Console(stderr=True))
+            train(settings, arguments.data, folder, [], [], 1, Console(stderr=True))
         return accuracies(folder)
 
-    eegnet = eegnet_across()
-    within = {settings.name: accuracy(settings) for settings in (TANGENT, CSP_LDA, EEGNET)}
-    rows = [
-        ("tangent space", "own", TANGENT, within[TANGENT.name]),
-        ("tangent space", "others", TANGENT, accuracy(ACROSS)),
-        ("tangent space", "others and own", TANGENT, accuracy(ADDED)),
-        ("CSP+LDA", "own", CSP_LDA, within[CSP_LDA.name]),
-        ("CSP+LDA", "others", CSP_LDA, accuracy(with_csp_lda(ACROSS))),
-        ("CSP+LDA", "others and own", CSP_LDA, accuracy(with_csp_lda(ADDED))),
-        ("EEGNet", "own", EEGNET, within[EEGNET.name]),
-        ("EEGNet", "others", EEGNET, accuracy(eegnet)),
-        ("EEGNet", "others, then own", EEGNET, fine_tuned(eegnet, arguments.runs / eegnet.name, arguments.data)),
-        ("tangent space, not causal", "others", TANGENT, recentred(ACROSS, arguments.data)),
-        ("tangent space, not causal", "others and own", TANGENT, recentred(ADDED, arguments.data)),
-    ]
-    print(f"| | learned from | accuracy | over its own | {' | '.join(within[TANGENT.name])} |")
-    print("|---" * (4 + len(within[TANGENT.name])) + "|")
-    for name, learned_from, reference, by_person in rows:
-        differences = [value - within[reference.name][person] for person, value in by_person.items()]
-        over = "" if learned_from == "own" else shown(differences, "+")
-        each = " | ".join(f"{value:.2f}".lstrip("0") for value in by_person.values())
-        print(f"| {name} | {learned_from} | {shown(list(by_person.values()))} | {over} | {each} |")
+    def tell(name: str, learned_from: str, by_person: dict[str, float], own: dict[str, float]) -> None:
+        over = "" if own is by_person else shown([value - own[p] for p, value in by_person.items()], "+")
+        each = " | ".join(f"{value:.2f}".removeprefix("0") for value in by_person.values())
+        print(f"| {name} | {learned_from} | {shown(list(by_person.values()))} | {over} | {each} |", flush=True)
+
+    tangent, csp_lda, eegnet = (trained(settings) for settings in (TANGENT, CSP_LDA, EEGNET))
+    print(f"| | learned from | accuracy | over its own | {' | '.join(tangent)} |")
+    print("|---" * (4 + len(tangent)) + "|")
+    tell("tangent space", "own", tangent, tangent)
+    tell("tangent space", "others", trained(ACROSS), tangent)
+    tell("tangent space", "others and own", trained(ADDED), tangent)
+    tell("tangent space, not causal", "others", recentred(ACROSS, arguments.data), tangent)
+    tell("tangent space, not causal", "others and own", recentred(ADDED, arguments.data), tangent)
+    tell("CSP+LDA", "own", csp_lda, csp_lda)
+    for settings, learned_from in ((ACROSS, "others"), (ADDED, "others and own")):
+        by_person, _ = fitted(settings.model_copy(update={"model": CSP_LDA.model}), arguments.data, {})
+        tell("CSP+LDA", learned_from, by_person, csp_lda)
+    tell("EEGNet", "own", eegnet, eegnet)
+    by_person, starts = fitted(eegnet_across(), arguments.data, {})
+    tell("EEGNet", "others", by_person, eegnet)
+    by_person, _ = fitted(fine_tuning(eegnet_across()), arguments.data, starts)
+    tell("EEGNet", "others, then own", by_person, eegnet)
 
 
 if __name__ == "__main__":

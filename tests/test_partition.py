@@ -56,14 +56,12 @@ def datasets(draw, splits=SPLITS):
             n_trials, number = draw(st.integers(3, 8)), len(dataset.sources)
             gap_after = draw(st.integers(1, n_trials))
             dataset.sources.append(Source(Path(name), name, parts, own=subject == 0 or not others))
-            stop = n_trials * step + length
-            dataset.stored.append(StoredRecording(Path(name), Path(name), SIGNAL, (), {}, name, (), stop))
-            for first, last in ((0, gap_after), (gap_after, n_trials)):
-                recording, begin = len(dataset.stretches), first * step
-                dataset.stretches.append((number, begin, stop))
-                for n in range(first, last):
-                    start = n * step - begin
-                    dataset.trials.append(Trial(f"{name}#{n}", recording, n % 2, start, start + length))
+            dataset.stored.append(StoredRecording(Path(name), Path(name), SIGNAL, (), {}, name, (), 1000))
+            for begin, numbers in ((0, range(gap_after)), (500, range(gap_after, n_trials))):
+                dataset.stretches.append((number, begin, begin + 500))
+                for at, n in enumerate(numbers):
+                    span = at * step, at * step + length
+                    dataset.trials.append(Trial(f"{name}#{n}", len(dataset.stretches) - 1, n % 2, *span))
     return dataset
 
 

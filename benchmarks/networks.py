@@ -94,7 +94,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds eegmmidb_mi/")
     parser.add_argument("--runs", type=Path, default=Path("runs/networks"), help="where the runs are kept")
     parser.add_argument("--jobs", type=int, default=1, help="folds fitted at once")
-    every = [name for name in shipped() if name.startswith("eegmmidb-")]
+    eegmmidb = [name for name in shipped() if name.startswith("eegmmidb-")]
+    every = [name for name in eegmmidb if read_configuration(name).split.kind == "leave-one-run-out"]
     parser.add_argument("--only", nargs="+", choices=every, default=every, help="networks, beside the references")
     arguments = parser.parse_args()
     settings = configurations(sorted({*arguments.only, *REFERENCES}))

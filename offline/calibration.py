@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from offline.dataset import Cutter, Dataset, Trial
 from offline.models.closed_form import ClosedForm
-from offline.partition import blocks, divide_for_stopping
+from offline.partition import blocks, divide_for_stopping, own_trials
 from offline.training import Fitted, Progress, by_trial, class_weights, fit_network, n_samples
 from rtdecode.contract import Calibration
 from rtdecode.errors import RecordingError
@@ -59,10 +59,10 @@ def _tried(
     if not isinstance(fitted.network, ClosedForm):
         yield _log_proba(dataset, fitted, validation)
         return
+    own = set(own_trials(dataset, train + validation))
     for rest, held_out in blocks(train + validation, _N_BLOCKS):
-        own = [trial for trial in held_out if dataset.source(trial).own]
-        if own:
-            yield _log_proba(dataset, fit_network(dataset, *divide_for_stopping(dataset, rest)), own)
+        if tried := [trial for trial in held_out if trial in own]:
+            yield _log_proba(dataset, fit_network(dataset, *divide_for_stopping(dataset, rest)), tried)
 
 
 def _log_proba(dataset: Dataset, fitted: Fitted, trials: list[Trial]) -> tuple[list[_Floats], list[int]]:

@@ -168,33 +168,56 @@ class TargetSettings(Targets):
 
 
 class Split(_Part):
-    """How a score is obtained. Trials stay whole; runs stay whole but in the `blocks`.
+    """How a score is obtained. Trials stay whole in all, runs in all but the `blocks` and `predefined`.
 
     Attributes
     ----------
     kind : str
-        `leave-one-run-out`: each run that may be tested on is held out once. `held-out-runs`: those in
-        `held_out`, once. `stratified-blocks`: `n_folds` blocks of neighbouring trials of each class.
-        `blocks`: `n_folds` blocks of neighbouring trials or segments.
+        `leave-one-run-out`: each run that may be tested on is held out once. `leave-one-group-out`: so is each value
+        of the captured parts `groups`, and whatever has it trains nothing then. `group-k-fold`: several of these
+        values at once, in `n_folds` folds. `held-out-runs`: the runs in `held_out`, once. `stratified-blocks`:
+        `n_folds` blocks of neighbouring trials of each class. `blocks`: `n_folds` blocks of neighbouring trials or
+        segments. `predefined`: what each of `folds` names.
     test_on : dict
         Values of captured parts that a recording must have to be tested on; others only ever train.
     held_out : dict
         For `held-out-runs`.
+    groups : tuple of str
+        For the `group` ones: the captured parts that tell what stays whole, say `[subject]`, or
+        `[subject, session]` where the sessions of several people go by the same names.
     n_folds : int
-        For the `blocks`.
+        For the `blocks` and `group-k-fold`.
+    folds : dict of str to tuple of str
+        For `predefined`: what to test on in each fold, by the names of recordings or trials as they stand in
+        `partition.json`, with `*` and `?`. All else trains.
     """
 
-    kind: Literal["leave-one-run-out", "held-out-runs", "stratified-blocks", "blocks"]
+    kind: Literal[
+        "leave-one-run-out",
+        "leave-one-group-out",
+        "group-k-fold",
+        "held-out-runs",
+        "stratified-blocks",
+        "blocks",
+        "predefined",
+    ]
     test_on: dict[str, tuple[str, ...]] = {}
     held_out: dict[str, tuple[str, ...]] = {}
+    groups: tuple[str, ...] = ()
     n_folds: Annotated[int, Field(ge=2)] = 5
+    folds: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], Annotated[tuple[str, ...], Field(min_length=1)]] = {}
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        if self.kind == "held-out-runs" and not self.held_out:
-            raise ValueError('kind held-out-runs needs held_out, for example {run: ["12"]}')
-        if self.kind != "held-out-runs" and self.held_out:
-            raise ValueError(f"held_out goes with kind held-out-runs, not with {self.kind}")
+        for key, kinds, example in (
+            ("held_out", ["held-out-runs"], '{run: ["12"]}'),
+            ("groups", ["leave-one-group-out", "group-k-fold"], "[subject]"),
+            ("folds", ["predefined"], "{first: [sub-01_run-1], second: [sub-01_run-2]}"),
+        ):
+            if self.kind in kinds and not getattr(self, key):
+                raise ValueError(f"kind {self.kind} needs {key}, for example {example}")
+            if self.kind not in kinds and getattr(self, key):
+                raise ValueError(f"{key} goes with kind {' or '.join(kinds)}, not with {self.kind}")
         return self
 
 

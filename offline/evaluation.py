@@ -12,7 +12,7 @@ from offline.calibration import fit_calibrated
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Cutter, Dataset, Trial
 from offline.models import CSPLDA
-from offline.partition import Fold
+from offline.partition import Fold, own_trials
 from offline.recipes import build_steps
 from offline.training import Fitted, by_trial, class_weights, fit_closed_form, n_samples
 from rtdecode.errors import RecordingError
@@ -97,7 +97,7 @@ def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | Non
     truth, decided = decode(dataset, fitted, test)
     seconds, baseline = time.perf_counter() - start, None
     if dataset.configuration.baseline == "csp-lda":
-        baseline = csp_lda(dataset, [t for t in train + validation if dataset.source(t).own], test)
+        baseline = csp_lda(dataset, own_trials(dataset, train + validation), test)
     return FoldResult(fold, fitted, truth, decided, baseline, seconds)
 
 

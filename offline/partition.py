@@ -3,13 +3,26 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import numpy as np
-from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, StratifiedShuffleSplit
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    PredefinedSplit,
+    ShuffleSplit,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+)
 
 from offline.dataset import Dataset, Trial
+from offline.leaks import refuse_leaks
 from rtdecode.errors import RecordingError
+
+# What a fold is called, what it tests on, what it may train on.
+_Division = tuple[str, list[Trial], list[Trial]]
 
 
 @dataclass(frozen=True)
@@ -29,38 +42,26 @@ class Fold:
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
+    @property
+    def sides(self) -> dict[str, tuple[str, ...]]:
+        """The trials by what is done with them."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
     def document(self) -> dict[str, object]:
         """Return the fold as JSON can hold it."""
         return asdict(self)
 
 
 def make_folds(dataset: Dataset) -> list[Fold]:
-    """Divide a data set as its configuration says."""
-    split, trials = dataset.configuration.split, dataset.trials
-    testable = [i for i, s in enumerate(dataset.sources) if s.own and s.has(split.test_on)]
-    if split.kind == "held-out-runs":
-        held_out = {i for i in testable if dataset.sources[i].has(split.held_out)}
-        groups = [("held-out", [t for t in trials if dataset.source_of[t.recording] in held_out])]
-    elif split.kind == "leave-one-run-out":
-        groups = [
-            (dataset.sources[i].name, [t for t in trials if dataset.source_of[t.recording] == i]) for i in testable
-        ]
-    else:
-        candidates = [t for t in trials if dataset.source_of[t.recording] in testable]
-        # Not shuffled: each fold takes neighbouring trials (of each class), so that few trials have a neighbour
-        # in time on the other side.
-        stratified = split.kind == "stratified-blocks"
-        counts = Counter(t.truth for t in candidates) if stratified else {0: len(candidates)}
-        fewest = min(counts.values(), default=0)
-        if fewest < split.n_folds:
-            what = "a class has" if stratified else "there are"
-            raise RecordingError(f"{split.n_folds} blocks of trials are asked for, but {what} {fewest} trials.")
-        splitter = (StratifiedKFold if stratified else KFold)(split.n_folds)
-        divided = splitter.split(candidates, [t.truth for t in candidates])
-        groups = [(f"block-{n}", [candidates[i] for i in test]) for n, (_, test) in enumerate(divided, 1)]
-    folds = []
-    for name, test in groups:
-        rest = _apart(trials, test)
+    """Divide a data set as its configuration says; RecordingError if that cannot be, or would leak."""
+    split, folds = dataset.configuration.split, []
+    testable = [t for t in dataset.trials if dataset.source(t).own and dataset.source(t).has(split.test_on)]
+    divide = _DIVIDED.get(split.kind, _whole_groups)
+    try:
+        divisions = list(divide(dataset, testable))
+    except ValueError as error:
+        raise RecordingError(f"Split {split.kind!r} cannot be made: {error}") from None
+    for name, test, rest in divisions:
         if not test or not rest or len({t.truth for t in rest}) < len(dataset.configuration.class_names):
             raise RecordingError(
                 f"Split {split.kind!r}: fold {name!r} has {len(test)} trials to test, "
@@ -69,7 +70,72 @@ def make_folds(dataset: Dataset) -> list[Fold]:
             )
         train, validation = divide_for_stopping(dataset, rest)
         folds.append(Fold(name, _ids(train), _ids(validation), _ids(test)))
+    refuse_leaks(dataset, folds)
     return folds
+
+
+def _whole_groups(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:
+    """Hold out groups of recordings; each is one by itself where the split names no groups."""
+    split, trials, chosen = dataset.configuration.split, dataset.trials, set(testable)
+    sources = [dataset.source(t) for t in trials]
+    groups = ["_".join(f"{part}-{s.parts[part]}" for part in split.groups) or s.name for s in sources]
+    splitter = GroupKFold(split.n_folds) if split.kind == "group-k-fold" else LeaveOneGroupOut()
+    for n, (rest, held_out) in enumerate(splitter.split(trials, groups=groups), 1):
+        test = [trials[i] for i in held_out if trials[i] in chosen]
+        # What only ever trains needs no fold.
+        if test:
+            name = f"fold-{n}" if split.kind == "group-k-fold" else groups[held_out[0]]
+            yield name, test, [trials[i] for i in rest]
+
+
+def _held_out(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:
+    test = [t for t in testable if dataset.source(t).has(dataset.configuration.split.held_out)]
+    yield "held-out", test, _apart(dataset.trials, test)
+
+
+def _neighbours(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:
+    """Hold out blocks of neighbouring trials, not shuffled: few then have a neighbour in time on the other side."""
+    split = dataset.configuration.split
+    stratified = split.kind == "stratified-blocks"
+    counts = Counter(t.truth for t in testable) if stratified else {0: len(testable)}
+    fewest = min(counts.values(), default=0)
+    if fewest < split.n_folds:
+        what = "a class has" if stratified else "there are"
+        raise RecordingError(f"{split.n_folds} blocks of trials are asked for, but {what} {fewest} trials.")
+    splitter = (StratifiedKFold if stratified else KFold)(split.n_folds)
+    for n, (_, held_out) in enumerate(splitter.split(testable, [t.truth for t in testable]), 1):
+        test = [testable[i] for i in held_out]
+        yield f"block-{n}", test, _apart(dataset.trials, test)
+
+
+def _predefined(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:
+    """Hold out what the configuration names, and train on all else: what would leak is not left out but refused."""
+    folds = dataset.configuration.split.folds
+    numbers = dict.fromkeys(dataset.trials, -1)
+    for number, (name, patterns) in enumerate(folds.items()):
+        for pattern in patterns:
+            named = [
+                t for t in testable if fnmatchcase(t.id, pattern) or fnmatchcase(dataset.source(t).name, pattern)
+            ]
+            if not named:
+                raise RecordingError(f"split.folds.{name}: {pattern!r} names no trial that may be tested on.")
+            for trial in named:
+                if numbers[trial] not in (-1, number):
+                    other = list(folds)[numbers[trial]]
+                    raise RecordingError(f"split.folds: {trial.id} is in {other} and in {name}.")
+                numbers[trial] = number
+    divided = PredefinedSplit(list(numbers.values())).split()
+    for name, (rest, held_out) in zip(folds, divided, strict=True):
+        test, others = ([dataset.trials[i] for i in part] for part in (held_out, rest))
+        yield name, test, others
+
+
+_DIVIDED = {
+    "held-out-runs": _held_out,
+    "blocks": _neighbours,
+    "stratified-blocks": _neighbours,
+    "predefined": _predefined,
+}
 
 
 def divide_for_stopping(dataset: Dataset, trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
@@ -79,10 +145,13 @@ def divide_for_stopping(dataset: Dataset, trials: Sequence[Trial]) -> tuple[list
     """
     training = dataset.configuration.training
     truth = np.array([t.truth for t in trials])
-    n_validation = max(round(training.validation * len(trials)), len(np.unique(truth)))
+    counts = list(Counter(t.truth for t in trials).values())
+    n_validation = max(round(training.validation * len(trials)), len(counts))
     try:
+        if min(counts) < 2:
+            raise ValueError("of a class there is one only")
         if _overlapping(trials):
-            splitter = StratifiedKFold(max(2, round(len(trials) / n_validation)))
+            splitter = StratifiedKFold(max(2, min(round(len(trials) / n_validation), *counts)))
         elif dataset.configuration.class_names:
             splitter = StratifiedShuffleSplit(1, test_size=n_validation, random_state=training.seed)
         else:
@@ -114,6 +183,11 @@ def blocks(trials: Sequence[Trial], n: int) -> Iterator[tuple[list[Trial], list[
     for _, chosen in StratifiedKFold(n).split(truth, truth):
         held_out = [ordered[i] for i in chosen]
         yield _apart(ordered, held_out), held_out
+
+
+def own_trials(dataset: Dataset, trials: Sequence[Trial]) -> list[Trial]:
+    """Return those of the decoder's own recordings; all of them where a decoder learns from others alone."""
+    return [t for t in trials if dataset.source(t).own] or list(trials)
 
 
 def _overlapping(trials: Sequence[Trial]) -> bool:

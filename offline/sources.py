@@ -76,7 +76,7 @@ def find_sources(configuration: TrainingConfiguration, data: Path) -> dict[str, 
     names = _parts_of(wanted.pattern)
     split = configuration.split
     parts = filter(None, [wanted.decoder_per, wanted.subject])
-    for key in [*wanted.select, *split.test_on, *split.held_out, *parts]:
+    for key in [*wanted.select, *split.test_on, *split.held_out, *split.groups, *parts]:
         if key not in names:
             raise ConfigurationError(
                 f"The configuration speaks of {key!r}, which is no part of the pattern {wanted.pattern!r}."

@@ -48,7 +48,7 @@ def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | N
     fold = make_folds(dataset)[-1]
     by_id = {trial.id: trial for trial in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
-    before = as_fitted(contract, network_with(weights, contract, dataset.positions))
+    before = as_fitted(contract, network_with(weights, contract, model, dataset.positions))
     after = fit_calibrated(dataset, train, validation, start=None if trained_on else before)
     split = f"the last third of {recording.name}, {len(test)} trials that neither decoder learned from"
     figures = {name: _figures(dataset, fold, fitted, test) for name, fitted in (("before", before), ("after", after))}

@@ -47,6 +47,7 @@ _PACKAGES = (
 )  # fmt: skip
 _PROBE_HOPS = 40
 _KEY = "rtdecode.weights"
+_MOST_HELD = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     content, contract = _read(path)
     try:
         subjects, positions = tuple(content["subjects"]), content.get("probe_positions", {})
-        network = network_with(content["weights"], contract, positions, len(subjects))
+        network = network_with(content["weights"], contract, path, positions, len(subjects))
         samples: Tensor = content["probe_samples"]
         signal = Signal.model_validate_json(content["probe_signal"])
     except (RuntimeError, LookupError, TypeError, ValueError):
@@ -147,18 +148,19 @@ def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
     """Put the weights into a graph (onnx.ModelProto) that has them merged and reordered only.
 
     They stand among the graph's own metadata, which runtimes pass over and a decoder file that is written anew keeps.
-    Those of a network that told people apart are not put there: what is left for one of them is another network.
+    Those of a network that told people apart are not put there: what is left for one of them is another network. Nor
+    are many: the decoder keeps its file in memory.
     """
-    if checkpoint.contract.provenance.subject is None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint.network.state_dict(), buffer)
+    buffer = io.BytesIO()
+    torch.save(checkpoint.network.state_dict(), buffer)
+    if checkpoint.contract.provenance.subject is None and buffer.tell() <= _MOST_HELD:
         proto.graph.metadata_props.add(key=_KEY, value=base64.b64encode(buffer.getvalue()).decode("ascii"))
 
 
 def network_with(
-    weights: dict[str, Tensor], contract: Contract, positions: Positions, n_subjects: int = 0
+    weights: dict[str, Tensor], contract: Contract, path: Path, positions: Positions, n_subjects: int = 0
 ) -> Network:
-    """Build the network that a contract tells of, in evaluation mode; RuntimeError if its weights are others."""
+    """Build the network that the contract in a file tells of, in evaluation mode; ModelError if its weights misfit."""
     n_outputs, model = len(contract.outputs.names), contract.provenance.configuration["model"]
     inputs = inputs_of(
         read_steps(contract.preprocessing), contract.signal, contract.window.n_times, n_outputs, positions, n_subjects
@@ -168,7 +170,12 @@ def network_with(
         network.set_targets(torch.zeros(n_outputs), torch.ones(n_outputs))
     if contract.calibration:
         network.set_temperature(contract.calibration.temperature)
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise ModelError(
+            f"{path}: its weights are not those of {model['network']}; was the network changed?"
+        ) from None
     return network.eval()
 
 

@@ -40,7 +40,7 @@ def begun_with(dataset: Dataset) -> tuple[Contract, Network] | None:
         problem = f"it has learned from {', '.join(seen)}, on which it would be tested"
     if problem:
         raise ConfigurationError(f"Training cannot begin with {path} (training.init_from): {problem}.")
-    network = network_with(weights, contract, dataset.positions)
+    network = network_with(weights, contract, path, dataset.positions)
     if isinstance(network, ClosedForm):
         raise ConfigurationError(
             f"Training cannot begin with {path} (training.init_from): it is fitted in closed form, at once."

@@ -160,7 +160,7 @@ def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
 def network_with(
     weights: dict[str, Tensor], contract: Contract, path: Path, positions: Positions, n_subjects: int = 0
 ) -> Network:
-    """Build the network that the contract in a file tells of, in evaluation mode; ModelError if its weights misfit."""
+    """Build the network that the contract in a file tells of, to be evaluated; ModelError if its weights misfit."""
     n_outputs, model = len(contract.outputs.names), contract.provenance.configuration["model"]
     inputs = inputs_of(
         read_steps(contract.preprocessing), contract.signal, contract.window.n_times, n_outputs, positions, n_subjects

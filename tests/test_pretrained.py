@@ -81,17 +81,13 @@ def test_what_does_not_fit_is_told_before_training(folder, person, changes, told
 
 def test_a_person_that_no_name_tells_of_is_told(folder):
     data = dataset(folder / "b", training={"init_from": "{session}.onnx"})
-    with pytest.raises(
-        ConfigurationError, match="what a decoder's recordings do not have in common; that is subject"
-    ):
+    with pytest.raises(ConfigurationError, match="do not have in common; that is subject"):
         build(data, data.trials)
 
 
 def test_a_file_that_does_not_hold_its_weights_is_told(folder, model_path):
     data = dataset(folder / "b", training={"init_from": str(model_path)})
-    with pytest.raises(
-        ModelError, match=r"does not hold the weights its network was trained to; give the checkpoint"
-    ):
+    with pytest.raises(ModelError, match="does not hold the weights its network was trained to; give"):
         build(data, data.trials)
 
 

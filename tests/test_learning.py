@@ -137,7 +137,7 @@ def test_without_patience_the_last_weights_are_kept(recordings):
         ({"optimizer": {"name": "adamm"}}, "training.optimizer: torch has no 'adamm'; it has .*adamw"),
         ({"optimizer": {"settings": {"momentum": 1}}}, "training.optimizer: adam cannot be had with these settings"),
         ({"schedule": {"name": "cosine", "settings": {"x": 1}}}, "training.schedule: cosine cannot be had"),
-        ({"augmentation": [{"kind": "mirror", "classes": [["left", "right"]]}]}, "no opposite of Fz-Cz"),
+        ({"augmentation": [{"kind": "mirror", "classes": [["left", "right"]]}]}, "no opposite of C4-C3"),
     ],
 )
 def test_what_cannot_be_learned_with_is_told_before_training(recordings, training, told):

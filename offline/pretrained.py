@@ -24,10 +24,9 @@ def begun_with(dataset: Dataset) -> tuple[Contract, Network] | None:
     ModelError
         It cannot be read, or its file does not hold the weights.
     """
-    named = dataset.configuration.training.init_from
-    if named is None:
+    path = begun_from(dataset)
+    if path is None:
         return None
-    path = _path(named, dataset)
     contract, weights = read_weights(path)
     configuration = contract.provenance.configuration
     here, there = _what(dataset.configuration.model_dump(mode="json")), _what(configuration)
@@ -48,8 +47,11 @@ def begun_with(dataset: Dataset) -> tuple[Contract, Network] | None:
     return contract, network
 
 
-def _path(named: str, dataset: Dataset) -> Path:
-    """Fill in what the names of a decoder's own recordings have in common."""
+def begun_from(dataset: Dataset) -> Path | None:
+    """Return the file that `training.init_from` names for a decoder's own recordings, by what they have in common."""
+    named = dataset.configuration.training.init_from
+    if named is None:
+        return None
     parts = [source.parts for source in dataset.sources if source.own]
     common = {key: value for key, value in parts[0].items() if all(p[key] == value for p in parts)}
     try:

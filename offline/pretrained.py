@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from offline.checkpoint import network_with, read_weights
+from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset
 from offline.models import Network
 from offline.models.closed_form import ClosedForm
+from rtdecode.configuration import validate
 from rtdecode.contract import Contract, Signal
 from rtdecode.errors import ConfigurationError
 
@@ -28,8 +30,9 @@ def begun_with(dataset: Dataset) -> tuple[Contract, Network] | None:
     if path is None:
         return None
     contract, weights = read_weights(path)
-    configuration = contract.provenance.configuration
-    here, there = _what(dataset.configuration.model_dump(mode="json")), _what(configuration)
+    document = contract.provenance.configuration
+    there = _what(validate(TrainingConfiguration, document, f"The configuration in {path}"))
+    here = _what(dataset.configuration)
     problem = _other_signal(dataset.signal, contract.signal) or next(
         (f"its {key} is {_shown(there[key])}, not {_shown(here[key])}" for key in here if here[key] != there[key]), ""
     )
@@ -63,19 +66,17 @@ def begun_from(dataset: Dataset) -> Path | None:
         ) from None
 
 
-def _what(document: dict[str, Any]) -> dict[str, Any]:
+def _what(configuration: TrainingConfiguration) -> dict[str, Any]:
     """Return what of a configuration has to be the same, by the names there."""
-    model, window, trials = document["model"], document.get("window") or {}, document.get("trials") or {}
+    document = configuration.model_dump(mode="json")
     return {
-        "model.network": model["network"],
-        "model.settings": model["settings"],
-        "model.recurrent": model.get("recurrent"),
+        **{f"model.{key}": document["model"][key] for key in ("network", "settings", "recurrent")},
         "preprocessing": document["preprocessing"],
-        "window.length_s": window.get("length_s"),
-        "events": document.get("events"),
-        "trials.classes": list(trials.get("classes", ())),
-        "targets": document.get("targets"),
-        "recordings.subject": document["recordings"].get("subject"),
+        "window.length_s": configuration.window and configuration.window.length_s,
+        "events": document["events"],
+        "trials.classes": list(configuration.class_names),
+        "targets": document["targets"],
+        "recordings.subject": configuration.recordings.subject,
     }
 
 

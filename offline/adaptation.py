@@ -4,20 +4,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import Checkpoint, make_checkpoint, read_checkpoint
+from offline.checkpoint import make_checkpoint, network_with, read_weights
 from offline.commands import export
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset, Trial, load_dataset
 from offline.evaluation import FoldResult, decode
+from offline.models import NETWORKS, Network
 from offline.models.closed_form import ClosedForm
 from offline.partition import Fold, make_folds
 from offline.sources import Source
-from offline.training import Fitted
+from offline.training import Fitted, as_fitted
 from rtdecode.configuration import validate
-from rtdecode.contract import Score
-from rtdecode.errors import ConfigurationError, ModelError, refuse_output
-from rtdecode.model_file import read_model
-from rtdecode.preprocessing import read_steps
+from rtdecode.contract import Contract, Score
+from rtdecode.errors import ConfigurationError, refuse_output
 from rtdecode.scoring import Figure
 
 # The last third of the new trials is what both decoders are judged on.
@@ -44,14 +43,12 @@ def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | N
     for path in (output, output.with_suffix(".pt")):
         if path.exists():
             raise ConfigurationError(f"{path} exists already. Give another --output; nothing is overwritten.")
-    checkpoint = _checkpoint_of(model)
-    dataset = _dataset(checkpoint, model, recording, trained_on, rate)
+    contract, weights = read_weights(model)
+    dataset = _dataset(contract, model, recording, trained_on, rate)
     fold = make_folds(dataset)[-1]
     by_id = {trial.id: trial for trial in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
-    contract = checkpoint.contract
-    steps = read_steps(contract.preprocessing)
-    before = Fitted(checkpoint.network, steps, contract.window.n_times, contract.window.hop, 0)
+    before = as_fitted(contract, network_with(weights, contract, model, dataset.positions))
     after = fit_calibrated(dataset, train, validation, start=None if trained_on else before)
     split = f"the last third of {recording.name}, {len(test)} trials that neither decoder learned from"
     figures = {name: _figures(dataset, fold, fitted, test) for name, fitted in (("before", before), ("after", after))}
@@ -61,38 +58,20 @@ def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | N
     if figures["after"][0].value <= figures["before"][0].value:
         print("Adapting did not help on these trials: the old decoder may serve as well.")
     scores = [Score(**asdict(figure), split=split) for figure in figures["after"]]
-    _told_whence(make_checkpoint(dataset, after, {t.recording for t in train}, scores), checkpoint).save(
-        output.with_suffix(".pt")
-    )
+    checkpoint = make_checkpoint(dataset, after, {t.recording for t in train}, scores)
+    checkpoint.save(output.with_suffix(".pt"))
+    if contract.policy != checkpoint.contract.policy:
+        print(
+            "The policy was tuned for the old probabilities; that of the training configuration, or none, takes its "
+            "place: run `rtdecode tune` anew."
+        )
     export(output.with_suffix(".pt"), output)
 
 
-def _checkpoint_of(model: Path) -> Checkpoint:
-    """Read the checkpoint of a decoder file, which stands beside it, or the one that is given."""
-    beside = model.with_suffix(".pt")
-    if model.suffix != ".pt" and not beside.exists():
-        raise ModelError(f"{model} cannot be adapted without its checkpoint {beside}. Give the .pt of its training.")
-    checkpoint = read_checkpoint(beside)
-    if model.suffix != ".pt":
-        contract = read_model(model).contract
-        # `tune` adds scores of its own.
-        told, ours = (c.provenance.model_copy(update={"scores": ()}) for c in (contract, checkpoint.contract))
-        if told != ours:
-            raise ModelError(
-                f"{beside} is the checkpoint of another decoder than {model}. Give the .pt of its training."
-            )
-        if contract.policy != checkpoint.contract.policy:
-            print(
-                "The policy was tuned for the old probabilities; that of the training configuration, or none, takes "
-                "its place: run `rtdecode tune` anew."
-            )
-    return checkpoint
-
-
-def _dataset(checkpoint: Checkpoint, model: Path, recording: Path, trained_on: list[Path], rate: float) -> Dataset:
-    contract, document = checkpoint.contract, dict(checkpoint.contract.provenance.configuration)
-    closed_form = isinstance(checkpoint.network, ClosedForm)
-    if contract.targets or checkpoint.subjects:
+def _dataset(contract: Contract, model: Path, recording: Path, trained_on: list[Path], rate: float) -> Dataset:
+    document = dict(contract.provenance.configuration)
+    closed_form = issubclass(NETWORKS.get(contract.provenance.network, Network), ClosedForm)
+    if contract.targets or document["recordings"].get("subject"):
         what = "continuous targets" if contract.targets else "people told apart"
         raise ConfigurationError(f"{model} cannot be adapted: it is a decoder of {what}. Train anew with `train`.")
     if closed_form and not trained_on:
@@ -108,7 +87,8 @@ def _dataset(checkpoint: Checkpoint, model: Path, recording: Path, trained_on: l
     document["channels"] = {"names": contract.signal.ch_names}
     document["split"] = {"kind": "stratified-blocks", "n_folds": _N_BLOCKS}
     training = document["training"]
-    document["training"] = {**training, "learning_rate": rate * training["learning_rate"], "own_weight": 1}
+    rate *= training["learning_rate"]
+    document["training"] = {**training, "learning_rate": rate, "own_weight": 1, "init_from": None}
     configuration = validate(TrainingConfiguration, document, f"The configuration in {model}")
     sources = [Source(path, path.stem, {}, own=path == recording) for path in (*trained_on, recording)]
     dataset = replace(load_dataset(configuration, sources), signal=contract.signal)
@@ -128,17 +108,3 @@ def _dataset(checkpoint: Checkpoint, model: Path, recording: Path, trained_on: l
 def _figures(dataset: Dataset, fold: Fold, fitted: Fitted, test: list[Trial]) -> list[Figure]:
     truth, decided = decode(dataset, fitted, test)
     return FoldResult(fold, fitted, truth, decided, None, 0.0).figures(dataset.configuration)
-
-
-def _told_whence(adapted: Checkpoint, old: Checkpoint) -> Checkpoint:
-    """Let the provenance name what the old decoder had learned from, too."""
-    new, before = adapted.contract.provenance, old.contract.provenance
-    merged = new.model_copy(
-        update={
-            "recordings": tuple(dict.fromkeys((*before.recordings, *new.recordings))),
-            "data_fingerprint": "+".join(
-                dict.fromkeys((*before.data_fingerprint.split("+"), *new.data_fingerprint.split("+")))
-            ),
-        }
-    )
-    return replace(adapted, contract=adapted.contract.model_copy(update={"provenance": merged}))

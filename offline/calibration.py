@@ -3,15 +3,17 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from offline.dataset import Cutter, Dataset, Trial
+from offline.learning import Progress
 from offline.models.closed_form import ClosedForm
 from offline.partition import blocks, divide_for_stopping, own_trials
-from offline.training import Fitted, Progress, by_trial, class_weights, fit_network, n_samples
+from offline.training import Fitted, by_trial, class_weights, fit_network, n_samples
 from rtdecode.contract import Calibration
 from rtdecode.errors import RecordingError
 from rtdecode.preprocessing import Chain
@@ -30,6 +32,7 @@ def fit_calibrated(
     validation: list[Trial],
     progress: Progress | None = None,
     start: Fitted | None = None,
+    state: Path | None = None,
 ) -> Fitted:
     """Fit the configured preprocessing and network (see `fit_network`), and the temperature of its probabilities.
 
@@ -37,7 +40,7 @@ def fit_calibrated(
     fitted on all blocks of trials but one, and tried on that one. No other trial is seen. Where trials are too few
     to be divided so, probabilities stay as they are.
     """
-    fitted = fit_network(dataset, train, validation, progress, start)
+    fitted = fit_network(dataset, train, validation, progress, start, state)
     if dataset.configuration.targets is not None:
         return fitted
     try:

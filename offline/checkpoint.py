@@ -1,6 +1,8 @@
 """A fitted decoder between training and export: weights, contract, and some real data to prove it on."""
 
+import base64
 import contextlib
+import io
 import pickle
 import platform
 from dataclasses import dataclass, replace
@@ -32,11 +34,11 @@ from rtdecode.contract import (
 )
 from rtdecode.errors import ConfigurationError, ModelError
 from rtdecode.guard import spreads
+from rtdecode.model_file import parse, read_model
 from rtdecode.preprocessing import Chain, read_steps
-from rtdecode.recording import Recording
+from rtdecode.recording import Positions, Recording
 
 if TYPE_CHECKING:
-    from offline.dataset import Dataset
     from offline.training import Fitted
 
 _PACKAGES = (
@@ -44,6 +46,8 @@ _PACKAGES = (
     "numpy", "scipy",
 )  # fmt: skip
 _PROBE_HOPS = 40
+_KEY = "rtdecode.weights"
+_MOST_HELD = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,8 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Write it as one file of tensors and text, which is there whole or not at all."""
         aside = path.with_suffix(".partial")
-        model = self.contract.provenance.configuration["model"]
         torch.save(
             {
-                "network": model["network"],
-                "settings": model["settings"],
-                "recurrent": model.get("recurrent"),
                 "weights": self.network.state_dict(),
                 "metadata": write_metadata(self.contract),
                 "probe_signal": self.probe.signal.model_dump_json(),
@@ -107,37 +107,105 @@ class Checkpoint:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; ModelError if it is none."""
+    content, contract = _read(path)
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        contract = read_metadata(content["metadata"], str(path))
-        steps, positions = read_steps(contract.preprocessing), content.get("probe_positions", {})
-        n_outputs = len(contract.outputs.names)
-        inputs = inputs_of(
-            steps, contract.signal, contract.window.n_times, n_outputs, positions, len(content["subjects"])
-        )
-        network = make_network(content["network"], inputs, content["settings"], content["recurrent"])
-        if isinstance(contract.outputs, Regression):
-            # What was trained before there was a choice tells of none.
-            log = contract.provenance.configuration["targets"].get("transform") == "log"
-            network.set_targets(torch.zeros(inputs.n_outputs), torch.ones(inputs.n_outputs), log)
-        if contract.calibration:
-            network.set_temperature(contract.calibration.temperature)
-        network.load_state_dict(content["weights"])
+        subjects, positions = tuple(content["subjects"]), content.get("probe_positions", {})
+        network = network_with(content["weights"], contract, path, positions, len(subjects))
         samples: Tensor = content["probe_samples"]
         signal = Signal.model_validate_json(content["probe_signal"])
+    except (RuntimeError, LookupError, TypeError, ValueError):
+        raise _damaged(path) from None
+    stamps = np.arange(len(samples)) / signal.sfreq
+    probe = Recording(signal, samples.numpy(), stamps, path=str(path), positions=positions)
+    return Checkpoint(contract, network, probe, subjects)
+
+
+def read_weights(path: Path) -> tuple[Contract, dict[str, Tensor]]:
+    """Read what a decoder is and the weights of its network, of its file or its checkpoint (.pt).
+
+    Raises
+    ------
+    ModelError
+        It is neither, or the file does not hold the weights.
+    """
+    if path.suffix == ".pt":
+        content, contract = _read(path)
+        return contract, content["weights"]
+    model = read_model(path)
+    held = [entry.value for entry in parse(model.graph, model.path).graph.metadata_props if entry.key == _KEY]
+    if not held:
+        raise ModelError(
+            f"{path} does not hold the weights its network was trained to; give the checkpoint (.pt) of its training."
+        )
+    try:
+        weights = torch.load(io.BytesIO(base64.b64decode(held[0])), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        raise ModelError(f"{path}: the weights its network was trained to are damaged.") from None
+    return model.contract, weights
+
+
+def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
+    """Put the weights into a graph (onnx.ModelProto) that has them merged and reordered only.
+
+    They stand among the graph's own metadata, which runtimes pass over and a decoder file that is written anew keeps.
+    Those of a network that told people apart are not put there: what is left for one of them is another network. Nor
+    are many: the decoder keeps its file in memory.
+    """
+    buffer = io.BytesIO()
+    torch.save(checkpoint.network.state_dict(), buffer)
+    if checkpoint.contract.provenance.subject is None and buffer.tell() <= _MOST_HELD:
+        proto.graph.metadata_props.add(key=_KEY, value=base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def network_with(
+    weights: dict[str, Tensor], contract: Contract, path: Path, positions: Positions, n_subjects: int = 0
+) -> Network:
+    """Build the network that the contract in a file tells of, to be evaluated; ModelError if its weights misfit."""
+    n_outputs, model = len(contract.outputs.names), contract.provenance.configuration["model"]
+    inputs = inputs_of(
+        read_steps(contract.preprocessing), contract.signal, contract.window.n_times, n_outputs, positions, n_subjects
+    )
+    network = make_network(model["network"], inputs, model["settings"], model.get("recurrent"))
+    if isinstance(contract.outputs, Regression):
+        # What was trained before there was a choice tells of none.
+        log = contract.provenance.configuration["targets"].get("transform") == "log"
+        network.set_targets(torch.zeros(n_outputs), torch.ones(n_outputs), log)
+    if contract.calibration:
+        network.set_temperature(contract.calibration.temperature)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise ModelError(
+            f"{path}: its weights are not those of {model['network']}; was the network changed?"
+        ) from None
+    return network.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Contract]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content, read_metadata(content["metadata"], str(path))
     except FileNotFoundError:
         raise ModelError(f"Checkpoint {path} does not exist (now in {Path.cwd()}).") from None
     except (RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError, pickle.UnpicklingError):
-        raise ModelError(f"{path} is not a checkpoint of `rtdecode train`, or is damaged.") from None
-    stamps = np.arange(len(samples)) / signal.sfreq
-    probe = Recording(signal, samples.numpy(), stamps, path=str(path), positions=positions)
-    return Checkpoint(contract, network.eval(), probe, tuple(content["subjects"]))
+        raise _damaged(path) from None
 
 
-def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], scores: list[Score]) -> Checkpoint:
-    """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw."""
+def _damaged(path: Path) -> ModelError:
+    return ModelError(f"{path} is not a checkpoint of `rtdecode train`, or is damaged.")
+
+
+def make_checkpoint(dataset: Dataset, fitted: "Fitted", trained_on: set[int], scores: list[Score]) -> Checkpoint:
+    """Describe a fitted decoder; `trained_on` are the indices of the recordings it saw.
+
+    What its weights began with had seen others, which its provenance tells first.
+    """
     configuration, targets = dataset.configuration, dataset.configuration.targets
     sources = sorted({dataset.source_of[i] for i in trained_on})
+    fingerprints, names = [dataset.fingerprints[i][:16] for i in sources], [dataset.sources[i].name for i in sources]
+    if fitted.before:
+        fingerprints = [*fitted.before.data_fingerprint.split("+"), *fingerprints]
+        names = [*fitted.before.recordings, *names]
     chain = Chain(fitted.steps, dataset.signal)
     events = event_window(configuration, chain, dataset.signal.sfreq)
     contract = Contract(
@@ -159,8 +227,8 @@ def make_checkpoint(dataset: "Dataset", fitted: "Fitted", trained_on: set[int], 
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             network=configuration.model.network,
-            data_fingerprint="+".join(dataset.fingerprints[i][:16] for i in sources),
-            recordings=tuple(dataset.sources[i].name for i in sources),
+            data_fingerprint="+".join(dict.fromkeys(fingerprints)),
+            recordings=tuple(dict.fromkeys(names)),
             configuration=configuration.model_dump(mode="json"),
             packages={**versions(), "python": platform.python_version()},
             scores=tuple(scores),
@@ -182,7 +250,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _amplitude(dataset: "Dataset", numbers: list[int]) -> Amplitude:
+def _amplitude(dataset: Dataset, numbers: list[int]) -> Amplitude:
     """Measure the recordings of these numbers, a channel at a time."""
     signal = dataset.signal
     ends = np.cumsum([dataset.length(number) for number in numbers])

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from offline.augmentation import Augmentation
 from offline.recipes import Recipe
 from rtdecode.configuration import read_yaml, validate
 from rtdecode.contract import Classification, Names, Policy, Regression, Targets, Trials
@@ -229,6 +230,8 @@ class RecurrentCell(_Part):
 
 
 Form = Literal["auto", "windowed", "incremental"]
+Metric = Literal["accuracy", "balanced-accuracy", "kappa", "auc", "r2"]
+_OF_VALUES = ("mse", "huber", "l1", "r2")
 
 
 class Model(_Part):
@@ -244,23 +247,92 @@ class Model(_Part):
     form: Form = "auto"
 
 
-class Training(_Part):
-    """How the network is fitted: Adam, early stopping on an inner validation part, best weights restored.
+class Optimizer(_Part):
+    """One of torch.optim by its name, and its settings, by their names there; the rate is `learning_rate`."""
 
-    `validation` is the share of the training trials that early stopping watches. It is never the part that
-    is reported. `class_weight` says how much a window of each class counts: all the same, `balanced` (rarer
-    classes more), or numbers by class; `own_weight` how many times those of a decoder's own recordings count where
-    `recordings.others` train too.
+    name: str = "adam"
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _rate_apart(self) -> Self:
+        if "lr" in self.settings:
+            raise ValueError("the optimizer's lr is training.learning_rate")
+        return self
+
+
+class Schedule(_Part):
+    """How the learning rate goes on; settings by their names in torch.optim.lr_scheduler.
+
+    Attributes
+    ----------
+    name : str
+        `constant`; `cosine` falls to zero over `max_epochs` (CosineAnnealingLR); `one-cycle` rises to the rate and
+        falls, batch by batch (OneCycleLR); `plateau` lowers it when what is watched gets no better for half of the
+        patience (ReduceLROnPlateau).
     """
 
+    name: Literal["constant", "cosine", "one-cycle", "plateau"] = "constant"
+    settings: dict[str, Any] = {}
+
+
+class Training(_Part):
+    """How the network is fitted: gradient descent, early stopping on an inner validation part, best weights restored.
+
+    Attributes
+    ----------
+    init_from : str or None
+        A decoder file or checkpoint whose weights are begun with, behind its preprocessing; captured parts stand in
+        braces, as in `runs/people/all/{subject}.pt`.
+    optimizer, schedule : Optimizer, Schedule
+        What moves the weights, and how its rate goes on.
+    loss : str or None
+        `cross-entropy` for classes; `mse`, `huber` or `l1`, of standardised values, for targets. None: the first.
+    label_smoothing : float
+        Share of a class that is spread over all of them.
+    clip_gradient : float or None
+        Largest norm of a step's gradient.
+    patience : int or None
+        Epochs without anything better until it stops; None: all epochs are trained, and the last weights kept.
+    watch : str
+        What has to get better: `loss`, or one of `metrics`.
+    metrics : tuple of str
+        What is told of the validation part after every epoch.
+    validation : float
+        Share of the training trials that early stopping watches. It is never the part that is reported.
+    class_weight : str, dict or None
+        How much a window of each class counts: all the same, `balanced` (rarer classes more), or numbers by class.
+    own_weight : int
+        How many times the windows of a decoder's own recordings count where `recordings.others` train too.
+    augmentation : tuple of Augmentation
+        What is done to windows each time they are learned from, in this order.
+    device : str
+        Where it is fitted; `auto`: on a GPU if torch finds one. Only a processor gives the same numbers again.
+    """
+
+    init_from: str | None = None
+    optimizer: Optimizer = Optimizer()
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    schedule: Schedule = Schedule()
+    loss: Literal["cross-entropy", "mse", "huber", "l1"] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_gradient: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 64
     max_epochs: Annotated[int, Field(ge=1)] = 100
-    patience: Annotated[int, Field(ge=1)] = 3
+    patience: Annotated[int, Field(ge=1)] | None = 3
+    watch: str = "loss"
+    metrics: tuple[Metric, ...] = ()
     validation: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     own_weight: Annotated[int, Field(ge=1, le=100)] = 1
+    augmentation: tuple[Augmentation, ...] = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _watched(self) -> Self:
+        if self.watch not in ("loss", *self.metrics):
+            raise ValueError(f"watch is loss, or one of training.metrics: {', '.join(self.metrics) or 'none there'}")
+        return self
 
 
 class TrainingConfiguration(_Part):
@@ -333,6 +405,30 @@ class TrainingConfiguration(_Part):
                 f"{', '.join(weights)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _learns(self) -> Self:
+        training, of_values = self.training, self.targets is not None
+        chosen = [*([training.loss] if training.loss else []), *training.metrics]
+        wrong: list[str] = [name for name in chosen if (name in _OF_VALUES) != of_values]
+        wrong += ["label_smoothing"] if training.label_smoothing and of_values else []
+        if wrong:
+            raise ValueError(
+                f"training: {', '.join(wrong)} cannot be had with {'targets' if of_values else 'classes'}"
+            )
+        for each in training.augmentation:
+            if problem := self._problem_with(each):
+                raise ValueError(f"training.augmentation: {each.kind} {problem}")
+        return self
+
+    def _problem_with(self, augmentation: Augmentation) -> str:
+        if augmentation.of_rhythms and (self.events or self.targets):
+            return "is for classes that differ in rhythms; at events, and for targets, the sign means something"
+        if augmentation.of_classes and self.targets:
+            return "changes classes, and there are targets"
+        if augmentation.moves and (self.events or self.targets or self.model.recurrent):
+            return "needs a sliding window, classes, and a network without a memory"
+        return augmentation.problem(self.class_names)
 
     @model_validator(mode="after")
     def _decides(self) -> Self:

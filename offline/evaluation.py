@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,12 +89,14 @@ def summarise(results: list[FoldResult], configuration: TrainingConfiguration) -
         raise RecordingError(f"What was tested gives no figure: {error}.") from None
 
 
-def run_fold(dataset: Dataset, fold: Fold, progress: Callable[[str], None] | None = None) -> FoldResult:
-    """Fit on a fold's training trials and decode its test trials."""
+def run_fold(
+    dataset: Dataset, fold: Fold, progress: Callable[[str], None] | None = None, state: Path | None = None
+) -> FoldResult:
+    """Fit on a fold's training trials (see `fit_calibrated`) and decode its test trials."""
     by_id = {t.id: t for t in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
     start = time.perf_counter()
-    fitted = fit_calibrated(dataset, train, validation, progress)
+    fitted = fit_calibrated(dataset, train, validation, progress, state=state)
     truth, decided = decode(dataset, fitted, test)
     seconds, baseline = time.perf_counter() - start, None
     if dataset.configuration.baseline == "csp-lda":

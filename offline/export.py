@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from offline.checkpoint import Checkpoint
+from offline.checkpoint import Checkpoint, hold_weights
 from offline.configuration import Form
 from offline.images import as_images
 from offline.models import Network
@@ -105,6 +105,7 @@ def export(checkpoint: Checkpoint, path: Path, timeout_s: float = 600.0, form: s
         )
     _refuse_weights(checkpoint.network, path)
     proto, contract = run_apart(f"{path} was not written: exporting it", timeout_s, _prove, checkpoint, path, form)
+    hold_weights(proto, checkpoint)
     write_model(proto, contract, path)
     return read_model(path)
 

@@ -70,6 +70,10 @@ class RunFolder:
         """Return where the checkpoint of a fold, or the final one, is."""
         return self.folder / group / f"{name}.pt"
 
+    def state(self, group: str, name: str) -> Path:
+        """Return where it is kept how far the training of a fold is, or the final one."""
+        return self.folder / group / f"{name}.training"
+
     def keep(self, group: str, result: FoldResult, checkpoint: Checkpoint) -> None:
         """Write what a fold gave; it counts as done when all of it is there."""
         checkpoint.save(self.checkpoint(group, result.fold.name))
@@ -81,6 +85,7 @@ class RunFolder:
         with aside.open("wb") as file:
             np.savez(file, **arrays, n_epochs=result.fitted.n_epochs, seconds=result.seconds)
         aside.replace(path)
+        self.state(group, result.fold.name).unlink(missing_ok=True)
 
     def result(self, group: str, fold: Fold) -> FoldResult | None:
         """Read what a fold gave; None if it is yet to be fitted."""

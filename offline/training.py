@@ -1,69 +1,40 @@
-"""Fitting a network: skorch, Adam, early stopping, best weights restored."""
+"""Fitting a decoder: preprocessing and network, from whole trials."""
 
 import contextlib
 import copy
 import ctypes
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
-from skorch.helper import predefined_split
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset as Examples
 
+from offline.augmentation import Augmenter
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Cutter, Dataset, Trial
 from offline.inputs import inputs_of
+from offline.learning import Curves, Progress, learn, refuse_unfit
 from offline.models import Network, make_network
 from offline.models.closed_form import ClosedForm
+from offline.pretrained import begun_with
 from offline.recipes import build_steps
 from offline.targets import Scale
 from offline.windows import Windows
-from rtdecode.contract import Calibration
+from rtdecode.contract import Calibration, Contract, Provenance, Signal
 from rtdecode.errors import ConfigurationError
-from rtdecode.preprocessing import Chain, Step
+from rtdecode.preprocessing import Chain, Step, read_steps
 
-Progress = Callable[[str], None]
 _BLOCK_S = 0.01
 # Windows that are decided at once.
 _AT_ONCE = 256
 # As in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-class PenalisedNet(NeuralNet):  # type: ignore[misc]
-    """A network that learns by a criterion and its own penalty."""
-
-    def get_loss(self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False) -> Tensor:
-        """Return the criterion of outputs (batch, n_outputs), or of sequences of them, plus the penalty."""
-        if self.module_.state_names:
-            # Sequences of windows, each of which counts.
-            y_pred, y_true = y_pred.flatten(0, 1), y_true.flatten(0, 1)
-        loss: Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
-        penalty = self.module_.penalty() if training else None
-        return loss if penalty is None else loss + penalty
-
-
-class _Constrain(Callback):  # type: ignore[misc]
-    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        if training:
-            net.module_.constrain()
-
-
-class _Tell(Callback):  # type: ignore[misc]
-    def __init__(self, tell: Progress) -> None:
-        self.tell = tell
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        row = net.history[-1]
-        self.tell(f"epoch {row['epoch']}, loss {row['train_loss']:.3f}, validation {row['valid_loss']:.3f}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +53,10 @@ class Fitted:
         Epochs trained, the patience included.
     calibration : Calibration or None
         How the temperature of its probabilities was found.
+    curves : tuple of dict of str to float
+        What was measured in each epoch: `train_loss`, `valid_loss`, and `valid_` with the name of each metric.
+    before : Provenance or None
+        Where the weights come from that it began with.
     """
 
     network: Network
@@ -90,6 +65,8 @@ class Fitted:
     hop: int
     n_epochs: int
     calibration: Calibration | None = None
+    curves: Curves = ()
+    before: Provenance | None = None
 
     def outputs(self, windows: Windows) -> NDArray[np.float32]:
         """Return class probabilities or values (n_windows, n_outputs)."""
@@ -101,9 +78,17 @@ class Fitted:
             else [numbers[i : i + _AT_ONCE] for i in range(0, len(numbers), _AT_ONCE)]
         )
         with torch.no_grad():
-            given = [self.network.outputs(**_given(self.network, windows, part)) for part in parts]
+            given = [
+                self.network.outputs(**_given(self.network, windows.x[part], windows.subject[part])) for part in parts
+            ]
         outputs: NDArray[np.float32] = torch.cat([g.flatten(0, -2) for g in given]).numpy()
         return outputs
+
+
+def as_fitted(contract: Contract, network: Network) -> Fitted:
+    """Return a decoder as what it was fitted to be."""
+    steps, window = read_steps(contract.preprocessing), contract.window
+    return Fitted(network, steps, window.n_times, window.hop, 0, contract.calibration, before=contract.provenance)
 
 
 def _counted(dataset: Dataset, trials: list[Trial]) -> list[Trial]:
@@ -119,10 +104,10 @@ def by_trial(values: NDArray[Any], windows: Windows) -> NDArray[Any]:
     return np.stack([values[start : start + counts.min()] for start in starts])
 
 
-def _given(network: Network, windows: Windows, numbers: NDArray[np.int64]) -> dict[str, Tensor]:
-    """Return what the network is called with for windows, or sequences of them, of these numbers."""
-    given = {"x": torch.from_numpy(windows.x[numbers])}
-    return {**given, "subject": torch.from_numpy(windows.subject[numbers])} if network.conditioned else given
+def _given(network: Network, x: NDArray[np.float32], subject: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Return what the network is called with for windows, or sequences of them, and whose each is."""
+    given = {"x": torch.from_numpy(x)}
+    return {**given, "subject": torch.from_numpy(subject)} if network.conditioned else given
 
 
 class _Examples(Examples[Any]):
@@ -136,10 +121,12 @@ class _Examples(Examples[Any]):
         All there are.
     y : array, (n_windows,) or (n_windows, n_targets)
         What they stand for.
+    augment : Augmenter or None
+        What is done to them each time.
     """
 
-    def __init__(self, network: Network, windows: Windows, y: NDArray[Any]) -> None:
-        self._network, self._windows, self._y = network, windows, y
+    def __init__(self, network: Network, windows: Windows, y: NDArray[Any], augment: Augmenter | None = None) -> None:
+        self._network, self._windows, self._y, self._augment = network, windows, y, augment
         numbers = np.arange(len(y))
         self._numbers = by_trial(numbers, windows) if network.state_names else numbers
 
@@ -148,7 +135,15 @@ class _Examples(Examples[Any]):
 
     def __getitems__(self, batch: list[int]) -> tuple[dict[str, Tensor], Tensor]:
         numbers = self._numbers[batch]
-        return _given(self._network, self._windows, numbers), torch.from_numpy(self._y[numbers])
+        y, subject = self._y[numbers], self._windows.subject[numbers]
+        if self._augment is None:
+            x = self._windows.x[numbers]
+        else:
+            # Of torch's generator, so that a training that goes on draws what it would have drawn.
+            rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
+            by = self._augment.shifts(len(numbers), rng).reshape(-1, *(1,) * (numbers.ndim - 1))
+            x, y = self._augment(self._windows.x.moved(numbers, by), y, rng)
+        return _given(self._network, x, subject), torch.from_numpy(y)
 
 
 def n_samples(seconds: float, sfreq: float) -> int:
@@ -162,13 +157,16 @@ def fit_network(
     validation: list[Trial],
     progress: Progress | None = None,
     start: Fitted | None = None,
+    state: Path | None = None,
 ) -> Fitted:
     """Fit the configured preprocessing and network on whole trials.
 
     Fitted steps and weights learn from `train`; `validation` decides when to stop, nothing else is seen. With
-    `start` it goes on from that one's weights, behind its preprocessing.
+    `start` it goes on from that one's weights, behind its preprocessing; `state` keeps how far it is (see `learn`).
     """
     configuration = dataset.configuration
+    if start is None and (found := begun_with(dataset)):
+        start = as_fitted(*found)
     if start is None:
         steps, network, n_times = build(dataset, train)
     else:
@@ -184,16 +182,24 @@ def fit_network(
         scale = Scale.fit(fitting.y, configuration.targets)
         y = [scale.learned(values) for values in y]
         network.set_targets(torch.from_numpy(scale.mean), torch.from_numpy(scale.std), scale.log)
+    curves: Curves = ()
     if isinstance(network, ClosedForm):
         # Nothing to stop early: what would be watched is learned from too.
         x_all, y_all = np.concatenate([fitting.x[:], watched.x[:]]), np.concatenate(y)
         fit_closed_form(network, x_all, y_all, class_weights(configuration, y_all))
-        n_epochs = 1
     else:
-        learned, seen = _Examples(network, fitting, y[0]), _Examples(network, watched, y[1])
-        n_epochs = _fit(network, learned, seen, class_weights(configuration, fitting.y), configuration, progress)
+        learned = _Examples(network, fitting, y[0], _augmenter(configuration, output))
+        seen, weights = _Examples(network, watched, y[1]), class_weights(configuration, fitting.y)
+        curves = learn(network, learned, seen, weights, configuration, progress, state)
     network.eval()
-    return Fitted(network, steps, n_times, _hop(configuration, Chain(steps, dataset.signal)), n_epochs)
+    hop = _hop(configuration, Chain(steps, dataset.signal))
+    before = start.before if start else None
+    return Fitted(network, steps, n_times, hop, max(len(curves), 1), curves=curves, before=before)
+
+
+def _augmenter(configuration: TrainingConfiguration, output: Signal) -> Augmenter | None:
+    changes = configuration.training.augmentation
+    return Augmenter(changes, output.ch_names, output.sfreq, configuration.class_names) if changes else None
 
 
 def _hop(configuration: TrainingConfiguration, chain: Chain) -> int:
@@ -225,9 +231,10 @@ def fit_closed_form(network: ClosedForm, x: ArrayLike, y: NDArray[Any], weights:
 def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Network, int]:
     """Build the preprocessing (what is fitted learns from `train`), a fresh network, and samples in a window.
 
-    ConfigurationError tells what does not fit together.
+    ConfigurationError tells what does not fit together, which what it would begin with instead may not either.
     """
     configuration = dataset.configuration
+    begun_with(dataset)
     steps = build_steps(configuration.preprocessing, dataset.signal, lambda so_far: dataset.samples_of(so_far, train))
     chain = Chain(steps, dataset.signal)
     output = chain.output
@@ -258,6 +265,9 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
         configuration.model.settings,
         configuration.model.model_dump()["recurrent"],
     )
+    if not isinstance(network, ClosedForm):
+        refuse_unfit(network, configuration.training)
+        _augmenter(configuration, output)
     return steps, network.train(), n_times
 
 
@@ -277,59 +287,3 @@ def _keep_memory() -> None:
             c_library = ctypes.CDLL(None)
             c_library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
             c_library.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-
-
-def _fit(
-    network: nn.Module,
-    train: _Examples,
-    watched: _Examples,
-    weights: NDArray[np.float64] | None,
-    configuration: TrainingConfiguration,
-    progress: Progress | None,
-) -> int:
-    """Fit on `train`, stop early by `watched`; return the epochs."""
-    settings = configuration.training
-    callbacks: list[Any] = [
-        ("constrain", _Constrain()),
-        ("stopping", EarlyStopping("valid_loss", patience=settings.patience, load_best=True, sink=_silent)),
-    ]
-    if progress:
-        callbacks.append(("tell", _Tell(progress)))
-    regression = configuration.targets is not None
-    net = PenalisedNet(
-        network,
-        criterion=nn.MSELoss if regression else nn.CrossEntropyLoss,
-        **({} if weights is None else {"criterion__weight": torch.from_numpy(weights.astype(np.float32))}),
-        optimizer=torch.optim.Adam,
-        lr=settings.learning_rate,
-        batch_size=settings.batch_size,
-        max_epochs=settings.max_epochs,
-        iterator_train__shuffle=True,
-        iterator_train__collate_fn=_as_it_is,
-        iterator_valid__collate_fn=_as_it_is,
-        train_split=predefined_split(watched),
-        callbacks=callbacks,
-        callbacks__print_log=None,
-        verbose=0,
-    )
-    net.fit(train)
-    # skorch ends quietly on Ctrl-C, as it does when its own stopping says so: only the latter gives a model.
-    history, stopping = net.history, dict(net.callbacks_)["stopping"]
-    finished = len(history) == settings.max_epochs and "valid_loss" in history[-1]
-    if not finished and stopping.misses_ < settings.patience:
-        raise KeyboardInterrupt
-    network.load_state_dict(net.module_.state_dict())
-    losses = [row["valid_loss"] for row in history if "valid_loss" in row]
-    if not np.isfinite(losses).all() or not all(torch.isfinite(p).all() for p in network.parameters()):
-        raise ConfigurationError(
-            "Training diverged: the loss is not a number. Lower training.learning_rate, or standardise the data."
-        )
-    return len(net.history)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _silent(text: str) -> None:
-    pass

@@ -1,6 +1,7 @@
 """Windows that are cut out of trials when they are asked for."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,22 @@ class Cuts:
         return len(self._at)
 
     def __getitem__(self, index: Any) -> NDArray[np.float32]:
+        return self._cut_all(self._at[index])
+
+    def moved(self, index: Any, by: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what indexing does, but of windows that begin `by` samples later, as far as their trial's go."""
         at = self._at[index]
+        starts = np.clip(at[..., 1] + by, 0, self._last[at[..., 0]])
+        return self._cut_all(np.stack([at[..., 0], starts], axis=-1))
+
+    @cached_property
+    def _last(self) -> NDArray[np.int64]:
+        """Where the last window of each trial begins."""
+        last = np.zeros(len(self._trials), np.int64)
+        np.maximum.at(last, self._at[:, 0], self._at[:, 1])
+        return last
+
+    def _cut_all(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         windows = np.stack([self._cut(trial, start) for trial, start in at.reshape(-1, 2).tolist()])
         return windows.reshape(*at.shape[:-1], *windows.shape[1:])
 

@@ -31,11 +31,12 @@ from rtdecode.scoring import Figure, mean_interval
 
 @dataclass(frozen=True)
 class Job:
-    """One fold of one decoder."""
+    """One fold of one decoder; `state` is the file that keeps how far its training is."""
 
     group: str
     sources: list[Source]
     fold: Fold
+    state: Path
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,11 @@ def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Co
         },
         list(datasets),
     )
-    work = [Job(group, datasets[group].sources, fold) for group, folds in plan.folds.items() for fold in folds]
+    work = [
+        Job(group, datasets[group].sources, fold, kept.state(group, fold.name))
+        for group, folds in plan.folds.items()
+        for fold in folds
+    ]
     done = {(job.group, job.fold.name): kept.result(job.group, job.fold) for job in work}
     left = [job for job in work if done[job.group, job.fold.name] is None]
     if len(left) < len(work):
@@ -205,11 +210,13 @@ def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Co
     finals = {group: kept.checkpoint(group, "final") for group in final}
     for group, path in finals.items():
         if not path.exists():
-            _fit_final(datasets[group], len(results[group]), comparisons[group], console).save(path)
+            state = kept.state(group, path.stem)
+            _fit_final(datasets[group], len(results[group]), comparisons[group], console, state).save(path)
+            state.unlink(missing_ok=True)
     return Run(folder, results, comparisons, finals)
 
 
-def _fit_final(dataset: Dataset, n_folds: int, comparison: Comparison, console: Console) -> Checkpoint:
+def _fit_final(dataset: Dataset, n_folds: int, comparison: Comparison, console: Console, state: Path) -> Checkpoint:
     """Fit a decoder on all it has; its scores are those of its folds."""
     told = "fitting a decoder on all of its runs"
     with console.status(told) as status:
@@ -217,6 +224,7 @@ def _fit_final(dataset: Dataset, n_folds: int, comparison: Comparison, console: 
             dataset,
             *divide_for_stopping(dataset, dataset.trials),
             lambda text: status.update(f"{told}: {text}"),
+            state=state,
         )
     split = (
         f"of decoders trained like this one on part of its data ({dataset.configuration.split.kind}, "
@@ -249,6 +257,7 @@ def _fit_all(
                         datasets[job.group],
                         job.fold,
                         lambda text, told=told: progress.update(task, description=f"{told}: {text}"),  # type: ignore[misc]
+                        job.state,
                     ),
                 )
                 _advance(progress, task, job, len(work))
@@ -269,7 +278,7 @@ def _advance(progress: Progress, task: TaskID, job: Job, total: int) -> None:
 
 
 def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:
-    return run_fold(load_dataset(configuration, job.sources), job.fold)
+    return run_fold(load_dataset(configuration, job.sources), job.fold, state=job.state)
 
 
 def _score(figure: Figure, split: str) -> Score:

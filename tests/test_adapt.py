@@ -97,6 +97,6 @@ def test_what_is_fitted_in_closed_form_is_fitted_to_all_of_it(folder, closed, tm
     assert set(read_checkpoint(tmp_path / "a.pt").contract.provenance.recordings) == {"old", "new"}
 
 
-def test_a_decoder_file_needs_its_checkpoint(folder, model_path, tmp_path):
-    with pytest.raises(ModelError, match="without its checkpoint"):
+def test_a_decoder_file_without_its_weights_needs_its_checkpoint(folder, model_path, tmp_path):
+    with pytest.raises(ModelError, match=r"does not hold the weights .* give the checkpoint"):
         adapt(model_path, folder / "new.npz", [], tmp_path / "a.onnx", 0.1)

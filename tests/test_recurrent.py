@@ -10,11 +10,12 @@ from offline.checkpoint import make_checkpoint, read_checkpoint
 from offline.dataset import Cutter, load_dataset
 from offline.evaluation import run_fold
 from offline.export import export
+from offline.learning import PenalisedNet
 from offline.models import EEGNet, Inputs, Recurrent, make_network
 from offline.partition import make_folds
 from offline.simulation import simulate
 from offline.sources import find_sources
-from offline.training import PenalisedNet, build
+from offline.training import build
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError
 from tests.test_training import configuration

@@ -10,6 +10,7 @@ import yaml
 
 from offline import workflow
 from offline.checkpoint import read_checkpoint
+from offline.models import LFCNN
 from offline.workflow import train
 from rtdecode.errors import ConfigurationError
 from rtdecode.recording import read_recording
@@ -47,6 +48,27 @@ def test_a_killed_run_goes_on_to_the_same_numbers(data, tmp_path, eventually):  
     for path in (whole.folder / "a").glob("*.pt"):
         some, other = (read_checkpoint(p).network.state_dict() for p in (path, tmp_path / "killed" / "a" / path.name))
         assert all(torch.equal(some[name], other[name]) for name in some)
+
+
+def test_a_fold_that_was_killed_goes_on(data, tmp_path, monkeypatch):  # noqa: F811
+    settings = configuration(training={"max_epochs": 4}, window={"stride_s": 0.5}, baseline=None)
+    steps, constrain = [], LFCNN.constrain
+
+    def killed(network):
+        steps.append(constrain(network))
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LFCNN, "constrain", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, data, tmp_path / "killed", ["a"], ["a"], 1, QUIET)
+    (state,) = (tmp_path / "killed" / "a").iterdir()
+    assert state.suffix == ".training"
+    resumed, whole = (train(settings, data, tmp_path / name, ["a"], ["a"], 1, QUIET) for name in ("killed", "whole"))
+    assert resumed.comparisons == whole.comparisons and not list((tmp_path / "killed").rglob("*.training"))
+    some, other = (read_checkpoint(run.finals["a"]).network.state_dict() for run in (resumed, whole))
+    assert all(torch.equal(some[name], other[name]) for name in some)
 
 
 def test_of_a_finished_run_nothing_is_fitted_again(finished, data, monkeypatch):  # noqa: F811

@@ -4,13 +4,13 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
-import joblib
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from offline.calibration import fit_calibrated
@@ -22,20 +22,43 @@ from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.runs import RunFolder
 from offline.sources import Source, find_sources
 from offline.stored import StoredRecording, store_features, store_recording
-from offline.training import build
+from offline.tasks import Workers, finished, one_thread
+from offline.training import Fitted, build
 from rtdecode.contract import Score
 from rtdecode.errors import ConfigurationError
 from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure, mean_interval
 
 
+R = TypeVar("R")
+Tell = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Job:
-    """One fold of one decoder."""
+    """One fold of one decoder; None: its fit to all it has.
 
+    Attributes
+    ----------
+    number : int
+        Of its plan.
+    group : str
+        Which decoder.
+    sources : list of Source
+        Its recordings.
+    fold : Fold or None
+        Which of its trials.
+    """
+
+    number: int
     group: str
     sources: list[Source]
-    fold: Fold
+    fold: Fold | None
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"{self.group} {self.fold.name}" if self.fold else self.group
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,7 @@ def train(
     folder: Path | None,
     only: list[str],
     final: list[str],
-    jobs: int,
+    workers: Workers,
     console: Console,
 ) -> Run:
     """Cross-validate every decoder, then fit those in `final` on all of their runs.
@@ -108,12 +131,12 @@ def train(
         Values of `decoder_per` to train; all when empty.
     final : list of str
         Those to fit on all runs as well.
-    jobs : int
-        Folds fitted at once, each in a process of its own. The result does not depend on it.
+    workers : int or str
+        Who fits the folds, see `offline.tasks.finished`. The result does not depend on it.
     """
     plans = make_plans([configuration], data, only, final, console)
-    prepare(plans, console)
-    return carry_out(plans[0], folder or new_folder(configuration.name), final, jobs, console)
+    (run,) = carry_out(plans, [folder or new_folder(configuration.name)], final, workers, console)
+    return run
 
 
 def new_folder(name: str) -> Path:
@@ -125,6 +148,8 @@ def make_plans(
     configurations: list[TrainingConfiguration], data: Path, only: list[str], final: list[str], console: Console
 ) -> list[Plan]:
     """Read recordings, find their trials and divide them; see `train`."""
+    # Workers may stand in another folder.
+    data = data.absolute()
     with console.status("reading recordings") as status:
         # Several decoders may be trained on the same recordings.
         @cache
@@ -135,10 +160,10 @@ def make_plans(
         return [_make_plan(configuration, data, only, final, read) for configuration in configurations]
 
 
-def prepare(plans: list[Plan], console: Console) -> None:
+def _prepare(plans: list[Plan], console: Console) -> None:
     """Refuse what could not be trained, and preprocess what all folds have in common."""
     runtime_version()
-    with console.status("preprocessing") as status:
+    with one_thread(), console.status("preprocessing") as status:
         for dataset in (dataset for plan in plans for dataset in plan.datasets.values()):
             steps, _, _ = build(dataset, dataset.trials)
             chain = dataset.before_learning(steps)
@@ -161,13 +186,61 @@ def _make_plan(
     return Plan(configuration, datasets, {g: make_folds(dataset) for g, dataset in datasets.items()})
 
 
-def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Console) -> Run:
-    """Fit what is not done yet, and tell what it was worth; see `train`."""
-    configuration, datasets = plan.configuration, plan.datasets
-    kept = RunFolder(
+def carry_out(
+    plans: list[Plan], folders: list[Path], final: list[str], workers: Workers, console: Console
+) -> list[Run]:
+    """Fit what is not done yet of all plans, keep each of them in its folder, and tell what it was worth; see `train`.
+
+    What the folds gave is kept as soon as it is known.
+    """
+    _prepare(plans, console)
+    kept = [_run_folder(plan, folder) for plan, folder in zip(plans, folders, strict=True)]
+    done = {
+        (number, group, fold.name): kept[number].result(group, fold)
+        for number, plan in enumerate(plans)
+        for group, folds in plan.folds.items()
+        for fold in folds
+    }
+    left = [
+        Job(number, group, plans[number].datasets[group].sources, fold)
+        for number, plan in enumerate(plans)
+        for group, folds in plan.folds.items()
+        for fold in folds
+        if done[number, group, fold.name] is None
+    ]
+    if len(left) < len(done):
+        console.print(f"{len(done) - len(left)} of {len(done)} folds were done before", highlight=False)
+    for job, result in _fit_all(_fit_fold, plans, left, workers, console):
+        done[job.number, job.group, result.fold.name] = result
+        _keep(plans[job.number], kept[job.number], job.group, result)
+    runs = []
+    for number, (plan, folder) in enumerate(zip(plans, folders, strict=True)):
+        results = {
+            group: [result for fold in folds if (result := done[number, group, fold.name])]
+            for group, folds in plan.folds.items()
+        }
+        comparisons = {group: summarise(r, plan.configuration) for group, r in results.items()}
+        _write_scores(folder / "scores.csv", comparisons)
+        _write_folds(folder / "folds.csv", results)
+        finals = {group: kept[number].checkpoint(group, "final") for group in final}
+        runs.append(Run(folder, results, comparisons, finals))
+    wanted = [
+        Job(number, group, plans[number].datasets[group].sources, None)
+        for number, run in enumerate(runs)
+        for group, path in run.finals.items()
+        if not path.exists()
+    ]
+    for job, fitted in _fit_all(_fit_final, plans, wanted, workers, console):
+        _keep_final(plans[job.number], runs[job.number], job.group, fitted)
+    return runs
+
+
+def _run_folder(plan: Plan, folder: Path) -> RunFolder:
+    datasets = plan.datasets
+    return RunFolder(
         folder,
         {
-            "configuration": configuration.model_dump(mode="json"),
+            "configuration": plan.configuration.model_dump(mode="json"),
             "partition": plan.partition,
             "origin": {
                 "recordings": {
@@ -178,47 +251,26 @@ def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Co
         },
         list(datasets),
     )
-    work = [Job(group, datasets[group].sources, fold) for group, folds in plan.folds.items() for fold in folds]
-    done = {(job.group, job.fold.name): kept.result(job.group, job.fold) for job in work}
-    left = [job for job in work if done[job.group, job.fold.name] is None]
-    if len(left) < len(work):
-        console.print(f"{len(work) - len(left)} of {len(work)} folds were done before", highlight=False)
-    for job, result in _fit_all(datasets, left, jobs, console):
-        done[job.group, job.fold.name] = result
-        ids = {*job.fold.train, *job.fold.validation}
-        seen = {t.recording for t in datasets[job.group].trials if t.id in ids}
-        split = f"{configuration.split.kind}, on {job.fold.name}"
-        scores = [_score(figure, split) for figure in result.figures(configuration)]
-        kept.keep(job.group, result, make_checkpoint(datasets[job.group], result.fitted, seen, scores))
-    results: dict[str, list[FoldResult]] = {group: [] for group in datasets}
-    for (group, _), of_fold in done.items():
-        assert of_fold is not None
-        results[group].append(of_fold)
-    comparisons = {g: summarise(r, configuration) for g, r in results.items()}
-    _write_scores(folder / "scores.csv", comparisons)
-    _write_folds(folder / "folds.csv", results)
-    finals = {group: kept.checkpoint(group, "final") for group in final}
-    for group, path in finals.items():
-        if not path.exists():
-            _fit_final(datasets[group], len(results[group]), comparisons[group], console).save(path)
-    return Run(folder, results, comparisons, finals)
 
 
-def _fit_final(dataset: Dataset, n_folds: int, comparison: Comparison, console: Console) -> Checkpoint:
-    """Fit a decoder on all it has; its scores are those of its folds."""
-    told = "fitting a decoder on all of its runs"
-    with console.status(told) as status:
-        fitted = fit_calibrated(
-            dataset,
-            *divide_for_stopping(dataset, dataset.trials),
-            lambda text: status.update(f"{told}: {text}"),
-        )
+def _keep(plan: Plan, kept: RunFolder, group: str, result: FoldResult) -> None:
+    dataset, fold = plan.datasets[group], result.fold
+    ids = {*fold.train, *fold.validation}
+    seen = {t.recording for t in dataset.trials if t.id in ids}
+    split = f"{plan.configuration.split.kind}, on {fold.name}"
+    scores = [_score(figure, split) for figure in result.figures(plan.configuration)]
+    kept.keep(group, result, make_checkpoint(dataset, result.fitted, seen, scores))
+
+
+def _keep_final(plan: Plan, run: Run, group: str, fitted: Fitted) -> None:
+    """Keep a decoder that was fitted to all it has; its scores are those of its folds."""
+    dataset = plan.datasets[group]
     split = (
-        f"of decoders trained like this one on part of its data ({dataset.configuration.split.kind}, "
-        f"folds: {n_folds}), each on trials it never saw"
+        f"of decoders trained like this one on part of its data ({plan.configuration.split.kind}, "
+        f"folds: {len(run.results[group])}), each on trials it never saw"
     )
-    scores = [_score(figure, split) for figure in comparison.network]
-    return make_checkpoint(dataset, fitted, set(range(len(dataset.stretches))), scores)
+    scores = [_score(figure, split) for figure in run.comparisons[group].network]
+    make_checkpoint(dataset, fitted, set(range(len(dataset.stretches))), scores).save(run.finals[group])
 
 
 def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configuration: TrainingConfiguration) -> None:
@@ -228,43 +280,52 @@ def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configur
             raise ConfigurationError(f"There is no {per} {name!r}; there is {', '.join(groups)}.")
 
 
+def _fit_fold(dataset: Dataset, job: Job, tell: Tell | None) -> FoldResult:
+    assert job.fold is not None
+    return run_fold(dataset, job.fold, tell)
+
+
+def _fit_final(dataset: Dataset, job: Job, tell: Tell | None) -> Fitted:
+    return fit_calibrated(dataset, *divide_for_stopping(dataset, dataset.trials), tell)
+
+
+def _fit_there(
+    fit: Callable[[Dataset, Job, Tell | None], R], configurations: list[TrainingConfiguration], job: Job
+) -> R:
+    """Fit in another process, which has to find the recordings first."""
+    return fit(load_dataset(configurations[job.number], job.sources), job, None)
+
+
 def _fit_all(
-    datasets: dict[str, Dataset], work: list[Job], jobs: int, console: Console
-) -> Iterator[tuple[Job, FoldResult]]:
-    configuration = next(iter(datasets.values())).configuration
+    fit: Callable[[Dataset, Job, Tell | None], R],
+    plans: list[Plan],
+    work: list[Job],
+    workers: Workers,
+    console: Console,
+) -> Iterator[tuple[Job, R]]:
+    configurations = [plan.configuration for plan in plans]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"{configuration.model.network}: folds", total=len(work))
-        if jobs == 1:
-            for job in work:
-                told = f"{job.group} {job.fold.name}"
-                yield (
-                    job,
-                    run_fold(
-                        datasets[job.group],
-                        job.fold,
-                        lambda text, told=told: progress.update(task, description=f"{told}: {text}"),  # type: ignore[misc]
-                    ),
-                )
-                _advance(progress, task, job, len(work))
-            return
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-        fits = parallel(joblib.delayed(_fit_job)(configuration, job) for job in work)
-        for job, result in zip(work, fits, strict=True):
+        task = progress.add_task(f"{', '.join(c.name for c in configurations)}: fits", total=len(work))
+
+        def fit_here(job: Job) -> R:
+            def tell(text: str) -> None:
+                progress.update(task, description=f"{_told(job, configurations)}: {text}")
+
+            return fit(plans[job.number].datasets[job.group], job, tell)
+
+        made = fit_here if workers == 1 else partial(_fit_there, fit, configurations)
+        for number, (job, result) in enumerate(finished(made, work, workers), 1):
             yield job, result
-            _advance(progress, task, job, len(work))
+            progress.advance(task)
+            # Where there is no terminal there is no bar: a log file gets a line instead.
+            if not console.is_terminal:
+                what = "fold" if job.fold else "decoder of all runs"
+                console.print(f"{what} {number} of {len(work)} done: {_told(job, configurations)}")
 
 
-def _advance(progress: Progress, task: TaskID, job: Job, total: int) -> None:
-    progress.advance(task)
-    # Where there is no terminal there is no bar: a log file gets a line instead.
-    if not progress.console.is_terminal:
-        done = int(progress.tasks[task].completed)
-        progress.console.print(f"fold {done} of {total} done: {job.group} {job.fold.name}")
-
-
-def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:
-    return run_fold(load_dataset(configuration, job.sources), job.fold)
+def _told(job: Job, configurations: list[TrainingConfiguration]) -> str:
+    return job.name if len(configurations) == 1 else f"{configurations[job.number].name}, {job.name}"
 
 
 def _score(figure: Figure, split: str) -> Score:

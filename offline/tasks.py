@@ -23,7 +23,7 @@ _GIVEN_UP = (
     f"Workers ({{workers}}) died {_ATTEMPTS} times and nothing got done: killed, or is there too little memory for "
     "as many at once? Take fewer. What was done is kept."
 )
-_ALONE = threading.Lock()
+_ALONE = threading.RLock()
 
 # Sums are always taken in the same order.
 one_thread = partial(threadpool_limits, 1)
@@ -66,8 +66,15 @@ def finished(function: Callable[[T], R], tasks: Sequence[T], workers: Workers) -
                 raise ConfigurationError(_GIVEN_UP.format(workers=workers)) from None
 
 
-def _alone(function: Callable[[T], R], task: T) -> R:
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Do what is done inside on one thread, and nothing like it at the same time in this process."""
     with _ALONE, one_thread():
+        yield
+
+
+def _alone(function: Callable[[T], R], task: T) -> R:
+    with alone():
         return function(task)
 
 

@@ -50,3 +50,64 @@ def alone(data, tmp_path_factory):  # noqa: F811
 def test_two_processes_find_what_one_finds(alone, data, tmp_path):  # noqa: F811
     assert [content(run) for run in run_all(data, tmp_path, 2, *NETWORKS)] == alone
     assert all(len([name for name in found if "truth" in name]) == 2 for found in alone)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a Dask cluster of two processes, which comes and goes with the tests."""
+    distributed = pytest.importorskip("distributed", reason="needs a Dask cluster (pip install 'rtdecode[cluster]')")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as there:
+        yield there.scheduler_address
+
+
+@pytest.fixture(params=["processes", "cluster"])
+def workers(request):
+    return 2 if request.param == "processes" else request.getfixturevalue("cluster")
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_finds_what_one_process_finds(alone, cluster, data, tmp_path):  # noqa: F811
+    assert [content(run) for run in run_all(data, tmp_path, cluster, *NETWORKS)] == alone
+
+
+def fatal(flag):
+    network = {"network": "tests.fatal:Fatal", "settings": {"pid": os.getpid(), "flag": str(flag)}}
+    return settings("fatal", model=network, baseline=None)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_nothing_but_time(workers, data, tmp_path):  # noqa: F811
+    (run,) = run_all(data, tmp_path / "killed", workers, fatal(tmp_path / "flag"))
+    assert (tmp_path / "flag").exists()
+    (spared,) = run_all(data, tmp_path / "spared", 1, fatal(tmp_path / "flag"))
+    assert content(run) == content(spared)
+
+
+@pytest.mark.slow
+def test_workers_that_go_on_dying_are_given_up(workers, data, tmp_path):  # noqa: F811
+    with pytest.raises(ConfigurationError, match="died 4 times and nothing got done"):
+        run_all(data, tmp_path, workers, fatal(""))
+
+
+@pytest.mark.slow
+def test_a_mistake_over_there_is_told_as_one_made_here(workers, data, tmp_path):  # noqa: F811
+    with pytest.raises(ConfigurationError, match="Training diverged"):
+        run_all(data, tmp_path, workers, settings("wild", training={"learning_rate": 1e30}))
+
+
+def square(number):
+    return number**2
+
+
+@pytest.mark.slow
+def test_a_worker_of_several_threads_is_refused(cluster):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as there:  # noqa: SIM117
+        with pytest.raises(ConfigurationError, match="has 2 threads.*--nthreads 1"):
+            list(finished(square, [1, 2], there.scheduler_address))
+
+
+def test_a_scheduler_that_is_not_there_is_told(data, tmp_path):  # noqa: F811
+    pytest.importorskip("distributed", reason="needs Dask (pip install 'rtdecode[cluster]')")
+    with pytest.raises(ConfigurationError, match="No Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        list(finished(square, [1, 2], "tcp://127.0.0.1:9"))

@@ -143,9 +143,7 @@ def _resampled(results: list[FoldResult], measure: str) -> list[NDArray[np.int64
     return [np.concatenate([rng.choice(part, len(part)) for part in parts]) for _ in range(_DRAWS)]
 
 
-def compare(
-    plans: list[Plan], folder: Path | None, final: list[str], workers: Workers, console: Console
-) -> Compared:
+def compare(plans: list[Plan], folder: Path | None, final: list[str], workers: Workers, console: Console) -> Compared:
     """Train several networks on one partition, and compare them; see `offline.workflow.train`.
 
     ConfigurationError says why they cannot be compared, before any is trained.

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import Checkpoint, make_checkpoint, versions
+from offline.checkpoint import make_checkpoint, versions
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
@@ -28,7 +28,6 @@ from rtdecode.contract import Score
 from rtdecode.errors import ConfigurationError
 from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure, mean_interval
-
 
 R = TypeVar("R")
 Tell = Callable[[str], None]
@@ -189,9 +188,9 @@ def _make_plan(
 def carry_out(
     plans: list[Plan], folders: list[Path], final: list[str], workers: Workers, console: Console
 ) -> list[Run]:
-    """Fit what is not done yet of all plans, keep each of them in its folder, and tell what it was worth; see `train`.
+    """Fit what is not done yet of all plans, each kept in its folder, and tell what it was worth; see `train`.
 
-    What the folds gave is kept as soon as it is known.
+    What a fold gave is kept as soon as it is known.
     """
     _prepare(plans, console)
     kept = [_run_folder(plan, folder) for plan, folder in zip(plans, folders, strict=True)]

@@ -9,7 +9,6 @@ import torch
 from offline.tasks import finished
 from offline.workflow import carry_out, make_plans
 from rtdecode.errors import ConfigurationError
-from tests.processes import run_rtdecode
 from tests.test_training import QUIET, configuration, data  # noqa: F401
 
 BRIEF = {"training": {"max_epochs": 2}, "split": {"kind": "stratified-blocks", "n_folds": 2}}
@@ -100,14 +99,17 @@ def square(number):
 
 
 @pytest.mark.slow
-def test_a_worker_of_several_threads_is_refused(cluster):
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as there:  # noqa: SIM117
-        with pytest.raises(ConfigurationError, match="has 2 threads.*--nthreads 1"):
-            list(finished(square, [1, 2], there.scheduler_address))
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_of_several_threads_is_refused():
+    from distributed import LocalCluster
+
+    settings = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    told = pytest.raises(ConfigurationError, match=r"has 2 threads.*--nthreads 1")
+    with LocalCluster(**settings) as there, told:
+        list(finished(square, [1, 2], there.scheduler_address))
 
 
-def test_a_scheduler_that_is_not_there_is_told(data, tmp_path):  # noqa: F811
+def test_a_scheduler_that_is_not_there_is_told():
     pytest.importorskip("distributed", reason="needs Dask (pip install 'rtdecode[cluster]')")
-    with pytest.raises(ConfigurationError, match="No Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+    with pytest.raises(ConfigurationError, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         list(finished(square, [1, 2], "tcp://127.0.0.1:9"))

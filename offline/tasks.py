@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_completed
 from functools import partial
 from typing import Any, TypeVar
 
@@ -113,6 +113,8 @@ def _cluster(address: str) -> Iterator[Executor]:
             yield client.get_executor(pure=False)
         except KilledWorker:
             raise ConfigurationError(_GIVEN_UP.format(workers=address)) from None
+        except CancelledError:
+            raise ConfigurationError(f"The Dask scheduler at {address} went away. What was done is kept.") from None
 
 
 def _refuse_unlike(client: Any, address: str) -> None:

@@ -2,13 +2,17 @@
 
 import os
 
+import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 
+from offline import DecoderClassifier
 from offline.tasks import finished
 from offline.workflow import carry_out, make_plans
 from rtdecode.errors import ConfigurationError
+from tests.test_estimator import windows
 from tests.test_training import QUIET, configuration, data  # noqa: F401
 
 BRIEF = {"training": {"max_epochs": 2}, "split": {"kind": "stratified-blocks", "n_folds": 2}}
@@ -92,6 +96,16 @@ def test_workers_that_go_on_dying_are_given_up(workers, data, tmp_path):  # noqa
 def test_a_mistake_over_there_is_told_as_one_made_here(workers, data, tmp_path):  # noqa: F811
     with pytest.raises(ConfigurationError, match="Training diverged"):
         run_all(data, tmp_path, workers, settings("wild", training={"learning_rate": 1e30}))
+
+
+@pytest.mark.slow
+def test_a_search_on_a_cluster_finds_what_one_here_finds(cluster):
+    from distributed import Client
+
+    search = GridSearchCV(DecoderClassifier("lda"), {"pooling": [4, 8, 16], "standardize": [False, True]}, cv=2)
+    here = search.fit(*windows()).cv_results_["mean_test_score"]
+    with Client(cluster), joblib.parallel_config("dask"):
+        assert np.array_equal(search.fit(*windows()).cv_results_["mean_test_score"], here)
 
 
 def square(number):

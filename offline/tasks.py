@@ -18,7 +18,7 @@ R = TypeVar("R")
 Workers = int | str
 # As often as Dask's schedulers do.
 _ATTEMPTS = 4
-_CONNECT_S = 20
+_CONNECT_S = 10
 _GIVEN_UP = (
     f"Workers ({{workers}}) died {_ATTEMPTS} times and nothing got done: killed, or is there too little memory for "
     "as many at once? Take fewer. What was done is kept."

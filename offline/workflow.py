@@ -1,12 +1,12 @@
 """A whole training run: folds of every decoder, the table, checkpoints, the exported file."""
 
 import csv
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -29,7 +29,6 @@ from rtdecode.errors import ConfigurationError
 from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure, mean_interval
 
-R = TypeVar("R")
 Tell = Callable[[str], None]
 
 
@@ -209,9 +208,19 @@ def carry_out(
     ]
     if len(left) < len(done):
         console.print(f"{len(done) - len(left)} of {len(done)} folds were done before", highlight=False)
-    for job, result in _fit_all(_fit_fold, plans, left, workers, console):
-        done[job.number, job.group, result.fold.name] = result
-        _keep(plans[job.number], kept[job.number], job.group, result)
+    left += [
+        Job(number, group, plan.datasets[group].sources, None)
+        for number, plan in enumerate(plans)
+        for group in final
+        if not kept[number].checkpoint(group, "final").exists()
+    ]
+    fitted = {}
+    for job, result in _fit_all(plans, left, workers, console):
+        if isinstance(result, FoldResult):
+            done[job.number, job.group, result.fold.name] = result
+            _keep(plans[job.number], kept[job.number], job.group, result)
+        else:
+            fitted[job.number, job.group] = result
     runs = []
     for number, (plan, folder) in enumerate(zip(plans, folders, strict=True)):
         results = {
@@ -223,14 +232,8 @@ def carry_out(
         _write_folds(folder / "folds.csv", results)
         finals = {group: kept[number].checkpoint(group, "final") for group in final}
         runs.append(Run(folder, results, comparisons, finals))
-    wanted = [
-        Job(number, group, plans[number].datasets[group].sources, None)
-        for number, run in enumerate(runs)
-        for group, path in run.finals.items()
-        if not path.exists()
-    ]
-    for job, fitted in _fit_all(_fit_final, plans, wanted, workers, console):
-        _keep_final(plans[job.number], runs[job.number], job.group, fitted)
+    for (number, group), decoder in fitted.items():
+        _keep_final(plans[number], runs[number], group, decoder)
     return runs
 
 
@@ -279,48 +282,41 @@ def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configur
             raise ConfigurationError(f"There is no {per} {name!r}; there is {', '.join(groups)}.")
 
 
-def _fit_fold(dataset: Dataset, job: Job, tell: Tell | None) -> FoldResult:
-    assert job.fold is not None
+def _fit(dataset: Dataset, job: Job, tell: Tell | None = None) -> FoldResult | Fitted:
+    if job.fold is None:
+        return fit_calibrated(dataset, *divide_for_stopping(dataset, dataset.trials), tell)
     return run_fold(dataset, job.fold, tell)
 
 
-def _fit_final(dataset: Dataset, job: Job, tell: Tell | None) -> Fitted:
-    return fit_calibrated(dataset, *divide_for_stopping(dataset, dataset.trials), tell)
-
-
-def _fit_there(
-    fit: Callable[[Dataset, Job, Tell | None], R], configurations: list[TrainingConfiguration], job: Job
-) -> R:
+def _fit_there(configurations: list[TrainingConfiguration], job: Job) -> FoldResult | Fitted:
     """Fit in another process, which has to find the recordings first."""
-    return fit(load_dataset(configurations[job.number], job.sources), job, None)
+    return _fit(load_dataset(configurations[job.number], job.sources), job)
 
 
 def _fit_all(
-    fit: Callable[[Dataset, Job, Tell | None], R],
-    plans: list[Plan],
-    work: list[Job],
-    workers: Workers,
-    console: Console,
-) -> Iterator[tuple[Job, R]]:
+    plans: list[Plan], work: list[Job], workers: Workers, console: Console
+) -> Iterator[tuple[Job, FoldResult | Fitted]]:
     configurations = [plan.configuration for plan in plans]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"{', '.join(c.name for c in configurations)}: fits", total=len(work))
+        task = progress.add_task(f"{', '.join(c.name for c in configurations)}: folds", total=len(work))
 
-        def fit_here(job: Job) -> R:
+        def fit_here(job: Job) -> FoldResult | Fitted:
             def tell(text: str) -> None:
                 progress.update(task, description=f"{_told(job, configurations)}: {text}")
 
-            return fit(plans[job.number].datasets[job.group], job, tell)
+            return _fit(plans[job.number].datasets[job.group], job, tell)
 
-        made = fit_here if workers == 1 else partial(_fit_there, fit, configurations)
-        for number, (job, result) in enumerate(finished(made, work, workers), 1):
+        fit = fit_here if workers == 1 else partial(_fit_there, configurations)
+        n_folds = len([job for job in work if job.fold])
+        count = itertools.count(1)
+        for job, result in finished(fit, work, workers):
             yield job, result
             progress.advance(task)
             # Where there is no terminal there is no bar: a log file gets a line instead.
             if not console.is_terminal:
-                what = "fold" if job.fold else "decoder of all runs"
-                console.print(f"{what} {number} of {len(work)} done: {_told(job, configurations)}")
+                what = f"fold {next(count)} of {n_folds}" if job.fold else "decoder of all runs"
+                console.print(f"{what} done: {_told(job, configurations)}")
 
 
 def _told(job: Job, configurations: list[TrainingConfiguration]) -> str:

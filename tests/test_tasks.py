@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from offline import DecoderClassifier
 from offline.tasks import finished
@@ -15,6 +16,7 @@ from rtdecode.errors import ConfigurationError
 from tests.test_estimator import windows
 from tests.test_training import QUIET, configuration, data  # noqa: F401
 
+NOBODY = "127.0.0.1:0"
 BRIEF = {"training": {"max_epochs": 2}, "split": {"kind": "stratified-blocks", "n_folds": 2}}
 
 
@@ -59,7 +61,7 @@ def test_two_processes_find_what_one_finds(alone, data, tmp_path):  # noqa: F811
 def cluster():
     """The address of a Dask cluster of two processes, which comes and goes with the tests."""
     distributed = pytest.importorskip("distributed", reason="needs a Dask cluster (pip install 'rtdecode[cluster]')")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as there:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=NOBODY) as there:
         yield there.scheduler_address
 
 
@@ -112,17 +114,28 @@ def square(number):
     return number**2
 
 
+def threads(_):
+    return {torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())}
+
+
+def test_a_task_has_one_thread_however_many_there_are():
+    with threadpool_limits(3):
+        assert threads(None) != {1}
+        assert [found for _, found in finished(threads, [1, 2], 1)] == [{1}, {1}]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_of_several_threads_is_refused():
     from distributed import LocalCluster
 
-    settings = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": NOBODY}
     told = pytest.raises(ConfigurationError, match=r"has 2 threads.*--nthreads 1")
     with LocalCluster(**settings) as there, told:
         list(finished(square, [1, 2], there.scheduler_address))
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_told():
     pytest.importorskip("distributed", reason="needs Dask (pip install 'rtdecode[cluster]')")
     with pytest.raises(ConfigurationError, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):

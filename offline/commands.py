@@ -28,7 +28,7 @@ def train(
     output: Path | None,
     only: list[str],
     final: list[str],
-    jobs: int,
+    workers: int | str,
 ) -> None:
     """Train, print the tables, export what was asked for."""
     # Only here: the other commands need not wait until skorch and scikit-learn are loaded.
@@ -36,10 +36,11 @@ def train(
 
     console = _console()
     if len(settings) == 1:
-        run = workflow.train(settings[0], data, output, only, final, jobs, console)
+        run = workflow.train(settings[0], data, output, only, final, workers, console)
         runs, folder = {settings[0].name: run}, run.folder
     else:
-        compared = comparison.compare(settings, data, output, only, final, jobs, console)
+        plans = workflow.make_plans(settings, data, only, final, console)
+        compared = comparison.compare(plans, output, final, workers, console)
         runs, folder = compared.runs, compared.folder
     for each in settings:
         console.print(workflow.table(runs[each.name], each))

@@ -18,7 +18,8 @@ from sklearn.metrics import r2_score
 
 from offline.configuration import TrainingConfiguration
 from offline.evaluation import FoldResult
-from offline.workflow import Plan, Run, carry_out, make_plans, new_folder, prepare, shown
+from offline.tasks import Workers
+from offline.workflow import Plan, Run, carry_out, new_folder, shown
 from rtdecode.errors import ConfigurationError
 from rtdecode.scoring import mean_interval
 
@@ -142,32 +143,19 @@ def _resampled(results: list[FoldResult], measure: str) -> list[NDArray[np.int64
     return [np.concatenate([rng.choice(part, len(part)) for part in parts]) for _ in range(_DRAWS)]
 
 
-def compare(
-    configurations: list[TrainingConfiguration],
-    data: Path,
-    folder: Path | None,
-    only: list[str],
-    final: list[str],
-    jobs: int,
-    console: Console,
-) -> Compared:
+def compare(plans: list[Plan], folder: Path | None, final: list[str], workers: Workers, console: Console) -> Compared:
     """Train several networks on one partition, and compare them; see `offline.workflow.train`.
 
     ConfigurationError says why they cannot be compared, before any is trained.
     """
-    names = [configuration.name for configuration in configurations]
+    names = [plan.configuration.name for plan in plans]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"What is compared needs a name each; there is {', '.join(names)}.")
-    plans = make_plans(configurations, data, only, final, console)
     for plan in plans[1:]:
         _refuse_unlike(plans[0], plan)
-    prepare(plans, console)
     folder = folder or new_folder("comparison")
-    runs = {
-        plan.configuration.name: carry_out(plan, folder / plan.configuration.name, final, jobs, console)
-        for plan in plans
-    }
-    compared = Compared(folder, configurations[0], runs)
+    runs = carry_out(plans, [folder / name for name in names], final, workers, console)
+    compared = Compared(folder, plans[0].configuration, dict(zip(names, runs, strict=True)))
     _write(compared)
     draw(compared)
     return compared

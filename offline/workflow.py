@@ -1,20 +1,20 @@
 """A whole training run: folds of every decoder, the table, checkpoints, the exported file."""
 
 import csv
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-import joblib
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import Checkpoint, make_checkpoint, versions
+from offline.checkpoint import make_checkpoint, versions
 from offline.configuration import Arrays, TrainingConfiguration
 from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
@@ -22,21 +22,44 @@ from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.runs import RunFolder
 from offline.sources import Source, find_sources
 from offline.stored import StoredRecording, refuse_copies, store_features, store_recording
-from offline.training import build
+from offline.tasks import Workers, finished, one_thread
+from offline.training import Fitted, build
 from rtdecode.contract import Score
 from rtdecode.errors import ConfigurationError
 from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure, mean_interval
 
+Tell = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class Job:
-    """One fold of one decoder; `state` is the file that keeps how far its training is."""
+    """One fold of one decoder; None: its fit to all it has.
 
+    Attributes
+    ----------
+    number : int
+        Of its plan.
+    group : str
+        Which decoder.
+    sources : list of Source
+        Its recordings.
+    fold : Fold or None
+        Which of its trials.
+    state : Path
+        Keeps how far its training is.
+    """
+
+    number: int
     group: str
     sources: list[Source]
-    fold: Fold
+    fold: Fold | None
     state: Path
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"{self.group} {self.fold.name}" if self.fold else self.group
 
 
 @dataclass(frozen=True)
@@ -91,7 +114,7 @@ def train(
     folder: Path | None,
     only: list[str],
     final: list[str],
-    jobs: int,
+    workers: Workers,
     console: Console,
 ) -> Run:
     """Cross-validate every decoder, then fit those in `final` on all of their runs.
@@ -109,12 +132,12 @@ def train(
         Values of `decoder_per` to train; all when empty.
     final : list of str
         Those to fit on all runs as well.
-    jobs : int
-        Folds fitted at once, each in a process of its own. The result does not depend on it.
+    workers : int or str
+        Who fits the folds, see `offline.tasks.finished`. The result does not depend on it.
     """
     plans = make_plans([configuration], data, only, final, console)
-    prepare(plans, console)
-    return carry_out(plans[0], folder or new_folder(configuration.name), final, jobs, console)
+    (run,) = carry_out(plans, [folder or new_folder(configuration.name)], final, workers, console)
+    return run
 
 
 def new_folder(name: str) -> Path:
@@ -126,6 +149,8 @@ def make_plans(
     configurations: list[TrainingConfiguration], data: Path, only: list[str], final: list[str], console: Console
 ) -> list[Plan]:
     """Read recordings, find their trials and divide them; see `train`."""
+    # Workers may stand in another folder.
+    data = data.absolute()
     with console.status("reading recordings") as status:
         # Several decoders may be trained on the same recordings.
         @cache
@@ -141,10 +166,10 @@ def make_plans(
     return plans
 
 
-def prepare(plans: list[Plan], console: Console) -> None:
+def _prepare(plans: list[Plan], console: Console) -> None:
     """Refuse what could not be trained, and preprocess what all folds have in common."""
     runtime_version()
-    with console.status("preprocessing") as status:
+    with one_thread(), console.status("preprocessing") as status:
         for dataset in (dataset for plan in plans for dataset in plan.datasets.values()):
             steps, _, _ = build(dataset, dataset.trials)
             chain = dataset.before_learning(steps)
@@ -167,13 +192,66 @@ def _make_plan(
     return Plan(configuration, datasets, {g: make_folds(dataset) for g, dataset in datasets.items()})
 
 
-def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Console) -> Run:
-    """Fit what is not done yet, and tell what it was worth; see `train`."""
-    configuration, datasets = plan.configuration, plan.datasets
-    kept = RunFolder(
+def carry_out(
+    plans: list[Plan], folders: list[Path], final: list[str], workers: Workers, console: Console
+) -> list[Run]:
+    """Fit what is not done yet of all plans, each kept in its folder, and tell what it was worth; see `train`.
+
+    What a fold gave is kept as soon as it is known.
+    """
+    _prepare(plans, console)
+    kept = [_run_folder(plan, folder) for plan, folder in zip(plans, folders, strict=True)]
+    done = {
+        (number, group, fold.name): kept[number].result(group, fold)
+        for number, plan in enumerate(plans)
+        for group, folds in plan.folds.items()
+        for fold in folds
+    }
+    left = [
+        Job(number, group, plan.datasets[group].sources, fold, kept[number].state(group, fold.name))
+        for number, plan in enumerate(plans)
+        for group, folds in plan.folds.items()
+        for fold in folds
+        if done[number, group, fold.name] is None
+    ]
+    if len(left) < len(done):
+        console.print(f"{len(done) - len(left)} of {len(done)} folds were done before", highlight=False)
+    left += [
+        Job(number, group, plan.datasets[group].sources, None, kept[number].state(group, "final"))
+        for number, plan in enumerate(plans)
+        for group in final
+        if not kept[number].checkpoint(group, "final").exists()
+    ]
+    fitted = {}
+    for job, result in _fit_all(plans, left, workers, console):
+        if isinstance(result, FoldResult):
+            done[job.number, job.group, result.fold.name] = result
+            _keep(plans[job.number], kept[job.number], job.group, result)
+        else:
+            fitted[job.number, job.group] = result
+    runs = []
+    for number, (plan, folder) in enumerate(zip(plans, folders, strict=True)):
+        results = {
+            group: [result for fold in folds if (result := done[number, group, fold.name])]
+            for group, folds in plan.folds.items()
+        }
+        comparisons = {group: summarise(r, plan.configuration) for group, r in results.items()}
+        _write_scores(folder / "scores.csv", comparisons)
+        _write_folds(folder / "folds.csv", results)
+        finals = {group: kept[number].checkpoint(group, "final") for group in final}
+        runs.append(Run(folder, results, comparisons, finals))
+    for (number, group), decoder in fitted.items():
+        _keep_final(plans[number], runs[number], group, decoder)
+        kept[number].state(group, "final").unlink(missing_ok=True)
+    return runs
+
+
+def _run_folder(plan: Plan, folder: Path) -> RunFolder:
+    datasets = plan.datasets
+    return RunFolder(
         folder,
         {
-            "configuration": configuration.model_dump(mode="json"),
+            "configuration": plan.configuration.model_dump(mode="json"),
             "partition": plan.partition,
             "origin": {
                 "recordings": {
@@ -184,54 +262,26 @@ def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Co
         },
         list(datasets),
     )
-    work = [
-        Job(group, datasets[group].sources, fold, kept.state(group, fold.name))
-        for group, folds in plan.folds.items()
-        for fold in folds
-    ]
-    done = {(job.group, job.fold.name): kept.result(job.group, job.fold) for job in work}
-    left = [job for job in work if done[job.group, job.fold.name] is None]
-    if len(left) < len(work):
-        console.print(f"{len(work) - len(left)} of {len(work)} folds were done before", highlight=False)
-    for job, result in _fit_all(datasets, left, jobs, console):
-        done[job.group, job.fold.name] = result
-        ids = {*job.fold.train, *job.fold.validation}
-        seen = {t.recording for t in datasets[job.group].trials if t.id in ids}
-        split = f"{configuration.split.kind}, on {job.fold.name}"
-        scores = [_score(figure, split) for figure in result.figures(configuration)]
-        kept.keep(job.group, result, make_checkpoint(datasets[job.group], result.fitted, seen, scores))
-    results: dict[str, list[FoldResult]] = {group: [] for group in datasets}
-    for (group, _), of_fold in done.items():
-        assert of_fold is not None
-        results[group].append(of_fold)
-    comparisons = {g: summarise(r, configuration) for g, r in results.items()}
-    _write_scores(folder / "scores.csv", comparisons)
-    _write_folds(folder / "folds.csv", results)
-    finals = {group: kept.checkpoint(group, "final") for group in final}
-    for group, path in finals.items():
-        if not path.exists():
-            state = kept.state(group, path.stem)
-            _fit_final(datasets[group], len(results[group]), comparisons[group], console, state).save(path)
-            state.unlink(missing_ok=True)
-    return Run(folder, results, comparisons, finals)
 
 
-def _fit_final(dataset: Dataset, n_folds: int, comparison: Comparison, console: Console, state: Path) -> Checkpoint:
-    """Fit a decoder on all it has; its scores are those of its folds."""
-    told = "fitting a decoder on all of its runs"
-    with console.status(told) as status:
-        fitted = fit_calibrated(
-            dataset,
-            *divide_for_stopping(dataset, dataset.trials),
-            lambda text: status.update(f"{told}: {text}"),
-            state=state,
-        )
+def _keep(plan: Plan, kept: RunFolder, group: str, result: FoldResult) -> None:
+    dataset, fold = plan.datasets[group], result.fold
+    ids = {*fold.train, *fold.validation}
+    seen = {t.recording for t in dataset.trials if t.id in ids}
+    split = f"{plan.configuration.split.kind}, on {fold.name}"
+    scores = [_score(figure, split) for figure in result.figures(plan.configuration)]
+    kept.keep(group, result, make_checkpoint(dataset, result.fitted, seen, scores))
+
+
+def _keep_final(plan: Plan, run: Run, group: str, fitted: Fitted) -> None:
+    """Keep a decoder that was fitted to all it has; its scores are those of its folds."""
+    dataset = plan.datasets[group]
     split = (
-        f"of decoders trained like this one on part of its data ({dataset.configuration.split.kind}, "
-        f"folds: {n_folds}), each on trials it never saw"
+        f"of decoders trained like this one on part of its data ({plan.configuration.split.kind}, "
+        f"folds: {len(run.results[group])}), each on trials it never saw"
     )
-    scores = [_score(figure, split) for figure in comparison.network]
-    return make_checkpoint(dataset, fitted, set(range(len(dataset.stretches))), scores)
+    scores = [_score(figure, split) for figure in run.comparisons[group].network]
+    make_checkpoint(dataset, fitted, set(range(len(dataset.stretches))), scores).save(run.finals[group])
 
 
 def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configuration: TrainingConfiguration) -> None:
@@ -241,44 +291,45 @@ def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configur
             raise ConfigurationError(f"There is no {per} {name!r}; there is {', '.join(groups)}.")
 
 
+def _fit(dataset: Dataset, job: Job, tell: Tell | None = None) -> FoldResult | Fitted:
+    if job.fold is None:
+        return fit_calibrated(dataset, *divide_for_stopping(dataset, dataset.trials), tell, state=job.state)
+    return run_fold(dataset, job.fold, tell, job.state)
+
+
+def _fit_there(configurations: list[TrainingConfiguration], job: Job) -> FoldResult | Fitted:
+    """Fit in another process, which has to find the recordings first."""
+    return _fit(load_dataset(configurations[job.number], job.sources), job)
+
+
 def _fit_all(
-    datasets: dict[str, Dataset], work: list[Job], jobs: int, console: Console
-) -> Iterator[tuple[Job, FoldResult]]:
-    configuration = next(iter(datasets.values())).configuration
+    plans: list[Plan], work: list[Job], workers: Workers, console: Console
+) -> Iterator[tuple[Job, FoldResult | Fitted]]:
+    configurations = [plan.configuration for plan in plans]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"{configuration.model.network}: folds", total=len(work))
-        if jobs == 1:
-            for job in work:
-                told = f"{job.group} {job.fold.name}"
-                yield (
-                    job,
-                    run_fold(
-                        datasets[job.group],
-                        job.fold,
-                        lambda text, told=told: progress.update(task, description=f"{told}: {text}"),  # type: ignore[misc]
-                        job.state,
-                    ),
-                )
-                _advance(progress, task, job, len(work))
-            return
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-        fits = parallel(joblib.delayed(_fit_job)(configuration, job) for job in work)
-        for job, result in zip(work, fits, strict=True):
+        task = progress.add_task(f"{', '.join(c.name for c in configurations)}: folds", total=len(work))
+
+        def fit_here(job: Job) -> FoldResult | Fitted:
+            def tell(text: str) -> None:
+                progress.update(task, description=f"{_told(job, configurations)}: {text}")
+
+            return _fit(plans[job.number].datasets[job.group], job, tell)
+
+        fit = fit_here if workers == 1 else partial(_fit_there, configurations)
+        n_folds = len([job for job in work if job.fold])
+        count = itertools.count(1)
+        for job, result in finished(fit, work, workers):
             yield job, result
-            _advance(progress, task, job, len(work))
+            progress.advance(task)
+            # Where there is no terminal there is no bar: a log file gets a line instead.
+            if not console.is_terminal:
+                what = f"fold {next(count)} of {n_folds}" if job.fold else "decoder of all runs"
+                console.print(f"{what} done: {_told(job, configurations)}")
 
 
-def _advance(progress: Progress, task: TaskID, job: Job, total: int) -> None:
-    progress.advance(task)
-    # Where there is no terminal there is no bar: a log file gets a line instead.
-    if not progress.console.is_terminal:
-        done = int(progress.tasks[task].completed)
-        progress.console.print(f"fold {done} of {total} done: {job.group} {job.fold.name}")
-
-
-def _fit_job(configuration: TrainingConfiguration, job: Job) -> FoldResult:
-    return run_fold(load_dataset(configuration, job.sources), job.fold, state=job.state)
+def _told(job: Job, configurations: list[TrainingConfiguration]) -> str:
+    return job.name if len(configurations) == 1 else f"{configurations[job.number].name}, {job.name}"
 
 
 def _score(figure: Figure, split: str) -> Score:

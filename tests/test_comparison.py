@@ -11,12 +11,17 @@ from rich.console import Console
 
 from offline import store
 from offline.comparison import compare, table
+from offline.workflow import make_plans
 from rtdecode.errors import ConfigurationError
 from rtdecode.scoring import mean_interval
 from tests.processes import rtdecode
 from tests.test_training import QUIET, configuration, data  # noqa: F401
 
 NETWORKS = ("csp-lda", "lfcnn", "lda")
+
+
+def compare_all(settings, data, folder, only=()):  # noqa: F811
+    return compare(make_plans(settings, data, only, [], QUIET), folder, [], 1, QUIET)
 
 
 def named(name, network="csp-lda", **changes):
@@ -27,7 +32,7 @@ def named(name, network="csp-lda", **changes):
 @pytest.fixture(scope="module")
 def compared(data, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("runs") / "comparison"
-    return compare([named(network, network) for network in NETWORKS], data, folder, [], [], 1, QUIET)
+    return compare_all([named(network, network) for network in NETWORKS], data, folder)
 
 
 def test_all_networks_were_tested_on_the_same_trials(compared):
@@ -40,7 +45,7 @@ def test_all_networks_were_tested_on_the_same_trials(compared):
 
 def test_what_one_network_had_preprocessed_the_next_one_finds(data, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv(store.PLACE, str(tmp_path / "store"))
-    compare([named(network, network) for network in NETWORKS], data, tmp_path / "run", ["a"], [], 1, QUIET)
+    compare_all([named(network, network) for network in NETWORKS], data, tmp_path / "run", ["a"])
     kinds = [folder.name.partition("-")[0] for folder in store.folders()]
     assert [kinds.count(kind) for kind in ("recording", "truth", "features")] == [3, 3, 3]
 
@@ -62,7 +67,7 @@ def test_the_comparison_is_told_kept_and_drawn(compared):
 
 
 def test_a_comparison_goes_on_too(compared, data):  # noqa: F811
-    again = compare([named(network, network) for network in NETWORKS], data, compared.folder, [], [], 1, QUIET)
+    again = compare_all([named(network, network) for network in NETWORKS], data, compared.folder)
     assert [run.comparisons for run in again.runs.values()] == [run.comparisons for run in compared.runs.values()]
 
 
@@ -81,7 +86,7 @@ def test_differences_of_a_single_decoder_are_paired_over_what_was_tested(data, t
         named("same", "lda", **changes),
         named("other", "lda", **changes, window={"length_s": 0.25}),
     ]
-    compared = compare(settings, data, tmp_path / "run", ["a"], [], 1, QUIET)
+    compared = compare_all(settings, data, tmp_path / "run", ["a"])
     for number, _ in enumerate(compared.figures):
         assert compared.over["some", "same", number] == (0.0, 0.0, 0.0)
         value, low, high = compared.over["some", "other", number]
@@ -103,7 +108,7 @@ def test_differences_of_a_single_decoder_are_paired_over_what_was_tested(data, t
 )
 def test_what_was_not_tested_alike_is_not_compared(data, tmp_path, other, told):  # noqa: F811
     with pytest.raises(ConfigurationError, match=told):
-        compare([named("a"), other], data, tmp_path / "run", ["a"], [], 1, QUIET)
+        compare_all([named("a"), other], data, tmp_path / "run", ["a"])
     assert not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,7 @@
 """A network of the user's own, by import path."""
 
 import os
+import pickle
 import sys
 import threading
 from dataclasses import replace
@@ -125,6 +126,17 @@ class Wrong(Mean):
 class Broken(nn.Module):
     def __init__(self, n_chans):
         raise RuntimeError("no weights for you")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [lambda n: n.set_temperature(2.0), lambda n: n.set_targets(*torch.ones(2, 2))],
+    ids=["calibrated", "values"],
+)
+def test_what_was_fitted_comes_back_from_another_process(told):
+    network, x = make_network("tests.test_foreign:Normalised", INPUTS, {}).eval(), torch.ones(1, 4, 32)
+    told(network)
+    assert torch.equal(pickle.loads(pickle.dumps(network)).outputs(x), network.outputs(x))
 
 
 def described(network, name="Mean", settings=None):

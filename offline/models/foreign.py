@@ -132,6 +132,9 @@ class Foreign(Network):
 
 def _rebuild(path: str, inputs: Inputs, settings: dict[str, Any], weights: dict[str, Any], training: bool) -> Foreign:
     network = Foreign(path, inputs, settings)
+    # What a new network has not, until it is calibrated or told its targets.
+    for name in ("target_mean", "target_std", "sharpness"):
+        setattr(network, name, weights.get(name))
     network.load_state_dict(weights)
     return network.train(training)
 

@@ -53,7 +53,10 @@ def train(
         list[str] | None,
         typer.Option(help="Fit this decoder on all of its runs and write its .onnx; may be repeated."),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Folds fitted at once.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="Processes of this machine that fit folds.", min=1)] = 1,
+    dask: Annotated[
+        str | None, typer.Option(help="A Dask scheduler whose workers fit folds instead.", metavar="tcp://HOST:PORT")
+    ] = None,
 ) -> None:
     """Train decoders on recordings, score them on what they were not trained on, and export.
 
@@ -65,7 +68,7 @@ def train(
     settings = [_offline("configuration").read_configuration(name) for name in configurations]
     folder = _offline("sources").data_folder(data, settings)
     _offline("workflow")
-    _offline("commands").train(settings, folder, output, only or [], export or [], jobs)
+    _offline("commands").train(settings, folder, output, only or [], export or [], dask or jobs)
 
 
 def export(

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import Checkpoint, make_checkpoint, versions
+from offline.checkpoint import Checkpoint, make_checkpoint
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
+from offline.origin import origin
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.runs import RunFolder
 from offline.sources import Source, find_sources
@@ -169,12 +170,7 @@ def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Co
         {
             "configuration": configuration.model_dump(mode="json"),
             "partition": plan.partition,
-            "origin": {
-                "recordings": {
-                    s.name: f for d in datasets.values() for s, f in zip(d.sources, d.fingerprints, strict=True)
-                },
-                "packages": versions(),
-            },
+            "origin": origin(configuration, datasets),
         },
         list(datasets),
     )

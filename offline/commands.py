@@ -23,11 +23,13 @@ def train(
     only: list[str],
     final: list[str],
     jobs: int,
+    mlflow: str | None,
 ) -> None:
-    """Train, print the tables, export what was asked for."""
+    """Train, print the tables, export what was asked for, and tell MLflow if that is wanted."""
     from offline import comparison, workflow
+    from offline.tracking import Tracker
 
-    console = _console()
+    console, tracker = _console(), Tracker(mlflow) if mlflow else None
     if len(settings) == 1:
         run = workflow.train(settings[0], data, output, only, final, jobs, console)
         runs, folder = {settings[0].name: run}, run.folder
@@ -39,8 +41,10 @@ def train(
     if len(settings) > 1:
         console.print(comparison.table(compared))
     console.print(f"kept in {folder}", soft_wrap=True, highlight=False)
-    for name, run in runs.items():
-        _export_finals(run, name)
+    for each in settings:
+        _export_finals(runs[each.name], each.name)
+        if tracker:
+            tracker.tell(runs[each.name], each)
 
 
 def _export_finals(run: "Run", name: str) -> None:
@@ -73,6 +77,8 @@ def tune(
 ) -> None:
     """Tune a decoder file's policy, print the curve, write the file."""
     from offline import tune as tuning
+    from rtdecode.evaluation.tuning import told_tuning
+    from rtdecode.recording import read_recording
 
     refuse_output(output, ".onnx")
     if curve:
@@ -80,10 +86,12 @@ def tune(
     model, console = read_model(path), _console()
     policies, names = tuning.policies_for(model, rest), model.contract.outputs.names
     with console.status("") as status:
-        courses = []
-        for recording in paths:
-            status.update(f"decoding {recording}")
+        courses, fingerprints = [], {}
+        for each in paths:
+            status.update(f"decoding {each}")
+            recording = read_recording(each)
             courses.append(tuning.course_of(model, recording, rest))
+            fingerprints[each.name] = recording.fingerprint()
 
         def tell(done: int) -> None:
             status.update(f"trying policies: {done} of {len(policies)}")
@@ -94,7 +102,7 @@ def tune(
     if curve:
         tuning.write_tried(tried, curve)
         print(f"all {len(tried)} policies written to {curve}")
-    split = f"on what chose it as the best of {len(tried)}, so too good: {', '.join(p.name for p in paths)}"
+    split = told_tuning(len(tried), fingerprints)
     figures = tuning.figures_of(best.policy, courses, names)
     for figure in figures:
         print(f"{figure.name}: {figure}")

@@ -26,7 +26,8 @@ def origin(configuration: TrainingConfiguration, datasets: Mapping[str, Dataset]
 
 def _code(network: str) -> dict[str, str]:
     """Return the SHA-256 of our own code, and of that of a network by its import path."""
-    ours = [path for package in (rtdecode, offline) for path in Path(package.__file__).parent.rglob("*.py")]
+    folders = [Path(folder) for package in (rtdecode, offline) for folder in package.__path__]
+    ours = [path for folder in folders for path in folder.rglob("*.py")]
     found = {"rtdecode": digest_of(sorted(ours))}
     return {**found, network: digest_of(_files(network))} if ":" in network else found
 

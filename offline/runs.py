@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from offline.partition import Fold
 from offline.training import Fitted
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import read_steps
+
+_CURVES = "curves/"
 
 
 class RunFolder:
@@ -46,6 +49,9 @@ class RunFolder:
         try:
             for group in groups:
                 (folder / group).mkdir(parents=True, exist_ok=True)
+            began = folder / "began.json"
+            if not began.exists():
+                began.write_text(json.dumps(datetime.now().isoformat(sep=" ", timespec="seconds")), encoding="utf-8")
             for name, text in texts.items():
                 (folder / f"{name}.json").write_text(text, encoding="utf-8")
         except OSError as error:
@@ -76,10 +82,11 @@ class RunFolder:
         arrays: dict[str, Any] = {"truth": result.truth, "network": result.network}
         if result.baseline is not None:
             arrays["baseline"] = result.baseline
+        arrays |= {f"{_CURVES}{name}": values for name, values in result.fitted.curves.items()}
         path = self._arrays(group, result.fold)
         aside = path.with_suffix(".partial")
         with aside.open("wb") as file:
-            np.savez(file, **arrays, n_epochs=result.fitted.n_epochs, seconds=result.seconds)
+            np.savez(file, **arrays, seconds=result.seconds)
         aside.replace(path)
 
     def result(self, group: str, fold: Fold) -> FoldResult | None:
@@ -100,8 +107,8 @@ class RunFolder:
             read_steps(contract.preprocessing),
             contract.window.n_times,
             contract.window.hop,
-            int(found["n_epochs"]),
             contract.calibration,
+            {name.removeprefix(_CURVES): list(v) for name, v in found.items() if name.startswith(_CURVES)},
         )
         baseline = found.get("baseline")
         return FoldResult(fold, fitted, found["truth"], found["network"], baseline, float(found["seconds"]))

@@ -1,6 +1,5 @@
 """A whole training run: folds of every decoder, the table, checkpoints, the exported file."""
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.origin import origin
 from offline.partition import Fold, divide_for_stopping, make_folds
+from offline.records import write_records
 from offline.runs import RunFolder
 from offline.sources import Source, find_sources
 from offline.stored import StoredRecording, store_features, store_recording
@@ -191,8 +191,7 @@ def carry_out(plan: Plan, folder: Path, final: list[str], jobs: int, console: Co
         assert of_fold is not None
         results[group].append(of_fold)
     comparisons = {g: summarise(r, configuration) for g, r in results.items()}
-    _write_scores(folder / "scores.csv", comparisons)
-    _write_folds(folder / "folds.csv", results)
+    write_records(folder, configuration, results, comparisons)
     finals = {group: kept.checkpoint(group, "final") for group in final}
     for group, path in finals.items():
         if not path.exists():
@@ -309,23 +308,3 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
 def shown(value: float, low: float, high: float, sign: str = "") -> str:
     """Write a figure with its interval."""
     return f"{value:{sign}.3f} [{low:{sign}.2f}, {high:{sign}.2f}]"
-
-
-def _write_scores(path: Path, comparisons: dict[str, Comparison]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["decoder", "pipeline", "figure", "value", "low", "high", "chance", "n"])
-        for group, comparison in comparisons.items():
-            for pipeline, figures in (("network", comparison.network), ("csp-lda", comparison.baseline)):
-                for figure in figures:
-                    rows.writerow([group, pipeline, *asdict(figure).values()])
-
-
-def _write_folds(path: Path, results: dict[str, list[FoldResult]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["decoder", "fold", "n_train", "n_validation", "n_test", "n_epochs", "seconds"])
-        for group, folds in results.items():
-            for r in folds:
-                sizes = (len(r.fold.train), len(r.fold.validation), len(r.fold.test))
-                rows.writerow([group, r.fold.name, *sizes, r.fitted.n_epochs, f"{r.seconds:.2f}"])

@@ -53,7 +53,7 @@ def _folds(results: Results) -> Iterator[Row]:
 
 
 def _curves(results: Results) -> Iterator[Row]:
-    """A row per epoch; none of what was fitted in closed form."""
+    """Give a row per epoch; none of what was fitted in closed form."""
     names = list(dict.fromkeys(name for _, r in _each(results) for name in r.fitted.curves))
     yield ["decoder", "fold", "epoch", *names]
     for group, r in _each(results):
@@ -63,7 +63,7 @@ def _curves(results: Results) -> Iterator[Row]:
 
 
 def _decided_trials(results: Results, configuration: TrainingConfiguration) -> Iterator[Row]:
-    """A row per tested trial: its class, the one decided, and the evidence for each (mean log probability)."""
+    """Give a row per tested trial: its class, the one decided, the evidence for each (mean log probability)."""
     names = configuration.class_names
     yield ["decoder", "fold", "trial", "truth", "decided", *(f"evidence {name}" for name in names)]
     for group, r in _each(results):
@@ -72,7 +72,7 @@ def _decided_trials(results: Results, configuration: TrainingConfiguration) -> I
 
 
 def _predicted_values(results: Results, configuration: TrainingConfiguration) -> Iterator[Row]:
-    """A row per window of each tested trial or segment: true and predicted value of each target."""
+    """Give a row per window of each tested trial or segment: true and predicted value of each target."""
     assert configuration.targets is not None
     names = configuration.targets.channels or configuration.targets.names
     both = [f"{what} {name}" for what in ("true", "predicted") for name in names]

@@ -18,7 +18,7 @@ from rtdecode.page.svg import svg
 from rtdecode.scoring import Figure, confusion, mean_interval
 
 _WIDE, _HEIGHT = 860, 270
-_LOSSES = {"train_loss": ("wrong", "false", "training"), "valid_loss": ("curve", "right", "validation")}
+_LOSSES = {"valid_loss": ("curve", "right", "validation"), "train_loss": ("wrong", "false", "training")}
 
 
 def run_page(
@@ -121,13 +121,14 @@ def _forest(comparisons: Mapping[str, Comparison], configuration: TrainingConfig
 
 
 def _scores(comparisons: Mapping[str, Comparison]) -> str:
-    heads = ("figure", "", "95 % interval", "chance", "n", "csp-lda, same folds")
+    has_baseline = any(comparison.baseline for comparison in comparisons.values())
+    heads = ["figure", "", "95 % interval", "chance", "n", *(["csp-lda, same folds"] if has_baseline else [])]
     rows = []
     for group, comparison in comparisons.items():
         baselines = {other.name: other for other in comparison.baseline}
         for f in comparison.network:
             cells = [escape(f.name), f"{f.value:.3f}", f"[{f.low:.3f}, {f.high:.3f}]", f"{f.chance:.3f}", str(f.n)]
-            cells.append(f"{baselines[f.name].value:.3f}" if f.name in baselines else "")
+            cells += [f"{baselines[f.name].value:.3f}"] if f.name in baselines else []
             rows.append(f"<tr><th>{escape(group)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return table("<th>decoder</th>" + "".join(f"<th>{head}</th>" for head in heads), rows)
 

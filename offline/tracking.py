@@ -32,8 +32,8 @@ class Tracker:
             self._mlflow: Any = import_module("mlflow")
         except ModuleNotFoundError:
             raise ConfigurationError(
-                "--mlflow needs the package `mlflow`, which is not installed: pip install mlflow. Without it every run "
-                "is kept in its folder all the same; `rtdecode runs` compares them."
+                "--mlflow needs the package `mlflow`, which is not installed: pip install mlflow. Without it every "
+                "run is kept in its folder all the same; `rtdecode runs` compares them."
             ) from None
         self._uri = uri
 

@@ -84,8 +84,8 @@ def course_of(model: ModelFile, recording: Recording, rest: tuple[str, ...]) -> 
     """Decode a recording with a decoder of classes; ConfigurationError if it was trained on it."""
     if recording.fingerprint()[:16] in model.contract.provenance.data_fingerprint:
         raise ConfigurationError(
-            f"{model.path} was trained on {recording.path}: how sure it is there says nothing about new data. Tune on "
-            "other recordings, or take the decoder of a fold, which never saw one (rtdecode export "
+            f"{model.path} was trained on {recording.path}: how sure it is there says nothing about new data. Tune "
+            "on other recordings, or take the decoder of a fold, which never saw one (rtdecode export "
             "RUN/GROUP/FOLD.pt)."
         )
     decoder = Decoder(model, recording.signal, source_name=f"Recording {recording.path}", policy=Policy(rest=rest))

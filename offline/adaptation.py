@@ -51,7 +51,7 @@ def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | N
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
     contract = checkpoint.contract
     steps = read_steps(contract.preprocessing)
-    before = Fitted(checkpoint.network, steps, contract.window.n_times, contract.window.hop)
+    before = Fitted(checkpoint.network, steps, contract.window.n_times, contract.window.hop, 0)
     after = fit_calibrated(dataset, train, validation, start=None if trained_on else before)
     split = f"the last third of {recording.name}, {len(test)} trials that neither decoder learned from"
     figures = {name: _figures(dataset, fold, fitted, test) for name, fitted in (("before", before), ("after", after))}

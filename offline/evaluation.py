@@ -135,5 +135,5 @@ def csp_lda(dataset: Dataset, train: list[Trial], test: list[Trial]) -> _Floats:
     fitting, tested = (cutter.cut(chosen, n_times, n_times) for chosen in (train, test))
     network = CSPLDA(output.n_channels, n_times, len(dataset.configuration.class_names))
     fit_closed_form(network, fitting.x, fitting.y, class_weights(dataset.configuration, fitting.y))
-    proba = Fitted(network.eval(), steps, n_times, n_times).outputs(tested)
+    proba = Fitted(network.eval(), steps, n_times, n_times, 1).outputs(tested)
     return np.log(np.maximum(proba.astype(np.float64), 1e-12))

@@ -54,12 +54,11 @@ def _folds(results: Results) -> Iterator[Row]:
 
 def _curves(results: Results) -> Iterator[Row]:
     """Give a row per epoch; none of what was fitted in closed form."""
-    names = list(dict.fromkeys(name for _, r in _each(results) for name in r.fitted.curves))
+    names = next((list(r.fitted.curves[0]) for _, r in _each(results) if r.fitted.curves), [])
     yield ["decoder", "fold", "epoch", *names]
     for group, r in _each(results):
-        if r.fitted.curves:
-            for epoch, values in enumerate(zip(*(r.fitted.curves[name] for name in names), strict=True), 1):
-                yield [group, r.fold.name, epoch, *values]
+        for epoch, measured in enumerate(r.fitted.curves, 1):
+            yield [group, r.fold.name, epoch, *measured.values()]
 
 
 def _decided_trials(results: Results, configuration: TrainingConfiguration) -> Iterator[Row]:

@@ -1,11 +1,11 @@
 """The page of a training run: how it learned, what it confuses, what each decoder is worth."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
 import numpy as np
-from numpy.typing import NDArray
 
 from offline.catalogue import flat
 from offline.checkpoint import versions
@@ -75,29 +75,27 @@ def _curves(folds: Sequence[FoldResult]) -> list[str]:
     learned = [r.fitted.curves for r in folds if r.fitted.n_epochs > 1]
     if not learned:
         return []
-    longest = max(len(curves["valid_loss"]) for curves in learned)
+    by_name = {name: [[epoch[name] for epoch in curves] for curves in learned] for name in _LOSSES}
+    losses = np.array([loss for each in by_name.values() for curve in each for loss in curve])
     # Losses that leap at first would press what follows into a line.
-    each = np.concatenate([curves[name] for curves in learned for name in _LOSSES])
-    highest, lowest = float(np.percentile(each, 99)), float(min(each.min(), 0.0))
-    axes = Axes((1.0, float(longest)), (lowest, 1.05 * highest), _WIDE, _HEIGHT)
+    most = 1.05 * float(np.percentile(losses, 99))
+    axes = Axes((1.0, float(max(map(len, learned)))), (min(0.0, float(losses.min())), most), _WIDE, _HEIGHT)
+
+    def drawn(curve: Sequence[float], style: str) -> str:
+        return axes.curve(range(1, len(curve) + 1), [min(loss, most) for loss in curve], style)
+
     parts = axes.frame("epoch", "loss")
-    for curves in learned:
-        clipped = np.minimum(curves["valid_loss"], 1.05 * highest)
-        parts.append(axes.curve(np.arange(1, len(clipped) + 1).tolist(), clipped.tolist(), "person"))
-    for name, (style, _, _) in _LOSSES.items():
-        means = _means([curves[name] for curves in learned])
-        clipped = np.minimum(means, 1.05 * highest)
-        parts.append(axes.curve(np.arange(1, len(means) + 1).tolist(), clipped.tolist(), style))
+    parts += [drawn(curve, "person") for curve in by_name["valid_loss"]]
+    parts += [drawn(_means(by_name[name]), style) for name, (style, _, _) in _LOSSES.items()]
     keys = "".join(f'<i class="key {key}"></i>{told}' for _, key, told in _LOSSES.values())
     words = f"{keys}, means of the folds still learning; grey: validation of each of {len(learned)} folds"
     return [figure("Learning curves", words, svg(_WIDE, _HEIGHT, "Loss by epoch", parts))]
 
 
-def _means(curves: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    longest = max(map(len, curves))
-    padded = np.array([[*curve, *[np.nan] * (longest - len(curve))] for curve in curves])
-    means: NDArray[np.float64] = np.nanmean(padded, axis=0)
-    return means
+def _means(curves: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean in each epoch, of those that got so far."""
+    epochs = itertools.zip_longest(*curves)
+    return [float(np.mean([loss for loss in losses if loss is not None])) for losses in epochs]
 
 
 def _confusion(folds: Sequence[FoldResult], configuration: TrainingConfiguration) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from offline.checkpoint import Checkpoint, read_checkpoint
 from offline.evaluation import FoldResult
 from offline.partition import Fold
-from offline.training import Fitted
+from offline.training import Curves, Fitted
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import read_steps
 
@@ -82,11 +82,12 @@ class RunFolder:
         arrays: dict[str, Any] = {"truth": result.truth, "network": result.network}
         if result.baseline is not None:
             arrays["baseline"] = result.baseline
-        arrays |= {f"{_CURVES}{name}": values for name, values in result.fitted.curves.items()}
+        curves = result.fitted.curves
+        arrays |= {f"{_CURVES}{name}": [epoch[name] for epoch in curves] for name in (curves[0] if curves else ())}
         path = self._arrays(group, result.fold)
         aside = path.with_suffix(".partial")
         with aside.open("wb") as file:
-            np.savez(file, **arrays, seconds=result.seconds)
+            np.savez(file, **arrays, n_epochs=result.fitted.n_epochs, seconds=result.seconds)
         aside.replace(path)
 
     def result(self, group: str, fold: Fold) -> FoldResult | None:
@@ -107,14 +108,19 @@ class RunFolder:
             read_steps(contract.preprocessing),
             contract.window.n_times,
             contract.window.hop,
+            int(found["n_epochs"]),
             contract.calibration,
-            {name.removeprefix(_CURVES): list(v) for name, v in found.items() if name.startswith(_CURVES)},
+            _by_epoch({k.removeprefix(_CURVES): v.tolist() for k, v in found.items() if k.startswith(_CURVES)}),
         )
         baseline = found.get("baseline")
         return FoldResult(fold, fitted, found["truth"], found["network"], baseline, float(found["seconds"]))
 
     def _arrays(self, group: str, fold: Fold) -> Path:
         return self.folder / group / f"{fold.name}.npz"
+
+
+def _by_epoch(curves: dict[str, list[float]]) -> Curves:
+    return tuple(dict(zip(curves, values, strict=True)) for values in zip(*curves.values(), strict=True))
 
 
 def _difference(there: Any, wanted: Any, at: str = "") -> str:

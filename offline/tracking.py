@@ -70,9 +70,8 @@ class Tracker:
 
 
 def _steps(group: str, fold: FoldResult) -> list[tuple[str, float, int]]:
-    curves = fold.fitted.curves.items()
     return [
-        (f"{name}/{group}/{fold.fold.name}", float(value), epoch)
-        for name, values in curves
-        for epoch, value in enumerate(values, 1)
+        (f"{name}/{group}/{fold.fold.name}", value, epoch)
+        for epoch, measured in enumerate(fold.fitted.curves, 1)
+        for name, value in measured.items()
     ]

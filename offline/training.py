@@ -6,7 +6,7 @@ import ctypes
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
 
 Progress = Callable[[str], None]
-Curves = dict[str, list[float]]
+Curves = tuple[dict[str, float], ...]
 _BLOCK_S = 0.01
 # Windows that are decided at once.
 _AT_ONCE = 256
@@ -78,24 +78,21 @@ class Fitted:
         With all numbers.
     n_times, hop : int
         Samples at the model's rate.
+    n_epochs : int
+        Epochs trained, the patience included.
     calibration : Calibration or None
         How the temperature of its probabilities was found.
-    curves : dict of str to list of float
-        What was measured in each epoch, `train_loss` and `valid_loss` among it; nothing of what is fitted in closed
-        form.
+    curves : tuple of dict of str to float
+        What was measured in each epoch, `train_loss` and `valid_loss` among it; nothing in closed form.
     """
 
     network: Network
     steps: tuple[Step, ...]
     n_times: int
     hop: int
+    n_epochs: int
     calibration: Calibration | None = None
-    curves: Curves = field(default_factory=dict)
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs trained, the patience included; 1 in closed form."""
-        return len(self.curves["train_loss"]) if self.curves else 1
+    curves: Curves = ()
 
     def outputs(self, windows: Windows) -> NDArray[np.float32]:
         """Return class probabilities or values (n_windows, n_outputs)."""
@@ -195,12 +192,13 @@ def fit_network(
         # Nothing to stop early: what would be watched is learned from too.
         x_all, y_all = np.concatenate([fitting.x[:], watched.x[:]]), np.concatenate(y)
         fit_closed_form(network, x_all, y_all, class_weights(configuration, y_all))
-        curves: Curves = {}
+        curves: Curves = ()
     else:
         learned, seen = _Examples(network, fitting, y[0]), _Examples(network, watched, y[1])
         curves = _fit(network, learned, seen, class_weights(configuration, fitting.y), configuration, progress)
     network.eval()
-    return Fitted(network, steps, n_times, _hop(configuration, Chain(steps, dataset.signal)), curves=curves)
+    hop = _hop(configuration, Chain(steps, dataset.signal))
+    return Fitted(network, steps, n_times, hop, max(len(curves), 1), curves=curves)
 
 
 def _hop(configuration: TrainingConfiguration, chain: Chain) -> int:
@@ -331,7 +329,7 @@ def _fit(
         raise ConfigurationError(
             "Training diverged: the loss is not a number. Lower training.learning_rate, or standardise the data."
         )
-    return {name: list(net.history[:, name]) for name, value in history[0].items() if isinstance(value, float)}
+    return tuple({name: float(row[name]) for name in ("train_loss", "valid_loss")} for row in history)
 
 
 def _as_it_is(batch: Any) -> Any:

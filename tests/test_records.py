@@ -49,7 +49,7 @@ def test_every_epoch_of_every_fold_is_kept(closed, slow):
     assert len(kept) == sum(int(fold["n_epochs"]) for fold in folds) == 2 * 6
     for row in kept:
         fold = next(r for r in slow.results[row["decoder"]] if r.fold.name == row["fold"])
-        assert float(row["valid_loss"]) == fold.fitted.curves["valid_loss"][int(row["epoch"]) - 1]
+        assert float(row["valid_loss"]) == fold.fitted.curves[int(row["epoch"]) - 1]["valid_loss"]
     assert rows(closed, "curves") == []
 
 
@@ -162,5 +162,5 @@ class TestMlflow:
         assert told.data.metrics["network/accuracy/a"] == slow.comparisons["a"].network[0].value
         first = slow.results["a"][0]
         curve = client.get_metric_history(told.info.run_id, f"valid_loss/a/{first.fold.name}")
-        assert [metric.value for metric in curve] == first.fitted.curves["valid_loss"]
+        assert [metric.value for metric in curve] == [epoch["valid_loss"] for epoch in first.fitted.curves]
         assert {file.path for file in client.list_artifacts(told.info.run_id)} >= {"scores.csv", "run.html", "a"}

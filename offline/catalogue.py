@@ -52,11 +52,8 @@ class KeptRun:
 
     @property
     def worth(self) -> Interval | None:
-        """The figure with its 95 % interval: the mean over decoders (Student's), or that of the only one."""
-        figures = list(self.scores.values())
-        if len(figures) > 1:
-            return mean_interval([figure.value for figure in figures])
-        return next(((figure.value, figure.low, figure.high) for figure in figures), None)
+        """What its decoders are worth; None while folds are left."""
+        return worth(list(self.scores.values())) if self.scores else None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -92,6 +89,13 @@ class KeptRun:
             return compared(float(given), float(wanted))
         except ValueError:
             return compared(str(given), wanted)
+
+
+def worth(figures: Sequence[Figure]) -> Interval:
+    """Return a figure with its 95 % interval: the mean over decoders (Student's), or that of the only one."""
+    if len(figures) > 1:
+        return mean_interval([figure.value for figure in figures])
+    return figures[0].value, figures[0].low, figures[0].high
 
 
 def find_runs(folder: Path) -> list[KeptRun]:
@@ -146,8 +150,8 @@ def matching(runs: Sequence[KeptRun], conditions: Sequence[str]) -> list[KeptRun
         known = list(dict.fromkeys(name for run in runs for name in (*run.told, *run.configuration)))
         if runs and key not in known:
             near = difflib.get_close_matches(key, known, n=1) or [name for name in known if name.endswith(f".{key}")]
-            hint = f"did you mean {near[0]!r}" if near else f"there is {', '.join(runs[0].told)}"
-            raise ConfigurationError(f"--where {condition!r}: no run tells {key!r}; {hint}?")
+            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(runs[0].told)}, and every setting."
+            raise ConfigurationError(f"--where {condition!r}: no run tells {key!r}; {hint}")
         runs = [run for run in runs if run.meets(key, wanted, _COMPARED[sign])]
     return list(runs)
 

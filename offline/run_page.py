@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from offline.catalogue import flat
+from offline.catalogue import flat, worth
 from offline.checkpoint import versions
 from offline.configuration import TrainingConfiguration
 from offline.evaluation import Comparison, FoldResult
@@ -15,7 +15,7 @@ from rtdecode.evaluation.axes import Axes
 from rtdecode.evaluation.drawing import draw_confusion, draw_forest
 from rtdecode.page import facts, figure, header, page, pair, table, tiles
 from rtdecode.page.svg import svg
-from rtdecode.scoring import Figure, confusion, mean_interval
+from rtdecode.scoring import confusion
 
 _WIDE, _HEIGHT = 860, 270
 _LOSSES = {"valid_loss": ("curve", "right", "validation"), "train_loss": ("wrong", "false", "training")}
@@ -35,7 +35,7 @@ def run_page(
         header("training run", configuration.name, _lead(comparisons, configuration), ""),
         tiles(_tiles(folds, comparisons, configuration)),
         *_curves(folds),
-        *([pair(*halves)] if len(halves) == 2 else halves),
+        *([pair(halves[0], "".join(halves[1:]))] if halves else []),
         _scores(comparisons),
         pair(facts("What was asked for", _asked(name, configuration)), facts("Versions", versions())),
     ]
@@ -44,18 +44,12 @@ def run_page(
 
 def _lead(comparisons: Mapping[str, Comparison], configuration: TrainingConfiguration) -> str:
     firsts = [comparison.network[0] for comparison in comparisons.values()]
-    value, low, high = _worth(firsts)
+    value, low, high = worth(firsts)
     over = f"mean over {len(firsts)} decoders" if len(firsts) > 1 else f"n = {firsts[0].n}"
     return (
         f"<b>{escape(firsts[0].name)} {value:.3f}</b> [{low:.3f}, {high:.3f}], {over}; "
         f"{escape(configuration.model.network)}, {configuration.split.kind}"
     )
-
-
-def _worth(figures: Sequence[Figure]) -> tuple[float, float, float]:
-    if len(figures) > 1:
-        return mean_interval([figure.value for figure in figures])
-    return figures[0].value, figures[0].low, figures[0].high
 
 
 def _tiles(
@@ -115,7 +109,7 @@ def _forest(comparisons: Mapping[str, Comparison], configuration: TrainingConfig
     name = rows[0][1].name
     what = "trials" if configuration.trials else "segments"
     words = f"95 % interval over {what}; of the mean over decoders (Student); dashed: chance"
-    return [figure("Each decoder", words, draw_forest(rows, _worth([f for _, f in rows]), escape(name)))]
+    return [figure("Each decoder", words, draw_forest(rows, worth([f for _, f in rows]), escape(name)))]
 
 
 def _scores(comparisons: Mapping[str, Comparison]) -> str:

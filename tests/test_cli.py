@@ -18,6 +18,7 @@ COMMANDS = [
     "config",
     "models",
     "store",
+    "runs",
     "tune",
     "inspect",
     "verify",

@@ -53,8 +53,9 @@ class Tracker:
                     client.log_batch(begun.info.run_id, metrics=metrics[start : start + _AT_ONCE])
                 self._mlflow.log_artifacts(str(run.folder))
         except Exception as error:  # whatever its stores raise
+            told = str(error).rstrip(".")
             raise ConfigurationError(
-                f"MLflow at {self._uri} does not take the run: {error}. It is kept in {run.folder}."
+                f"MLflow at {self._uri} does not take the run: {told}. It is kept in {run.folder}."
             ) from None
 
     def _metrics(self, run: Run) -> list[Any]:

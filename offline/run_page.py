@@ -109,7 +109,7 @@ def _forest(comparisons: Mapping[str, Comparison], configuration: TrainingConfig
     name = rows[0][1].name
     what = "trials" if configuration.trials else "segments"
     words = f"95 % interval over {what}; of the mean over decoders (Student); dashed: chance"
-    return [figure("Each decoder", words, draw_forest(rows, worth([f for _, f in rows]), escape(name)))]
+    return [figure("Each decoder", words, draw_forest(rows, worth([f for _, f in rows]), name))]
 
 
 def _scores(comparisons: Mapping[str, Comparison]) -> str:

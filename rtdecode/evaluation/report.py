@@ -206,7 +206,7 @@ def _forest(e: Evaluation) -> list[str]:
         mean, title, words = None, "Each recording", "95 % interval over trials"
     if len(rows) < 2:
         return []
-    return [figure(title, f"{words}; dashed: chance", draw_forest(rows, mean, escape(name)))]
+    return [figure(title, f"{words}; dashed: chance", draw_forest(rows, mean, name))]
 
 
 def _apart(names: list[str]) -> list[str]:

@@ -44,7 +44,10 @@ def _files(network: str) -> list[Path]:
         key: Path(file) for key, module in [*sys.modules.items()] if (file := getattr(module, "__file__", None))
     }
     package = {key: path for key, path in loaded.items() if key.partition(".")[0] == top}
-    if name in package and hasattr(sys.modules[top], "__path__"):
+    if name not in package:
+        # What was typed at a prompt is in no file.
+        return []
+    if hasattr(sys.modules[top], "__path__"):
         return sorted(package.values())
     beside = {path for key, path in loaded.items() if key != "__main__" and path.parent == package[name].parent}
     return sorted(beside | {package[name]})

@@ -1,4 +1,4 @@
-"""What the commands of the same names do."""
+"""What the commands of the same names do; what takes a second to load is loaded by those that need it."""
 
 import sys
 from pathlib import Path
@@ -8,13 +8,7 @@ from rich.console import Console
 
 from offline.checkpoint import read_checkpoint
 from offline.configuration import TrainingConfiguration
-from offline.export import export as write_decoder
 from offline.models import NETWORKS, describe, refuse_unknown
-from offline.survey import survey
-from offline.survey import table as survey_table
-from offline.tune import course_of, figures_of, policies_for, with_policy, write_tried
-from offline.tune import table as policy_table
-from offline.tune import tune as find_policy
 from rtdecode.errors import refuse_output
 from rtdecode.model_file import read_model, rewrite
 
@@ -29,12 +23,13 @@ def train(
     only: list[str],
     final: list[str],
     workers: int | str,
+    mlflow: str | None,
 ) -> None:
-    """Train, print the tables, export what was asked for."""
-    # Only here: the other commands need not wait until skorch and scikit-learn are loaded.
+    """Train, print the tables, export what was asked for, and tell MLflow if that is wanted."""
     from offline import comparison, workflow
+    from offline.tracking import Tracker
 
-    console = _console()
+    console, tracker = _console(), Tracker(mlflow) if mlflow else None
     if len(settings) == 1:
         run = workflow.train(settings[0], data, output, only, final, workers, console)
         runs, folder = {settings[0].name: run}, run.folder
@@ -47,8 +42,10 @@ def train(
     if len(settings) > 1:
         console.print(comparison.table(compared))
     console.print(f"kept in {folder}", soft_wrap=True, highlight=False)
-    for name, run in runs.items():
-        _export_finals(run, name)
+    for each in settings:
+        _export_finals(runs[each.name], each.name)
+        if tracker:
+            tracker.tell(runs[each.name], each)
 
 
 def _export_finals(run: "Run", name: str) -> None:
@@ -61,6 +58,8 @@ def _export_finals(run: "Run", name: str) -> None:
 
 def export(path: Path, output: Path, subject: str | None = None, form: str | None = None) -> None:
     """Write a decoder file and tell what was proven."""
+    from offline.export import export as write_decoder
+
     checkpoint = read_checkpoint(path)
     whose = checkpoint if subject is None else checkpoint.for_subject(subject)
     model = write_decoder(whose, output, form=form or checkpoint.form)
@@ -78,37 +77,45 @@ def tune(
     path: Path, paths: list[Path], false_per_minute: float, rest: tuple[str, ...], output: Path, curve: Path | None
 ) -> None:
     """Tune a decoder file's policy, print the curve, write the file."""
+    from offline import tune as tuning
+    from rtdecode.evaluation.tuning import told_tuning
+    from rtdecode.recording import read_recording
+
     refuse_output(output, ".onnx")
     if curve:
         refuse_output(curve, ".csv")
     model, console = read_model(path), _console()
-    policies, names = policies_for(model, rest), model.contract.outputs.names
+    policies, names = tuning.policies_for(model, rest), model.contract.outputs.names
     with console.status("") as status:
-        courses = []
-        for recording in paths:
-            status.update(f"decoding {recording}")
-            courses.append(course_of(model, recording, rest))
+        courses, fingerprints = [], {}
+        for each in paths:
+            status.update(f"decoding {each}")
+            recording = read_recording(each)
+            courses.append(tuning.course_of(model, recording, rest))
+            fingerprints[each.name] = recording.fingerprint()
 
         def tell(done: int) -> None:
             status.update(f"trying policies: {done} of {len(policies)}")
 
-        best, tried = find_policy(courses, policies, names, false_per_minute, tell)
-    console.print(policy_table(best, tried))
+        best, tried = tuning.tune(courses, policies, names, false_per_minute, tell)
+    console.print(tuning.table(best, tried))
     console.print(f"chosen: {best.policy.told()}", soft_wrap=True, highlight=False)
     if curve:
-        write_tried(tried, curve)
+        tuning.write_tried(tried, curve)
         print(f"all {len(tried)} policies written to {curve}")
-    split = f"on what chose it as the best of {len(tried)}, so too good: {', '.join(p.name for p in paths)}"
-    figures = figures_of(best.policy, courses, names)
+    split = told_tuning(len(tried), fingerprints)
+    figures = tuning.figures_of(best.policy, courses, names)
     for figure in figures:
         print(f"{figure.name}: {figure}")
     print("These are figures of the recordings that chose the policy; `rtdecode replay` scores it on others.")
-    written = rewrite(model, with_policy(model.contract, best.policy, figures, split), output)
+    written = rewrite(model, tuning.with_policy(model.contract, best.policy, figures, split), output)
     print(f"written to {written.path}, SHA-256 {written.sha256[:16]}...")
 
 
 def models(names: list[str], channels: int, times: int, outputs: int, sfreq: float) -> None:
     """Print what the networks cost for a window of this shape."""
+    from offline import survey
+
     for name in names:
         refuse_unknown(name)
     console = _console()
@@ -117,8 +124,8 @@ def models(names: list[str], channels: int, times: int, outputs: int, sfreq: flo
     with console.status("") as status:
         for name in names or NETWORKS:
             status.update(f"measuring {name}")
-            costs.append(survey(name, *shape))
-    console.print(survey_table(costs, *shape))
+            costs.append(survey.survey(name, *shape))
+    console.print(survey.table(costs, *shape))
     for cost in costs:
         if cost.reason:
             console.print(f"{cost.name}: {cost.reason}", soft_wrap=True, markup=False, highlight=False)

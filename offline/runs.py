@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 
 from offline.checkpoint import Checkpoint, read_checkpoint
 from offline.evaluation import FoldResult
+from offline.learning import Curves
 from offline.partition import Fold
 from offline.training import Fitted
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import read_steps
+
+_CURVES = "curves/"
 
 
 class RunFolder:
@@ -46,6 +50,9 @@ class RunFolder:
         try:
             for group in groups:
                 (folder / group).mkdir(parents=True, exist_ok=True)
+            began = folder / "began.json"
+            if not began.exists():
+                began.write_text(json.dumps(datetime.now().isoformat(sep=" ", timespec="seconds")), encoding="utf-8")
             for name, text in texts.items():
                 (folder / f"{name}.json").write_text(text, encoding="utf-8")
         except OSError as error:
@@ -80,6 +87,8 @@ class RunFolder:
         arrays: dict[str, Any] = {"truth": result.truth, "network": result.network}
         if result.baseline is not None:
             arrays["baseline"] = result.baseline
+        curves = result.fitted.curves
+        arrays |= {f"{_CURVES}{name}": [epoch[name] for epoch in curves] for name in (curves[0] if curves else ())}
         path = self._arrays(group, result.fold)
         aside = path.with_suffix(".partial")
         with aside.open("wb") as file:
@@ -107,12 +116,17 @@ class RunFolder:
             contract.window.hop,
             int(found["n_epochs"]),
             contract.calibration,
+            _by_epoch({k.removeprefix(_CURVES): v.tolist() for k, v in found.items() if k.startswith(_CURVES)}),
         )
         baseline = found.get("baseline")
         return FoldResult(fold, fitted, found["truth"], found["network"], baseline, float(found["seconds"]))
 
     def _arrays(self, group: str, fold: Fold) -> Path:
         return self.folder / group / f"{fold.name}.npz"
+
+
+def _by_epoch(curves: dict[str, list[float]]) -> Curves:
+    return tuple(dict(zip(curves, values, strict=True)) for values in zip(*curves.values(), strict=True))
 
 
 def _difference(there: Any, wanted: Any, at: str = "") -> str:

@@ -95,10 +95,17 @@ def _told(what: str = "kept in") -> Iterator[None]:
 @cache
 def _code() -> dict[str, str]:
     """Return what turns recordings into arrays: the text of the code, and the versions of what it calls."""
-    digest, here = hashlib.sha256(), Path(__file__).parent
-    for path in (*sorted(Path(rtdecode.__file__).parent.rglob("*.py")), here / "store.py", here / "stored.py"):
+    here = Path(__file__).parent
+    ours = (*sorted(Path(rtdecode.__file__).parent.rglob("*.py")), here / "store.py", here / "stored.py")
+    return {"rtdecode": digest_of(ours), **{name: version(name) for name in _PACKAGES}}
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of what is in files."""
+    digest = hashlib.sha256()
+    for path in paths:
         digest.update(path.read_bytes())
-    return {"rtdecode": digest.hexdigest(), **{name: version(name) for name in _PACKAGES}}
+    return digest.hexdigest()
 
 
 def content(path: Path) -> str:

@@ -54,7 +54,8 @@ class Fitted:
     calibration : Calibration or None
         How the temperature of its probabilities was found.
     curves : tuple of dict of str to float
-        What was measured in each epoch: `train_loss`, `valid_loss`, and `valid_` with the name of each metric.
+        What was measured in each epoch: `train_loss`, `valid_loss`, and `valid_` with the name of each metric. In
+        closed form there are none.
     before : Provenance or None
         Where the weights come from that it began with.
     """

@@ -14,14 +14,14 @@ from rtdecode.contract import Accumulated, Classification, Contract, Exponential
 from rtdecode.decisions import Course, Tally, decision_figures, tally
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.evaluation.tuning import OF_POLICY
 from rtdecode.model_file import ModelFile
-from rtdecode.recording import read_recording
+from rtdecode.recording import Recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import Figure
 
 _N_THRESHOLDS = 9
 _HYSTERESIS = 0.2
-_PREFIX = "policy: "
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,15 @@ def policies_for(model: ModelFile, rest: tuple[str, ...]) -> list[Policy]:
     return grid(len(outputs.class_names), trials.tmax_s - trials.tmin_s, window_s, rest)
 
 
-def course_of(model: ModelFile, path: Path, rest: tuple[str, ...]) -> Course:
+def course_of(model: ModelFile, recording: Recording, rest: tuple[str, ...]) -> Course:
     """Decode a recording with a decoder of classes; ConfigurationError if it was trained on it."""
-    recording = read_recording(path)
     if recording.fingerprint()[:16] in model.contract.provenance.data_fingerprint:
         raise ConfigurationError(
-            f"{model.path} was trained on {path}: how sure it is there says nothing about new data. Tune on other "
-            "recordings, or take the decoder of a fold, which never saw one (rtdecode export RUN/GROUP/FOLD.pt)."
+            f"{model.path} was trained on {recording.path}: how sure it is there says nothing about new data. Tune "
+            "on other recordings, or take the decoder of a fold, which never saw one (rtdecode export "
+            "RUN/GROUP/FOLD.pt)."
         )
-    decoder = Decoder(model, recording.signal, source_name=f"Recording {path}", policy=Policy(rest=rest))
+    decoder = Decoder(model, recording.signal, source_name=f"Recording {recording.path}", policy=Policy(rest=rest))
     course = decode_recording(recording, decoder).course
     assert course is not None
     return course
@@ -103,9 +103,9 @@ def figures_of(policy: Policy, courses: Sequence[Course], class_names: tuple[str
 def with_policy(contract: Contract, policy: Policy, figures: Sequence[Figure], split: str) -> Contract:
     """Return a contract with this policy and its figures in the place of an older one's."""
     provenance = contract.provenance
-    kept = [score for score in provenance.scores if not score.name.startswith(_PREFIX)]
+    kept = [score for score in provenance.scores if not score.name.startswith(OF_POLICY)]
     new = [
-        Score(**{**asdict(figure), "name": f"{_PREFIX}{figure.name}"}, split=split)
+        Score(**{**asdict(figure), "name": f"{OF_POLICY}{figure.name}"}, split=split)
         for figure in figures
         if math.isfinite(figure.chance)
     ]

@@ -1,6 +1,5 @@
 """A whole training run: folds of every decoder, the table, checkpoints, the exported file."""
 
-import csv
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,11 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import make_checkpoint, versions
+from offline.checkpoint import make_checkpoint
 from offline.configuration import Arrays, TrainingConfiguration
 from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
+from offline.origin import origin
 from offline.partition import Fold, divide_for_stopping, make_folds
+from offline.records import write_records
 from offline.runs import RunFolder
 from offline.sources import Source, find_sources
 from offline.stored import StoredRecording, refuse_copies, store_features, store_recording
@@ -232,12 +233,11 @@ def carry_out(
     runs = []
     for number, (plan, folder) in enumerate(zip(plans, folders, strict=True)):
         results = {
-            group: [result for fold in folds if (result := done[number, group, fold.name])]
+            group: [of_fold for fold in folds if (of_fold := done[number, group, fold.name])]
             for group, folds in plan.folds.items()
         }
         comparisons = {group: summarise(r, plan.configuration) for group, r in results.items()}
-        _write_scores(folder / "scores.csv", comparisons)
-        _write_folds(folder / "folds.csv", results)
+        write_records(folder, plan.configuration, results, comparisons)
         finals = {group: kept[number].checkpoint(group, "final") for group in final}
         runs.append(Run(folder, results, comparisons, finals))
     for (number, group), decoder in fitted.items():
@@ -253,12 +253,7 @@ def _run_folder(plan: Plan, folder: Path) -> RunFolder:
         {
             "configuration": plan.configuration.model_dump(mode="json"),
             "partition": plan.partition,
-            "origin": {
-                "recordings": {
-                    s.name: f for d in datasets.values() for s, f in zip(d.sources, d.fingerprints, strict=True)
-                },
-                "packages": versions(),
-            },
+            "origin": origin(plan.configuration, datasets),
         },
         list(datasets),
     )
@@ -378,23 +373,3 @@ def table(run: Run, configuration: TrainingConfiguration) -> Table:
 def shown(value: float, low: float, high: float, sign: str = "") -> str:
     """Write a figure with its interval."""
     return f"{value:{sign}.3f} [{low:{sign}.2f}, {high:{sign}.2f}]"
-
-
-def _write_scores(path: Path, comparisons: dict[str, Comparison]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["decoder", "pipeline", "figure", "value", "low", "high", "chance", "n"])
-        for group, comparison in comparisons.items():
-            for pipeline, figures in (("network", comparison.network), ("csp-lda", comparison.baseline)):
-                for figure in figures:
-                    rows.writerow([group, pipeline, *asdict(figure).values()])
-
-
-def _write_folds(path: Path, results: dict[str, list[FoldResult]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["decoder", "fold", "n_train", "n_validation", "n_test", "n_epochs", "seconds"])
-        for group, folds in results.items():
-            for r in folds:
-                sizes = (len(r.fold.train), len(r.fold.validation), len(r.fold.test))
-                rows.writerow([group, r.fold.name, *sizes, r.fitted.n_epochs, f"{r.seconds:.2f}"])

@@ -18,6 +18,7 @@ COMMANDS = [
     "config",
     "models",
     "store",
+    "runs",
     "tune",
     "inspect",
     "verify",
@@ -201,6 +202,19 @@ rtdecode.load({str(model_path)!r}).push(np.zeros((50, 4)), np.arange(50) / 128)
 print("LOADED", *(m for m in {LATE!r} if m in sys.modules))
 """
     assert python(code).stdout.splitlines()[-1] == "LOADED"
+
+
+@pytest.mark.parametrize(
+    ("modules", "late"),
+    [
+        ("offline.commands, offline.comparison", ("onnx_ir", "onnxscript", "onnxruntime", "matplotlib", "mne")),
+        ("offline.catalogue", ("torch", "sklearn", "skorch", "mne")),
+    ],
+    ids=["train", "runs"],
+)
+def test_commands_load_what_they_need_only(modules, late):
+    done = python(f"import {modules}, sys\nprint('LOADED', *(m for m in {late!r} if m in sys.modules))")
+    assert done.stdout.splitlines() == ["LOADED"], done.stderr
 
 
 def without(*modules):

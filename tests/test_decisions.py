@@ -139,7 +139,7 @@ def test_tune_writes_a_policy_into_the_file_that_replay_then_scores_alike(tellin
 def test_a_policy_tuned_again_takes_the_place_of_the_older_ones_figures(telling):
     model, recording = telling
     contract = read_model(model).contract
-    courses = [course_of(read_model(model), recording, ())]
+    courses = [course_of(read_model(model), read_recording(recording), ())]
     once, twice = (with_policy(c, Policy(), figures_of(Policy(), courses, NAMES), "s") for c in [contract] * 2)
     again = with_policy(once, Policy(), figures_of(Policy(), courses, NAMES), "s")
     assert again.provenance.scores == twice.provenance.scores and len(again.provenance.scores) == 5
@@ -152,18 +152,18 @@ def test_recordings_the_decoder_was_trained_on_are_refused(telling, tmp_path):
     provenance = contract.provenance.model_copy(update=trained)
     model = rewrite(read_model(model), contract.model_copy(update={"provenance": provenance}), tmp_path / "n.onnx")
     with pytest.raises(ConfigurationError, match="was trained on"):
-        course_of(model, path, ())
+        course_of(model, read_recording(path), ())
 
 
 def test_a_rest_class_has_no_trials_and_its_time_is_outside(telling):
-    model, path = read_model(telling[0]), telling[1]
-    course, idle = course_of(model, path, ()), course_of(model, path, ("right",))
+    model, recording = read_model(telling[0]), read_recording(telling[1])
+    course, idle = course_of(model, recording, ()), course_of(model, recording, ("right",))
     assert set(idle.truth) == {0} and len(idle.truth) < len(course.truth)
     assert (idle.trial == OUTSIDE).sum() > (course.trial == OUTSIDE).sum()
 
 
 def test_a_decision_belongs_to_a_trial_until_half_a_window_after_its_end(telling):
-    course = course_of(read_model(telling[0]), telling[1], ())
+    course = course_of(read_model(telling[0]), read_recording(telling[1]), ())
     times = course.samples - course.events[0]
     assert times[course.trial == 0].min() >= 0
     assert times[course.trial == 0].max() < 128 + LENGTH / 2 <= times[(course.trial == OUTSIDE) & (times > 0)].min()

@@ -145,6 +145,18 @@ def test_what_was_trained_on_is_told_loudly(model, paths, tmp_path):
     assert "held out" not in page
 
 
+def test_what_tuned_the_policy_is_told_loudly(folder, paths, tmp_path):
+    tuned, outputs = tmp_path / "tuned.onnx", ("--permutations", 10, "--output", tmp_path / "e.html")
+    code, output = run_rtdecode("tune", folder / "m.onnx", paths[0], "--false-per-minute", 20, "--output", tuned)
+    assert code == 0, output
+    code, output = run_rtdecode("evaluate", tuned, *paths, *outputs)
+    page = Page((tmp_path / "e.html").read_text(encoding="utf-8")).text
+    assert code == 0 and f"TUNED ON: the policy was tuned on {paths[0].name}. " in output
+    assert "policy tuned on these" in page and f"tuned on 1 of these 3 recordings: {paths[0].name}." in page
+    assert "held out" not in page and "trained on these" not in page
+    assert [one.tuned_on for one in evaluate(read_model(tuned), paths).decoded] == [True, False, False]
+
+
 def test_rest_alone_counts_for_false_activations(model, paths, tmp_path):
     recording = build_recording(4000, seed=9)
     Recording(recording.signal, recording.samples, recording.timestamps).save(tmp_path / "rest.npz")

@@ -109,6 +109,35 @@ def test_a_run_of_other_recordings_does_not_go_on_here(finished, data, tmp_path)
         train(configuration(**BRIEF), tmp_path, finished.folder, ["a"], [], 1, QUIET)
 
 
+NET = """
+from torch import nn
+from {layers} import width
+
+class Net(nn.Sequential):
+    def __init__(self, n_chans, n_times, n_outputs):
+        hidden = nn.Linear(n_chans, width)
+        super().__init__(nn.AvgPool1d(n_times), nn.Flatten(), hidden, nn.Linear(width, n_outputs))
+"""
+
+
+@pytest.mark.parametrize("package", ["", "lab."], ids=["module", "package"])
+def test_a_run_of_a_network_whose_code_changed_does_not_go_on(data, tmp_path, monkeypatch, package):  # noqa: F811
+    monkeypatch.syspath_prepend(tmp_path)
+    layers = f"{package}{'layers_of_a_package' if package else 'layers'}"
+    net = layers.replace("layers", "net")
+    (tmp_path / "lab").mkdir()
+    for name, text in ((net, NET.format(layers=layers)), (layers, "width = 3")):
+        (tmp_path / f"{name.replace('.', '/')}.py").write_text(text)
+    settings = configuration(
+        model={"network": f"{net}:Net", "settings": {}}, training={"max_epochs": 1}, baseline=None
+    )
+    for _ in range(2):
+        train(settings, data, tmp_path / "run", ["a"], [], 1, QUIET)
+    (tmp_path / f"{layers.replace('.', '/')}.py").write_text("width = 4")
+    with pytest.raises(ConfigurationError, match=rf"another origin: code\.{net}:Net is"):
+        train(settings, data, tmp_path / "run", ["a"], [], 1, QUIET)
+
+
 def test_a_folder_of_something_else_is_left_alone(data, tmp_path):  # noqa: F811
     (tmp_path / "mine").mkdir()
     with pytest.raises(ConfigurationError, match="exists already and holds no training run"):

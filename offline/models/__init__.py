@@ -48,6 +48,7 @@ __all__ = [
     "ShrinkageLDA",
     "TangentSpace",
     "describe",
+    "find_module",
     "make_network",
     "refuse_unknown",
 ]

@@ -39,6 +39,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "train": training.train,
         "adapt": training.adapt,
         "export": training.export,
+        "runs": training.runs,
         "tune": training.tune,
         "config": training.config,
         "models": training.models,

@@ -84,6 +84,12 @@ def _tell(evaluation: "Evaluation") -> None:
         print(f"{figure.name}: {figure}{p}")
     for mean in evaluation.over_people:
         print(f"mean over {mean.n_people} people, {mean.name}: {mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]")
+    if evaluation.tuned_on:
+        told = ", ".join(one.path.name for one in evaluation.tuned_on)
+        print(
+            f"TUNED ON: the policy was tuned on {told}. Its decisions there are better than on new data.",
+            file=sys.stderr,
+        )
     if evaluation.trained_on:
         told = ", ".join(one.path.name for one in evaluation.trained_on)
         print(

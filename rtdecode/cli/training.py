@@ -1,5 +1,6 @@
 """Commands whose work is in the package `offline`, which needs an extra and is loaded when called."""
 
+import sys
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +58,9 @@ def train(
     dask: Annotated[
         str | None, typer.Option(help="A Dask scheduler whose workers fit folds instead.", metavar="tcp://HOST:PORT")
     ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(help="Tell the run to this MLflow server or store, too.", metavar="URI")
+    ] = None,
 ) -> None:
     """Train decoders on recordings, score them on what they were not trained on, and export.
 
@@ -68,7 +72,7 @@ def train(
     settings = [_offline("configuration").read_configuration(name) for name in configurations]
     folder = _offline("sources").data_folder(data, settings)
     _offline("workflow")
-    _offline("commands").train(settings, folder, output, only or [], export or [], dask or jobs)
+    _offline("commands").train(settings, folder, output, only or [], export or [], dask or jobs, mlflow)
 
 
 def export(
@@ -82,6 +86,37 @@ def export(
 ) -> None:
     """Turn a checkpoint into a decoder file, proven: torch = ONNX Runtime, chunked = one-shot."""
     _offline("commands").export(checkpoint, output, subject, form)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where to look, with all folders below.")] = Path("runs"),
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only those with network=eegnet, 'score>0.7', 'began>=2026-11-01', training.seed=1; may be repeated."
+        ),
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Tell in what they differ, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Tell everything as JSON instead.")] = False,
+) -> None:
+    """List, filter and compare the training runs that were kept.
+
+    A condition may ask for whatever the list tells, and for every setting by its path in the configuration.
+    """
+    from rich.console import Console
+
+    catalogue = _offline("catalogue")
+    found = catalogue.matching(catalogue.find_runs(folder), where or [])
+    if json:
+        print(catalogue.as_json(found))
+    elif not found:
+        print(f"No run in {folder}{' meets all conditions' if where else ''}.")
+    else:
+        # Not a terminal: wide enough for the table.
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        console.print(catalogue.table(found, folder))
+        if compare:
+            console.print(catalogue.comparison(found))
 
 
 def tune(

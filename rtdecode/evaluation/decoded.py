@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rtdecode.contract import Classification, Contract, Policy, Regression
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.evaluation.tuning import tuned_on
 from rtdecode.guard import GuardSettings
 from rtdecode.model_file import ModelFile
 from rtdecode.recording import Recording, read_recording
@@ -33,8 +34,8 @@ class Decoded:
         Whose it is; empty if nothing tells.
     fingerprint : str
         Of the recording, as the decoder file's provenance tells it.
-    trained_on : bool
-        Whether the decoder was trained on it.
+    trained_on, tuned_on : bool
+        Whether the decoder was trained on it, and whether its policy was tuned on it.
     duration_s : float
         How long it is.
     labels : Counter of str
@@ -47,6 +48,7 @@ class Decoded:
     person: str
     fingerprint: str
     trained_on: bool
+    tuned_on: bool
     duration_s: float
     labels: Counter[str]
     replay: Replay
@@ -142,7 +144,14 @@ def decode_all(
         decoder = Decoder(model, recording.signal, guard, f"Recording {path}", policy=policy)
         replay = decode_recording(recording, decoder)
         decoded[fingerprint] = Decoded(
-            path, whose, fingerprint, fingerprint in known, recording.duration_s, _labels(recording), replay
+            path=path,
+            person=whose,
+            fingerprint=fingerprint,
+            trained_on=fingerprint in known,
+            tuned_on=tuned_on(model.contract, fingerprint),
+            duration_s=recording.duration_s,
+            labels=_labels(recording),
+            replay=replay,
         )
     found = list(decoded.values())
     _refuse_missing(model, found, policy)

@@ -71,6 +71,11 @@ class Evaluation:
         """The recordings that the decoder was trained on."""
         return [one for one in self.decoded if one.trained_on]
 
+    @property
+    def tuned_on(self) -> list[Decoded]:
+        """The recordings that the policy was tuned on."""
+        return [one for one in self.decoded if one.tuned_on]
+
     @cached_property
     def people(self) -> dict[str, list[Decoded]]:
         """Recordings by person, in the order given; those of nobody known are nobody's where others are known."""
@@ -191,6 +196,7 @@ class Evaluation:
             "person": one.person,
             "fingerprint": one.fingerprint,
             "trained_on": one.trained_on,
+            "tuned_on": one.tuned_on,
             "duration_s": one.duration_s,
             "events": dict(one.labels),
             "trials_asked": one.n_asked,

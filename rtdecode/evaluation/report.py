@@ -1,12 +1,14 @@
 """The report of an evaluation: one page of HTML that needs nothing but itself."""
 
 from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from math import isfinite
 
 from rtdecode.contract import Classification, Regression
 from rtdecode.decisions import tally
+from rtdecode.evaluation.decoded import Decoded
 from rtdecode.evaluation.drawing import (
     draw_confusion,
     draw_decisions,
@@ -18,7 +20,8 @@ from rtdecode.evaluation.drawing import (
 )
 from rtdecode.evaluation.evaluation import Evaluation
 from rtdecode.evaluation.figures import courses_of, headline, kind, values_of
-from rtdecode.page import badge, facts, figure, header, page, pair, tiles
+from rtdecode.evaluation.tuning import tuning_of
+from rtdecode.page import badge, facts, figure, header, page, pair, table, tiles
 
 # What stands in large print, its short name and unit, in this order.
 _TILES = {
@@ -52,7 +55,7 @@ def report(evaluation: Evaluation) -> str:
     style = (files("rtdecode.evaluation") / "report.css").read_text(encoding="utf-8")
     body = [
         _head(evaluation),
-        _warning(evaluation),
+        *_warnings(evaluation),
         tiles(_tiles(evaluation)),
         *_drawings(evaluation),
         _table(evaluation),
@@ -78,6 +81,8 @@ def _head(e: Evaluation) -> str:
 def _badge(e: Evaluation) -> str:
     if e.trained_on:
         return badge(False, "trained on these")
+    if e.tuned_on:
+        return badge(False, "policy tuned on these")
     return badge(True, "held out") if _tells_training(e) else ""
 
 
@@ -90,14 +95,16 @@ def _count(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
-def _warning(e: Evaluation) -> str:
-    if not e.trained_on:
-        return ""
-    told = ", ".join(escape(one.path.name) for one in e.trained_on)
-    return (
-        f'<p class="warning">The decoder was trained on {len(e.trained_on)} of these {len(e.decoded)} recordings: '
-        f"{told} (or on parts of them). What they give says nothing about new data.</p>"
-    )
+def _warnings(e: Evaluation) -> list[str]:
+    trained = " (or on parts of them). What they give says nothing about new data."
+    tuned = ". What it decides there says nothing about new data; what windows and trials give does."
+    told = (("The decoder was trained", e.trained_on, trained), ("The policy was tuned", e.tuned_on, tuned))
+    return [_warning(what, on, len(e.decoded), so) for what, on, so in told if on]
+
+
+def _warning(what: str, on: Sequence[Decoded], n: int, so: str) -> str:
+    names = ", ".join(escape(one.path.name) for one in on)
+    return f'<p class="warning">{what} on {len(on)} of these {n} recordings: {names}{so}</p>'
 
 
 def _tiles(e: Evaluation) -> list[tuple[str, str, str]]:
@@ -199,7 +206,7 @@ def _forest(e: Evaluation) -> list[str]:
         mean, title, words = None, "Each recording", "95 % interval over trials"
     if len(rows) < 2:
         return []
-    return [figure(title, f"{words}; dashed: chance", draw_forest(rows, mean, escape(name)))]
+    return [figure(title, f"{words}; dashed: chance", draw_forest(rows, mean, name))]
 
 
 def _apart(names: list[str]) -> list[str]:
@@ -231,11 +238,7 @@ def _table(e: Evaluation) -> str:
         row = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(f'<tr><th>{escape(f.name)}</th>{row}<td class="words">{_WHAT.get(kind(f), "")}</td></tr>')
     heads = "".join(f"<th>{head}</th>" for head in ("", "95 % interval", "chance", "n", "p"))
-    return _tabular(f"<th>figure</th>{heads}{people}<th></th>", rows)
-
-
-def _tabular(heads: str, rows: list[str]) -> str:
-    return f"<table><thead><tr>{heads}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table>"
+    return table(f"<th>figure</th>{heads}{people}<th></th>", rows)
 
 
 def _recordings(e: Evaluation) -> str:
@@ -254,22 +257,22 @@ def _recordings(e: Evaluation) -> str:
             str(silent),
         ]
         row = "".join(f"<td>{cell}</td>" for cell in cells)
-        told = "trained on; " if one.trained_on else ""
+        told = f"{'trained on; ' if one.trained_on else ''}{'policy tuned on; ' if one.tuned_on else ''}"
         rows.append(f'<tr><th>{escape(one.path.name)}</th>{row}<td class="words">{told}{escape(why)}</td></tr>')
     names = ("person", "min", "trials scored", e.figures[0].name, "predictions", "abstained")
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return _tabular(f"<th>recording</th>{heads}<th></th>", rows)
+    return table(f"<th>recording</th>{heads}<th></th>", rows)
 
 
 def _decoder(e: Evaluation) -> dict[str, str]:
     contract, provenance = e.model.contract, e.model.contract.provenance
     outputs = contract.outputs
-    tuned = {score.split for score in provenance.scores if score.name.startswith("policy: ")}
+    tuned = tuning_of(contract)
     return {
         "network": f"{provenance.network}, {contract.signal.n_channels} channels at {contract.signal.sfreq:g} Hz",
         "gives": " | ".join(outputs.names),
         "trained on": ", ".join(provenance.recordings) or "not told",
-        **({"policy tuned": "; ".join(sorted(tuned))} if tuned else {}),
+        **({"policy tuned": "; ".join(tuned)} if tuned else {}),
         "SHA-256": e.model.sha256,
     }
 

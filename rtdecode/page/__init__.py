@@ -50,6 +50,11 @@ def facts(title: str, told: Mapping[str, str]) -> str:
     return f'<section><h2>{title}</h2><dl class="facts">{cells}</dl></section>'
 
 
+def table(heads: str, rows: Sequence[str]) -> str:
+    """Return a table of rows and the cells of its head, both markup."""
+    return f"<table><thead><tr>{heads}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table>"
+
+
 def pair(left: str, right: str) -> str:
     """Put two parts side by side, where there is room."""
     return f'<div class="pair">\n{left}\n{right}\n</div>'

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.apart import run_apart
 from rtdecode.contract import DEFAULT_UNITS, Event, Signal
-from rtdecode.errors import RecordingError
+from rtdecode.errors import ModelError, RecordingError
 from rtdecode.recording.positions import Positions
 from rtdecode.recording.recording import Recording, at_nominal_rate
 
 # In bytes; more only of a file that is large itself.
 _MOST_UNPACKED = 1 << 30
+
+# For the largest file.
+_PATIENCE_S = 600.0
 
 # Between epochs: whatever a gap may be taken for, it is none that a source's jitter makes.
 _EPOCH_GAP_S = 10
@@ -41,6 +45,15 @@ def read_npz(path: Path, names: Mapping[str, Any]) -> Recording:
 
 def read_mat(path: Path, names: Mapping[str, Any]) -> Recording:
     """Read a .mat of MATLAB up to version 7; see `of_arrays`."""
+    try:
+        # scipy's reader could bring the interpreter down on a damaged file.
+        arrays = run_apart(f"Reading {path}", _PATIENCE_S, _load_mat, path)
+    except ModelError as error:
+        raise RecordingError(f"{error} If MATLAB opens it, save it again there with '-v7'.") from None
+    return of_arrays(arrays, str(path), names)
+
+
+def _load_mat(path: Path) -> dict[str, NDArray[Any]]:
     from scipy.io import loadmat, whosmat
 
     try:
@@ -51,7 +64,7 @@ def read_mat(path: Path, names: Mapping[str, Any]) -> Recording:
         ) from None
     _refuse_bomb(8 * sum(math.prod(shape) for _, shape, _ in there), path)
     arrays = loadmat(path, chars_as_strings=True)
-    return of_arrays({name: _without_cells(arrays[name]) for name, _, _ in there}, str(path), names)
+    return {name: _without_cells(arrays[name]) for name, _, _ in there}
 
 
 def _without_cells(values: NDArray[Any]) -> NDArray[Any]:

@@ -59,18 +59,19 @@ def bare(dataset: Dataset, train: list[Trial], validation: list[Trial]) -> NDArr
         for windows in (cutter.cut(part, n_times, stride) for part in (train, validation))
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
-    stamps = []
+    stamps, size = [], training.batch_size
     for _ in range(training.max_epochs):
+        order = torch.randperm(len(x))
         network.train()
-        for batch in torch.randperm(len(x)).split(training.batch_size):
+        for batch in (order[i : i + size] for i in range(0, len(x), size)):
             optimizer.zero_grad()
             loss(network, x[batch], y[batch], network.penalty()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             network.constrain()
         network.eval()
         with torch.no_grad():
-            for batch in torch.arange(len(x_watched)).split(training.batch_size):
-                loss(network, x_watched[batch], y_watched[batch], None)
+            for part in (slice(i, i + size) for i in range(0, len(x_watched), size)):
+                loss(network, x_watched[part], y_watched[part], None)
         stamps.append(now())
     return np.diff(stamps, axis=0)
 

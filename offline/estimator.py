@@ -161,12 +161,12 @@ class DecoderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ConfigurationError
             There is no such network or setting.
         """
-        X, y = validate_data(self, X, y, dtype=np.float32, allow_nd=True)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        x, given = validate_data(self, X, y, dtype=np.float32, allow_nd=True)
+        check_classification_targets(given)
+        self.classes_, labels = np.unique(given, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y holds one class only, {self.classes_[0]!r}; two classes at least are needed.")
-        self._x, self._labels = _windows(X), labels
+        self._x, self._labels = _windows(x), labels
         dataset = self._dataset(self._x, labels)
         try:
             with alone():
@@ -189,8 +189,8 @@ class DecoderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of each window (n_trials,)."""
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return labels
 
     def export(self, path: Path, hop_s: float = 0.1, tmin_s: float = 0.0, name: str = "decoder") -> ModelFile:
         """Write the decoder file, which `rtdecode run` and `rtdecode replay` take; see `offline.export.export`.
@@ -254,8 +254,8 @@ class DecoderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return validate(TrainingConfiguration, document, "DecoderClassifier")
 
 
-def _windows(X: NDArray[np.float32]) -> NDArray[np.float32]:
+def _windows(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return windows (n_trials, n_channels, n_times); ValueError if these are none."""
-    if X.ndim not in (2, 3) or 0 in X.shape:
-        raise ValueError(f"X has the shape {X.shape}; (n_trials, n_channels, n_times) is needed.")
-    return X.reshape(*X.shape[:2], -1)
+    if x.ndim not in (2, 3) or 0 in x.shape:
+        raise ValueError(f"X has the shape {x.shape}; (n_trials, n_channels, n_times) is needed.")
+    return x.reshape(*x.shape[:2], -1)

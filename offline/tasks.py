@@ -1,6 +1,7 @@
 """Tasks that need nothing of each other: done here, in processes of this machine, or on a Dask cluster."""
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_completed
@@ -100,6 +101,8 @@ def _cluster(address: str) -> Iterator[Executor]:
         raise ConfigurationError(
             f"A Dask cluster needs {error.name!r}, which is not installed. pip install 'rtdecode[cluster]'"
         ) from None
+    # How it lost a scheduler it would print; that it did is told below.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:

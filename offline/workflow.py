@@ -233,7 +233,7 @@ def carry_out(
     runs = []
     for number, (plan, folder) in enumerate(zip(plans, folders, strict=True)):
         results = {
-            group: [of_fold for fold in folds if (of_fold := done[number, group, fold.name])]
+            group: [known for fold in folds if (known := done[number, group, fold.name])]
             for group, folds in plan.folds.items()
         }
         comparisons = {group: summarise(r, plan.configuration) for group, r in results.items()}

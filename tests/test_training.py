@@ -190,11 +190,6 @@ def test_a_recording_with_a_gap_is_preprocessed_as_the_live_decoder_would(tmp_pa
     assert {f for fold in make_folds(dataset) for f in fold.test} == {t.id for t in dataset.trials}
 
 
-def test_two_processes_give_the_numbers_of_one(run, data, tmp_path):
-    parallel = train(configuration(), data, tmp_path / "run", ["a"], [], 2, QUIET)
-    assert parallel.comparisons == {"a": run.comparisons["a"]}
-
-
 @pytest.mark.parametrize(
     "split",
     [

@@ -56,9 +56,10 @@ def make_folds(dataset: Dataset) -> list[Fold]:
     """Divide a data set as its configuration says; RecordingError if that cannot be, or would leak."""
     split, folds = dataset.configuration.split, []
     testable = [t for t in dataset.trials if dataset.source(t).own and dataset.source(t).has(split.test_on)]
-    divide = _DIVIDED.get(split.kind, _whole_groups)
+    if not testable:
+        raise RecordingError(f"None of the {len(dataset.trials)} trials may be tested on: see split.test_on.")
     try:
-        divisions = list(divide(dataset, testable))
+        divisions = list(_DIVIDED[split.kind](dataset, testable))
     except ValueError as error:
         raise RecordingError(f"Split {split.kind!r} cannot be made: {error}") from None
     for name, test, rest in divisions:
@@ -131,6 +132,9 @@ def _predefined(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:
 
 
 _DIVIDED = {
+    "leave-one-run-out": _whole_groups,
+    "leave-one-group-out": _whole_groups,
+    "group-k-fold": _whole_groups,
     "held-out-runs": _held_out,
     "blocks": _neighbours,
     "stratified-blocks": _neighbours,

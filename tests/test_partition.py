@@ -191,6 +191,7 @@ def test_a_network_may_learn_from_others_alone(data, tmp_path):  # noqa: F811
         ({"kind": "predefined", "folds": {"x": ["*"]}}, "fold 'x' has 48 trials to test, 0 to train on"),
         ({"kind": "group-k-fold", "groups": ["run"], "n_folds": 4}, "number of splits n_splits=4 greater than"),
         ({"kind": "leave-one-group-out", "groups": ["subject"]}, "fewer than 2 unique groups"),
+        ({"kind": "leave-one-run-out", "test_on": {"subject": ["b"]}}, "None of the 48 trials may be tested on"),
     ],
 )
 def test_a_split_that_does_not_fit_the_recordings_is_told(data, split, told):  # noqa: F811

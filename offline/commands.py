@@ -87,12 +87,12 @@ def tune(
     model, console = read_model(path), _console()
     policies, names = tuning.policies_for(model, rest), model.contract.outputs.names
     with console.status("") as status:
-        courses, fingerprints = [], {}
+        courses, tuned_on = [], []
         for each in paths:
             status.update(f"decoding {each}")
             recording = read_recording(each)
             courses.append(tuning.course_of(model, recording, rest))
-            fingerprints[each.name] = recording.fingerprint()
+            tuned_on.append((each.name, recording.fingerprint()))
 
         def tell(done: int) -> None:
             status.update(f"trying policies: {done} of {len(policies)}")
@@ -103,7 +103,7 @@ def tune(
     if curve:
         tuning.write_tried(tried, curve)
         print(f"all {len(tried)} policies written to {curve}")
-    split = told_tuning(len(tried), fingerprints)
+    split = told_tuning(len(tried), tuned_on)
     figures = tuning.figures_of(best.policy, courses, names)
     for figure in figures:
         print(f"{figure.name}: {figure}")

@@ -1,7 +1,9 @@
 """Runs that go on where they were killed, and those that must not."""
 
 import csv
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -136,6 +138,17 @@ def test_a_run_of_a_network_whose_code_changed_does_not_go_on(data, tmp_path, mo
     (tmp_path / f"{layers.replace('.', '/')}.py").write_text("width = 4")
     with pytest.raises(ConfigurationError, match=rf"another origin: code\.{net}:Net is"):
         train(settings, data, tmp_path / "run", ["a"], [], 1, QUIET)
+
+
+def test_a_network_that_is_in_no_file_goes_on(data, tmp_path, monkeypatch):  # noqa: F811
+    typed = ModuleType("typed")
+    exec(NET.format(layers="typed").replace("from typed import width", "width = 3"), typed.__dict__)
+    monkeypatch.setitem(sys.modules, "typed", typed)
+    settings = configuration(
+        model={"network": "typed:Net", "settings": {}}, training={"max_epochs": 1}, baseline=None
+    )
+    some, again = (train(settings, data, tmp_path / "run", ["a"], [], 1, QUIET) for _ in range(2))
+    assert some.comparisons == again.comparisons
 
 
 def test_a_folder_of_something_else_is_left_alone(data, tmp_path):  # noqa: F811

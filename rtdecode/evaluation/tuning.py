@@ -1,6 +1,6 @@
 """What a policy was tuned on: its scores in the provenance tell it, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from rtdecode.contract import Contract
 
@@ -8,9 +8,9 @@ OF_POLICY = "policy: "
 _DIGITS = 16
 
 
-def told_tuning(n_tried: int, fingerprints: Mapping[str, str]) -> str:
-    """Say of the scores of a tuned policy what they rest on: recordings, by name, with their fingerprints."""
-    on = ", ".join(f"{name} [{fingerprint[:_DIGITS]}]" for name, fingerprint in fingerprints.items())
+def told_tuning(n_tried: int, recordings: Sequence[tuple[str, str]]) -> str:
+    """Say of the scores of a tuned policy what they rest on: recordings, (name, fingerprint) each."""
+    on = ", ".join(f"{name} [{fingerprint[:_DIGITS]}]" for name, fingerprint in recordings)
     return f"on what chose it as the best of {n_tried}, so too good: {on}"
 
 

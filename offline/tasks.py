@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_completed
@@ -20,6 +21,7 @@ Workers = int | str
 # As often as Dask's schedulers do.
 _ATTEMPTS = 4
 _CONNECT_S = 10
+_LOOK_S = 1.0
 _GIVEN_UP = (
     f"Workers ({{workers}}) died {_ATTEMPTS} times and nothing got done: killed, or is there too little memory for "
     "as many at once? Take fewer. What was done is kept."
@@ -85,12 +87,23 @@ def _executor(workers: Workers) -> Iterator[Executor]:
         with _cluster(workers) as executor:
             yield executor
         return
-    processes = ProcessPoolExecutor(workers)
+    processes = ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
     try:
         yield processes
     finally:
         # Whatever is left is not wanted any more.
         processes.shutdown(kill_workers=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after the one that started it, which may be killed without a chance to say so."""
+
+    def look() -> None:
+        while not threading.Event().wait(_LOOK_S):
+            if os.getppid() != parent:
+                os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 @contextlib.contextmanager

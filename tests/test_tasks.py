@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+import yaml
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -13,6 +14,7 @@ from offline import DecoderClassifier
 from offline.tasks import finished
 from offline.workflow import carry_out, make_plans
 from rtdecode.errors import ConfigurationError
+from tests.processes import rtdecode
 from tests.test_estimator import windows
 from tests.test_training import QUIET, configuration, data  # noqa: F401
 
@@ -92,6 +94,18 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(workers, data, tmp_path)
 def test_workers_that_go_on_dying_are_given_up(workers, data, tmp_path):  # noqa: F811
     with pytest.raises(ConfigurationError, match="died 4 times and nothing got done"):
         run_all(data, tmp_path, workers, fatal(""))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="only there a process is told that its parent is gone")
+def test_nothing_goes_on_behind_a_run_that_is_killed(data, tmp_path, eventually):  # noqa: F811
+    psutil = pytest.importorskip("psutil", reason="looks for processes")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(configuration().model_dump(mode="json")))
+    with rtdecode("train", tmp_path / "c.yaml", "--data", data, "-o", tmp_path / "run", "--jobs", 2) as program:
+        eventually(lambda: program.saw("fold 1 of 6 done"), timeout_s=200, what="the first fold")
+        workers = psutil.Process(program.pid).children(recursive=True)
+        program.kill()
+    eventually(lambda: not any(worker.is_running() for worker in workers), what="the end of its workers")
 
 
 @pytest.mark.slow

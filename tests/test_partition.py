@@ -56,7 +56,7 @@ def datasets(draw, splits=SPLITS):
             n_trials, number = draw(st.integers(3, 8)), len(dataset.sources)
             gap_after = draw(st.integers(1, n_trials))
             dataset.sources.append(Source(Path(name), name, parts, own=subject == 0 or not others))
-            dataset.stored.append(StoredRecording(Path(name), Path(name), SIGNAL, (), {}, name, (), 1000))
+            dataset.stored.append(StoredRecording(Path(name), Path(name), SIGNAL, (), {}, name, name, (), 1000))
             for begin, numbers in ((0, range(gap_after)), (500, range(gap_after, n_trials))):
                 dataset.stretches.append((number, begin, begin + 500))
                 for at, n in enumerate(numbers):

@@ -11,7 +11,7 @@ import pytest
 from offline.catalogue import find_runs, matching
 from offline.comparison import compare
 from offline.tracking import Tracker
-from offline.workflow import train
+from offline.workflow import make_plans, train
 from rtdecode.errors import ConfigurationError
 from rtdecode.scoring import mean_interval
 from tests.processes import run_rtdecode
@@ -23,7 +23,8 @@ from tests.test_training import QUIET, data  # noqa: F401
 @pytest.fixture(scope="module")
 def compared(data, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("records") / "two"
-    return compare([named("closed"), named("slow", "lfcnn")], data, folder, [], [], 1, QUIET)
+    plans = make_plans([named("closed"), named("slow", "lfcnn")], data, [], [], QUIET)
+    return compare(plans, folder, [], 1, QUIET)
 
 
 @pytest.fixture(scope="module")

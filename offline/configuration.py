@@ -247,11 +247,21 @@ class Model(_Part):
     form: Form = "auto"
 
 
-class Optimizer(_Part):
+class _Named(_Part):
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError(f"a name and its settings are written as {{name: {given}, settings: {{}}}}")
+        return given
+
+
+class Optimizer(_Named):
     """One of torch.optim by its name, and its settings, by their names there; the rate is `learning_rate`."""
 
     name: str = "adam"
-    settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _rate_apart(self) -> Self:
@@ -260,7 +270,7 @@ class Optimizer(_Part):
         return self
 
 
-class Schedule(_Part):
+class Schedule(_Named):
     """How the learning rate goes on; settings by their names in torch.optim.lr_scheduler.
 
     Attributes
@@ -272,7 +282,6 @@ class Schedule(_Part):
     """
 
     name: Literal["constant", "cosine", "one-cycle", "plateau"] = "constant"
-    settings: dict[str, Any] = {}
 
 
 class Training(_Part):

@@ -161,6 +161,7 @@ def test_a_gpu_that_is_not_there_is_told(recordings, monkeypatch):
         ({"loss": "cross-entropy"}, {"targets": VALUES}, "cross-entropy cannot be had with targets"),
         ({"label_smoothing": 0.1}, {"targets": VALUES}, "label_smoothing cannot be had with targets"),
         ({"metrics": ["r2"]}, {}, "r2 cannot be had with classes"),
+        ({"optimizer": "adamw"}, {}, "are written as {name: adamw, settings: {}}"),
         ({"watch": "kappa"}, {}, "watch is loss, or one of training.metrics: none there"),
         ({"optimizer": {"settings": {"lr": 1}}}, {}, "the optimizer's lr is training.learning_rate"),
     ],

@@ -83,7 +83,8 @@ def _dataset(contract: Contract, model: Path, recording: Path, trained_on: list[
         raise ConfigurationError(
             f"{model} goes on from its weights; --trained-on is for what is fitted in closed form."
         )
-    document["recordings"] = {"pattern": "*.npz"}
+    # Files that are given are named by themselves; their arrays are called as those it was trained on.
+    document["recordings"] = {"pattern": "*.npz", "arrays": document["recordings"].get("arrays", {})}
     document["channels"] = {"names": contract.signal.ch_names}
     document["split"] = {"kind": "stratified-blocks", "n_folds": _N_BLOCKS}
     training = document["training"]

@@ -11,17 +11,24 @@ from offline.checkpoint import versions
 from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset
 from offline.models import find_module
+from offline.pretrained import begun_from
 from offline.store import digest_of
 
 
 def origin(configuration: TrainingConfiguration, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
-    """Return fingerprints of all recordings, versions of packages, and digests of the code, as JSON can hold them."""
+    """Return what tells recordings, packages, code, and weights to begin with from others, as JSON can hold it."""
     recordings = {
         source.name: fingerprint
         for dataset in datasets.values()
         for source, fingerprint in zip(dataset.sources, dataset.fingerprints, strict=True)
     }
-    return {"recordings": recordings, "packages": versions(), "code": _code(configuration.model.network)}
+    begun = [path for dataset in datasets.values() if (path := begun_from(dataset))]
+    return {
+        "recordings": recordings,
+        "packages": versions(),
+        "code": _code(configuration.model.network),
+        **({"init_from": {str(path): digest_of([path]) for path in begun}} if begun else {}),
+    }
 
 
 def _code(network: str) -> dict[str, str]:

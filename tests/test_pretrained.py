@@ -8,6 +8,7 @@ import torch
 from offline.calibration import fit_calibrated
 from offline.checkpoint import make_checkpoint, read_checkpoint, read_weights
 from offline.export import export
+from offline.origin import origin
 from offline.simulation import simulate
 from offline.training import build
 from rtdecode.errors import ConfigurationError, ModelError
@@ -44,6 +45,17 @@ def test_the_weights_come_back_out_of_the_one_file(folder, tmp_path):
     rewritten = rewrite(model, contract.model_copy(update={"name": "tuned"}), tmp_path / "tuned.onnx")
     again = read_weights(Path(rewritten.path))
     assert again[0].name == "tuned" and all(torch.equal(again[1][name], trained[name]) for name in trained)
+
+
+def test_a_run_rests_on_what_it_began_with(folder, tmp_path):
+    begun = tmp_path / "a.onnx"
+    begun.write_bytes((folder / "a.onnx").read_bytes())
+    data = dataset(folder / "b", training={"init_from": str(begun)})
+    before = origin(data.configuration, {"b": data})
+    assert origin(data.configuration, {"b": data}) == before
+    model = read_model(begun)
+    rewrite(model, model.contract.model_copy(update={"name": "another"}), begun)
+    assert origin(data.configuration, {"b": data}) != before
 
 
 @pytest.mark.parametrize("named", ["a.pt", "{subject}.onnx"])

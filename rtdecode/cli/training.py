@@ -142,7 +142,7 @@ def tune(
 
 
 def adapt(
-    model: Annotated[Path, typer.Argument(help="A decoder file with its checkpoint (.pt) beside it, or that one.")],
+    model: Annotated[Path, typer.Argument(help="A decoder file, or the checkpoint (.pt) of its training.")],
     recording: Annotated[Path, typer.Argument(help="A new recording with events of the same classes.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The .onnx to write.", show_default="MODEL-adapted.onnx")

@@ -189,8 +189,8 @@ class DecoderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of each window (n_trials,)."""
-        numbers = self.predict_proba(X).argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[numbers]
+        proba = self.predict_proba(X)
+        labels: NDArray[Any] = self.classes_[proba.argmax(axis=1)]
         return labels
 
     def export(self, path: Path, hop_s: float = 0.1, tmin_s: float = 0.0, name: str = "decoder") -> ModelFile:

@@ -10,7 +10,7 @@ import yaml
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from offline import DecoderClassifier
+from offline import DecoderClassifier, tasks
 from offline.tasks import finished
 from offline.workflow import carry_out, make_plans
 from rtdecode.errors import ConfigurationError
@@ -147,6 +147,13 @@ def test_a_worker_of_several_threads_is_refused():
     told = pytest.raises(ConfigurationError, match=r"has 2 threads.*--nthreads 1")
     with LocalCluster(**settings) as there, told:
         list(finished(square, [1, 2], there.scheduler_address))
+
+
+@pytest.mark.slow
+def test_a_worker_with_other_libraries_is_refused(cluster, monkeypatch):
+    monkeypatch.setattr(tasks, "versions", lambda: {"torch": str(os.getpid())})
+    with pytest.raises(ConfigurationError, match=rf"has torch \d+ instead of {os.getpid()}"):
+        list(finished(square, [1, 2], cluster))
 
 
 @pytest.mark.slow

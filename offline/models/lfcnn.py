@@ -4,7 +4,7 @@ Zubarev, Zetter, Halme, Parkkonen (2019), Adaptive neural network classifier for
 NeuroImage 197, 425-434, doi 10.1016/j.neuroimage.2019.04.068. Defaults are those of its package MNEflow.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,24 @@ from offline.models.layers import Nonlinearity, Pool, one_of, to_unit_norm
 from offline.models.stepping import ZEROS, Front, Stepping, dense, stepping
 
 Scope = Literal["fc", "demix", "temporal"]
+
+
+class Stages(NamedTuple):
+    """What becomes of windows, layer by layer.
+
+    Attributes
+    ----------
+    latent : Tensor, (batch, n_latent, n_times)
+        Components: the channels, mixed.
+    filtered : Tensor, (batch, n_latent, n_filtered)
+        Components behind their temporal filters, before the nonlinearity.
+    pooled : Tensor, (batch, n_latent, n_pooled)
+        The features.
+    """
+
+    latent: Tensor
+    filtered: Tensor
+    pooled: Tensor
 
 
 class LFCNN(Network):
@@ -106,10 +124,13 @@ class LFCNN(Network):
 
     def features(self, x: Tensor) -> Tensor:
         """Return pooled components (batch, n_latent, n_pooled) of windows (batch, n_channels, n_times)."""
-        latent = self.demix(x)  # (B, K, T)
-        filtered = self.temporal(F.pad(latent, self._pad))  # (B, K, T or T - L + 1)
-        pooled: Tensor = self.pool(self.nonlinearity(filtered))
-        return pooled
+        return self.stages(x).pooled
+
+    def stages(self, x: Tensor) -> Stages:
+        """Return what each layer makes of windows (batch, n_channels, n_times)."""
+        latent = self.demix(x)
+        filtered = self.temporal(F.pad(latent, self._pad))
+        return Stages(latent, filtered, self.pool(self.nonlinearity(filtered)))
 
     def stepping(self) -> Stepping:
         """See Network."""

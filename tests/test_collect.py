@@ -217,11 +217,14 @@ def test_a_crash_loses_nothing_that_was_recorded(path, eventually):
     sent, stamps = (np.concatenate(part) for part in zip(*session.world.inlets[0].received, strict=True))
 
     def kept():
-        return [(folder / name).read_bytes() for name in ("samples.f32", "timestamps.f64")]
+        samples, timestamps, labels = (
+            (folder / name).read_bytes() for name in ("samples.f32", "timestamps.f64", "event_labels.txt")
+        )
+        return samples, timestamps, [json.loads(line) for line in labels.splitlines()]
 
-    eventually(lambda: kept() == [sent.tobytes(), stamps.tobytes()], what="what is kept")
-    labels = [json.loads(line) for line in (folder / "event_labels.txt").read_text("ascii").splitlines()]
-    assert labels == [label for _, _, label in session.pushed] and len(labels) > 2
+    pushed = [label for _, _, label in session.pushed]
+    assert len(pushed) > 2
+    eventually(lambda: kept() == (sent.tobytes(), stamps.tobytes(), pushed), what="what is kept")
 
 
 def test_a_source_that_goes_away_ends_it_and_loses_nothing(path):

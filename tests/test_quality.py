@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_links_within_the_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    there = [path.parent for name in ("rtdecode", "offline") for path in (ROOT / name).rglob("__init__.py")]
+    assert {".".join(path.relative_to(ROOT).parts) for path in there} <= set(listed)
 
 
 def test_every_command_is_in_the_readme():

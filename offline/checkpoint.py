@@ -138,21 +138,23 @@ def read_weights(path: Path) -> tuple[Contract, dict[str, Tensor]]:
             f"{path} does not hold the weights its network was trained to; give the checkpoint (.pt) of its training."
         )
     try:
-        weights = torch.load(io.BytesIO(base64.b64decode(held[0])), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        content = torch.load(io.BytesIO(base64.b64decode(held[0])), map_location="cpu", weights_only=True)
+        trained, weights = read_metadata(content["metadata"], str(path)), content["weights"]
+    except (RuntimeError, LookupError, TypeError, ValueError, EOFError, pickle.UnpicklingError):
         raise ModelError(f"{path}: the weights its network was trained to are damaged.") from None
-    return model.contract, weights
+    return model.contract.model_copy(update={"preprocessing": trained.preprocessing}), weights
 
 
 def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
-    """Put the weights into a graph (onnx.ModelProto) that has them merged and reordered only.
+    """Put the weights, and what they were trained behind, into a graph (onnx.ModelProto) that has them merged only.
 
     They stand among the graph's own metadata, which runtimes pass over and a decoder file that is written anew keeps.
     Those of a network that told people apart are not put there: what is left for one of them is another network. Nor
     are many: the decoder keeps its file in memory.
     """
     buffer = io.BytesIO()
-    torch.save(checkpoint.network.state_dict(), buffer)
+    held = {"weights": checkpoint.network.state_dict(), "metadata": write_metadata(checkpoint.contract)}
+    torch.save(held, buffer)
     if checkpoint.contract.provenance.subject is None and buffer.tell() <= _MOST_HELD:
         proto.graph.metadata_props.add(key=_KEY, value=base64.b64encode(buffer.getvalue()).decode("ascii"))
 

@@ -41,6 +41,8 @@ class KeptRun:
         Folds that are fitted.
     scores : dict of str to Figure
         The first figure of each decoder; nothing while folds are left.
+    recordings : dict of str to str
+        Fingerprints of what it was trained and tested on, by name.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class KeptRun:
     partition: dict[str, list[dict[str, Any]]]
     n_done: int
     scores: dict[str, Figure]
+    recordings: dict[str, str]
 
     @property
     def worth(self) -> Interval | None:
@@ -75,7 +78,8 @@ class KeptRun:
 
     def over(self, other: "KeptRun") -> Interval | None:
         """Return by how much it is better, paired over decoders; None if they are too few or not tested alike."""
-        alike = self.partition == other.partition and self.told["figure"] == other.told["figure"]
+        alike = (self.partition, self.recordings) == (other.partition, other.recordings)
+        alike = alike and self.told["figure"] == other.told["figure"]
         if self is other or not alike or min(len(self.scores), len(other.scores)) < 2:
             return None
         return mean_interval([figure.value - other.scores[decoder].value for decoder, figure in self.scores.items()])
@@ -111,12 +115,13 @@ def find_runs(folder: Path) -> list[KeptRun]:
 
 def _read(folder: Path) -> KeptRun | None:
     try:
-        began, configuration, partition = (
+        began, configuration, partition, origin = (
             json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            for name in ("began", "configuration", "partition")
+            for name in ("began", "configuration", "partition", "origin")
         )
         done = [(folder / group / f"{fold['name']}.npz").exists() for group in partition for fold in partition[group]]
-        return KeptRun(folder, began, flat(configuration), partition, sum(done), _scores(folder / "scores.csv"))
+        scores = _scores(folder / "scores.csv")
+        return KeptRun(folder, began, flat(configuration), partition, sum(done), scores, origin["recordings"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         # Something else.
         return None
@@ -196,6 +201,10 @@ def comparison(runs: Sequence[KeptRun]) -> Table:
         values = [run.configuration.get(key, "") for run in runs]
         if len(set(values)) > 1:
             out.add_row(key, *values)
+    for name in dict.fromkeys(name for run in runs for name in run.recordings):
+        prints = [run.recordings.get(name, "")[:16] for run in runs]
+        if len(set(prints)) > 1:
+            out.add_row(name, *prints)
     out.add_section()
     out.add_row("score", *(_shown(run.worth) for run in runs))
     if any(run.over(runs[0]) for run in runs):

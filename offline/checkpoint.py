@@ -90,7 +90,7 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Write it as one file of tensors and text, which is there whole or not at all."""
-        aside = path.with_suffix(".partial")
+        content = io.BytesIO()
         torch.save(
             {
                 "weights": self.network.state_dict(),
@@ -100,9 +100,19 @@ class Checkpoint:
                 "subjects": self.subjects,
                 "probe_samples": torch.tensor(self.probe.samples),
             },
-            aside,
+            content,
         )
+        write_whole(path, content)
+
+
+def write_whole(path: Path, content: io.BytesIO) -> None:
+    """Write a file that is there whole or not at all; ConfigurationError if it cannot be."""
+    aside = path.with_suffix(".partial")
+    try:
+        aside.write_bytes(content.getbuffer())
         aside.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,19 @@ def refuse_unfit(network: Network, training: Training) -> None:
         raise ConfigurationError(f"training.optimizer: torch has no {name!r}; it has {', '.join(_OPTIMIZERS)}.")
     what = f"optimizer: {name}"
     try:
-        optimizer = _OPTIMIZERS[name](network.parameters(), lr=training.learning_rate, **training.optimizer.settings)
-        what = f"schedule: {training.schedule.name}"
+        # With copies of the weights, which are moved once: some settings are looked at no sooner.
+        weights = [nn.Parameter(weight.detach().clone()) for weight in network.parameters()]
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+        make = partial(_OPTIMIZERS[name], weights, lr=training.learning_rate, **training.optimizer.settings)
+        make().step()
         if schedule := _schedule(training, 1):
-            schedule.policy(optimizer, **schedule.kwargs)
-    except (TypeError, ValueError, RuntimeError) as error:
+            what = f"schedule: {training.schedule.name}"
+            optimizer = make()
+            policy = schedule.policy(optimizer, **schedule.kwargs)
+            optimizer.step()
+            policy.step(*([1.0] if training.schedule.name == "plateau" else []))
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ConfigurationError(f"training.{what} cannot be had with these settings: {error}.") from None
     if training.device == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("training.device is cuda, and torch finds no GPU. Take cpu, or auto.")

@@ -1,5 +1,6 @@
 """The folder of a training run: what was asked for, what each fold gave. A run that was killed goes on from it."""
 
+import io
 import json
 import zipfile
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from offline.checkpoint import Checkpoint, read_checkpoint
+from offline.checkpoint import Checkpoint, read_checkpoint, write_whole
 from offline.evaluation import FoldResult
 from offline.learning import Curves
 from offline.partition import Fold
@@ -74,12 +75,12 @@ class RunFolder:
                 )
 
     def checkpoint(self, group: str, name: str) -> Path:
-        """Return where the checkpoint of a fold, or the final one, is."""
+        """Return where the checkpoint of a fold is."""
         return self.folder / group / f"{name}.pt"
 
-    def state(self, group: str, name: str) -> Path:
-        """Return where it is kept how far the training of a fold is, or the final one."""
-        return self.folder / group / f"{name}.training"
+    def final(self, group: str) -> Path:
+        """Return where the checkpoint of a decoder of all runs is: where that of no fold can be."""
+        return self.folder / f"{group}.pt"
 
     def keep(self, group: str, result: FoldResult, checkpoint: Checkpoint) -> None:
         """Write what a fold gave; it counts as done when all of it is there."""
@@ -90,11 +91,10 @@ class RunFolder:
         curves = result.fitted.curves
         arrays |= {f"{_CURVES}{name}": [epoch[name] for epoch in curves] for name in (curves[0] if curves else ())}
         path = self._arrays(group, result.fold)
-        aside = path.with_suffix(".partial")
-        with aside.open("wb") as file:
-            np.savez(file, **arrays, n_epochs=result.fitted.n_epochs, seconds=result.seconds)
-        aside.replace(path)
-        self.state(group, result.fold.name).unlink(missing_ok=True)
+        content = io.BytesIO()
+        np.savez(content, **arrays, n_epochs=result.fitted.n_epochs, seconds=result.seconds)
+        write_whole(path, content)
+        state_of(self.checkpoint(group, result.fold.name)).unlink(missing_ok=True)
 
     def result(self, group: str, fold: Fold) -> FoldResult | None:
         """Read what a fold gave; None if it is yet to be fitted."""
@@ -123,6 +123,11 @@ class RunFolder:
 
     def _arrays(self, group: str, fold: Fold) -> Path:
         return self.folder / group / f"{fold.name}.npz"
+
+
+def state_of(checkpoint: Path) -> Path:
+    """Return where it is kept how far the training is that a checkpoint will be of."""
+    return checkpoint.with_suffix(".training")
 
 
 def _by_epoch(curves: dict[str, list[float]]) -> Curves:

@@ -1,6 +1,7 @@
 """How far a training is, kept so that one that was killed goes on as if nothing had been."""
 
 import contextlib
+import io
 import json
 import math
 import pickle
@@ -17,6 +18,7 @@ from rtdecode.errors import ConfigurationError
 
 # Keeping takes at most this share of the time.
 _SHARE = 0.05
+_HELD = {"weights", "optimizer", "history", "schedule", "stopping", "torch", "cuda", "numpy"}
 _STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_weights_")
 
 
@@ -92,8 +94,11 @@ class Kept(Callback):  # type: ignore[misc]
             "cuda": torch.cuda.get_rng_state_all() if net.device == "cuda" else [],
             "numpy": json.dumps(numpy, default=np.ndarray.tolist),
         }
+        # Not at once into the file: torch has an error of its own for one that cannot be written.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
         aside = self.path.with_name(f"{self.path.name}.partial")
-        torch.save(content, aside)
+        aside.write_bytes(buffer.getbuffer())
         aside.replace(self.path)
 
 
@@ -106,6 +111,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError):
+        if not set(content) >= _HELD:
+            raise ValueError(path)
+    except (RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError, pickle.UnpicklingError):
         raise ConfigurationError(f"{path} is damaged; remove it, and its training starts anew.") from None
     return content

@@ -20,7 +20,7 @@ from offline.evaluation import Comparison, FoldResult, run_fold, summarise
 from offline.origin import origin
 from offline.partition import Fold, divide_for_stopping, make_folds
 from offline.records import write_records
-from offline.runs import RunFolder
+from offline.runs import RunFolder, state_of
 from offline.sources import Source, find_sources
 from offline.stored import StoredRecording, refuse_copies, store_features, store_recording
 from offline.tasks import Workers, finished, one_thread
@@ -209,7 +209,7 @@ def carry_out(
         for fold in folds
     }
     left = [
-        Job(number, group, plan.datasets[group].sources, fold, kept[number].state(group, fold.name))
+        Job(number, group, plan.datasets[group].sources, fold, _state(kept[number].checkpoint(group, fold.name)))
         for number, plan in enumerate(plans)
         for group, folds in plan.folds.items()
         for fold in folds
@@ -218,10 +218,10 @@ def carry_out(
     if len(left) < len(done):
         console.print(f"{len(done) - len(left)} of {len(done)} folds were done before", highlight=False)
     left += [
-        Job(number, group, plan.datasets[group].sources, None, kept[number].state(group, "final"))
+        Job(number, group, plan.datasets[group].sources, None, _state(kept[number].final(group)))
         for number, plan in enumerate(plans)
         for group in final
-        if not kept[number].checkpoint(group, "final").exists()
+        if not kept[number].final(group).exists()
     ]
     fitted = {}
     for job, result in _fit_all(plans, left, workers, console):
@@ -238,12 +238,17 @@ def carry_out(
         }
         comparisons = {group: summarise(r, plan.configuration) for group, r in results.items()}
         write_records(folder, plan.configuration, results, comparisons)
-        finals = {group: kept[number].checkpoint(group, "final") for group in final}
+        finals = {group: kept[number].final(group) for group in final}
         runs.append(Run(folder, results, comparisons, finals))
     for (number, group), decoder in fitted.items():
         _keep_final(plans[number], runs[number], group, decoder)
-        kept[number].state(group, "final").unlink(missing_ok=True)
+        _state(kept[number].final(group)).unlink(missing_ok=True)
     return runs
+
+
+def _state(checkpoint: Path) -> Path:
+    # Workers may stand in another folder.
+    return state_of(checkpoint).absolute()
 
 
 def _run_folder(plan: Plan, folder: Path) -> RunFolder:
@@ -297,6 +302,15 @@ def _fit_there(configurations: list[TrainingConfiguration], job: Job) -> FoldRes
     return _fit(load_dataset(configurations[job.number], job.sources), job)
 
 
+def _anywhere(configuration: TrainingConfiguration) -> TrainingConfiguration:
+    """Return it as it is understood by who stands in another folder."""
+    training = configuration.training
+    if training.init_from is None:
+        return configuration
+    absolute = training.model_copy(update={"init_from": str(Path(training.init_from).absolute())})
+    return configuration.model_copy(update={"training": absolute})
+
+
 def _fit_all(
     plans: list[Plan], work: list[Job], workers: Workers, console: Console
 ) -> Iterator[tuple[Job, FoldResult | Fitted]]:
@@ -311,7 +325,7 @@ def _fit_all(
 
             return _fit(plans[job.number].datasets[job.group], job, tell)
 
-        fit = fit_here if workers == 1 else partial(_fit_there, configurations)
+        fit = fit_here if workers == 1 else partial(_fit_there, [_anywhere(each) for each in configurations])
         n_folds = len([job for job in work if job.fold])
         count = itertools.count(1)
         for job, result in finished(fit, work, workers):

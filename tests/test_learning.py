@@ -82,9 +82,21 @@ def test_a_killed_training_goes_on_to_the_same_weights_to_the_last_bit(recording
     assert not told[2].startswith("epoch 1 ") and same(resumed, whole) and resumed.curves == whole.curves
 
 
-def test_a_damaged_state_is_told(recordings, tmp_path):
-    (tmp_path / "fold.training").write_bytes(b"nothing")
+def test_where_no_state_can_be_kept_training_is_the_same(recordings, tmp_path):
+    dataset = dataset_of(recordings)
+    assert same(fit(dataset, state=tmp_path / "none" / "fold.training"), fit(dataset))
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"hello", b""])
+def test_a_damaged_state_is_told(recordings, tmp_path, content):
+    (tmp_path / "fold.training").write_bytes(content)
     with pytest.raises(ConfigurationError, match="is damaged; remove it, and its training starts anew"):
+        fit(dataset_of(recordings), state=tmp_path / "fold.training")
+
+
+def test_what_is_no_state_is_told(recordings, tmp_path):
+    torch.save({"weights": {}}, tmp_path / "fold.training")
+    with pytest.raises(ConfigurationError, match="is damaged; remove it"):
         fit(dataset_of(recordings), state=tmp_path / "fold.training")
 
 
@@ -136,7 +148,13 @@ def test_without_patience_the_last_weights_are_kept(recordings):
     [
         ({"optimizer": {"name": "adamm"}}, "training.optimizer: torch has no 'adamm'; it has .*adamw"),
         ({"optimizer": {"settings": {"momentum": 1}}}, "training.optimizer: adam cannot be had with these settings"),
+        ({"optimizer": {"name": "sparseadam"}}, "training.optimizer: sparseadam cannot be had with these settings"),
         ({"schedule": {"name": "cosine", "settings": {"x": 1}}}, "training.schedule: cosine cannot be had"),
+        ({"schedule": {"name": "cosine", "settings": {"T_max": 0}}}, "training.schedule: cosine cannot be had"),
+        (
+            {"schedule": {"name": "plateau", "settings": {"patience": "x"}}},
+            "training.schedule: plateau cannot be had",
+        ),
         ({"augmentation": [{"kind": "mirror", "classes": [["left", "right"]]}]}, "no opposite of C4-C3"),
     ],
 )

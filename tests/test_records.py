@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -127,8 +128,14 @@ class TestList:
         assert code == 0 and run["configuration"]["training.max_epochs"] == "2" and list(run["scores"]) == ["a", "b"]
         assert run["score"] == mean_interval([score["value"] for score in run["scores"].values()])[0]
 
+    def test_runs_of_other_recordings_are_not_paired(self, closed, slow):
+        one, two = (find_runs(run.folder)[0] for run in (slow, closed))
+        assert one.over(two)
+        changed = replace(one, recordings=dict.fromkeys(one.recordings, "other"))
+        assert changed.over(two) is None
+
     def test_a_run_that_is_not_done_says_so(self, slow, tmp_path):
-        for name in ("began", "configuration", "partition"):
+        for name in ("began", "configuration", "partition", "origin"):
             (tmp_path / f"{name}.json").write_bytes((slow.folder / f"{name}.json").read_bytes())
         code, output = run_rtdecode("runs", tmp_path)
         assert code == 0 and "0 of 6" in output and "not done" in output

@@ -73,6 +73,17 @@ def test_a_fold_that_was_killed_goes_on(data, tmp_path, monkeypatch):  # noqa: F
     assert all(torch.equal(some[name], other[name]) for name in some)
 
 
+def test_a_fold_may_be_called_what_it_likes(data, tmp_path):  # noqa: F811
+    folds = {"final": ["sub-a_run-01"], "a": ["sub-a_run-02"]}
+    settings = configuration(**BRIEF, split={"kind": "predefined", "folds": folds})
+    run = train(settings, data, tmp_path / "run", ["a"], ["a"], 1, QUIET)
+    trained_on = [
+        set(read_checkpoint(run.folder / "a" / f"{name}.pt").contract.provenance.recordings) for name in folds
+    ]
+    assert not trained_on[0] & {"sub-a_run-01"} and not trained_on[1] & {"sub-a_run-02"}
+    assert {"sub-a_run-01", "sub-a_run-02"} <= set(read_checkpoint(run.finals["a"]).contract.provenance.recordings)
+
+
 def test_of_a_finished_run_nothing_is_fitted_again(finished, data, monkeypatch):  # noqa: F811
     def never(*_):
         raise AssertionError("this fold was done")

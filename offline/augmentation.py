@@ -17,9 +17,10 @@ from rtdecode.errors import ConfigurationError
 Windows = NDArray[np.float32]
 Classes = NDArray[np.int64]
 # Electrodes of the 10-20 system and its refinements: odd numbers are on the left, even ones on the right, z between.
-_PLACES = "N|FP|AFP|AFF?|FFT|FFC|FTT|FCC|F[TC]?|TTP|CCP|TPP|CPP|[TCP]P?|PPO|PO?O?|OI|[OIAM]"
-_SIDE = re.compile(rf"\b({_PLACES})(\d{{1,2}})(h?)\b", re.IGNORECASE)
-_MIDLINE = re.compile(rf"\b({_PLACES})z\b", re.IGNORECASE)
+# Where there are two only, higher numbers are of another system: A1 to A32.
+_ROWS, _PAIRS = "FP|AFP|AFF?|FFT|FFC|FTT|FCC|F[TC]?|TTP|CCP|TPP|CPP|[TCP]P?|PPO|PO?O?|O", "N|OI|[IAM]"
+_SIDE = re.compile(rf"\b({_ROWS}|(?:{_PAIRS})(?=[12]h?\b))([1-9]|10)(h?)\b", re.IGNORECASE)
+_MIDLINE = re.compile(rf"\b({_ROWS}|{_PAIRS})z\b", re.IGNORECASE)
 
 
 class _Change(BaseModel):
@@ -162,6 +163,8 @@ class Augmenter:
         Rate of the windows in Hz.
     class_names : sequence of str
         In the order of the outputs.
+    room : int
+        Samples by which a trial is longer than a window.
 
     Attributes
     ----------
@@ -173,12 +176,23 @@ class Augmenter:
     Raises
     ------
     ConfigurationError
-        A mirror is asked for, and the names do not tell which channel is opposite to which.
+        A mirror is asked for, and the names do not tell which channel is opposite to which; or windows are to move,
+        and fill their trials.
     """
 
     def __init__(
-        self, changes: Sequence[Augmentation], ch_names: Sequence[str], sfreq: float, class_names: Sequence[str]
+        self,
+        changes: Sequence[Augmentation],
+        ch_names: Sequence[str],
+        sfreq: float,
+        class_names: Sequence[str],
+        room: int,
     ) -> None:
+        if room < 1 and (moving := [each.kind for each in changes if each.moves]):
+            raise ConfigurationError(
+                f"training.augmentation: {moving[0]} has no room, as a window is as long as its trial. Shorten the "
+                f"window, or leave {moving[0]} out."
+            )
         self._changes, self._sfreq, self.class_names = changes, sfreq, class_names
         self.mirrored = opposite(ch_names) if any(isinstance(each, Mirror) for each in changes) else []
 

@@ -84,15 +84,26 @@ class KeptRun:
             return None
         return mean_interval([figure.value - other.scores[decoder].value for decoder, figure in self.scores.items()])
 
+    def tells(self, key: str) -> Any:
+        """Return what it tells by that name; None if nothing."""
+        return {**self.configuration, **self.told}.get(key)
+
     def meets(self, key: str, wanted: str, compared: Callable[[Any, Any], bool]) -> bool:
         """Say whether a condition holds; numbers are compared as such. What a run does not tell meets none."""
-        given = {**self.configuration, **self.told}.get(key)
+        given = self.tells(key)
         if given is None:
             return False
-        try:
+        if _is_number(given) and _is_number(wanted):
             return compared(float(given), float(wanted))
-        except ValueError:
-            return compared(str(given), wanted)
+        return compared(str(given), wanted)
+
+
+def _is_number(told: Any) -> bool:
+    try:
+        float(told)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def worth(figures: Sequence[Figure]) -> Interval:
@@ -142,7 +153,8 @@ def _figure(figure: str, value: str, low: str, high: str, chance: str, n: str, *
 def matching(runs: Sequence[KeptRun], conditions: Sequence[str]) -> list[KeptRun]:
     """Return the runs that meet all conditions, such as `network=eegnet`, `score>0.7`, `began>=2026-11-01`.
 
-    ConfigurationError if a condition is none, or no run tells what it asks for.
+    ConfigurationError if a condition is none, no run tells what it asks for, or numbers are to be above or below what
+    is none.
     """
     for condition in conditions:
         parts = _CONDITION.fullmatch(condition)
@@ -157,6 +169,9 @@ def matching(runs: Sequence[KeptRun], conditions: Sequence[str]) -> list[KeptRun
             near = difflib.get_close_matches(key, known, n=1) or [name for name in known if name.endswith(f".{key}")]
             hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(runs[0].told)}, and every setting."
             raise ConfigurationError(f"--where {condition!r}: no run tells {key!r}; {hint}")
+        ordered = sign not in ("=", "!=")
+        if ordered and not _is_number(wanted) and any(_is_number(run.tells(key)) for run in runs):
+            raise ConfigurationError(f"--where {condition!r}: {key} is a number, {wanted!r} is none.")
         runs = [run for run in runs if run.meets(key, wanted, _COMPARED[sign])]
     return list(runs)
 

@@ -241,7 +241,7 @@ class Cutter:
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
         """Cut windows of `n_times` every `stride` outputs of each trial, each whole in its trial."""
         reach = self._before + n_times
-        y, at, numbers, subjects = [], [], [], []
+        y, at, last, numbers, subjects = [], [], [], [], []
         for number, trial in enumerate(trials):
             source = self._dataset.stretches[trial.recording][0]
             if source not in self._filled:
@@ -250,10 +250,11 @@ class Cutter:
             starts = range(0, stop - first - reach + 1, stride)
             y.append(self._dataset.truth(trial, [self._chain.newest_input(first + s + reach - 1) for s in starts]))
             at += [(self._numbers[trial], start) for start in starts]
+            last += [stop - first - reach] * len(starts)
             numbers += [number] * len(starts)
             subjects += [self._dataset.subject(trial)] * len(starts)
         truth: NDArray[Any] = np.concatenate(y)
-        x = Cuts(self._features, np.array(at, np.int64), reach, self._at_events)
+        x = Cuts(self._features, np.array(at, np.int64), np.array(last, np.int64), reach, self._at_events)
         return Windows(x, truth, np.array(numbers, np.int64), np.array(subjects, np.int64))
 
 

@@ -237,6 +237,10 @@ class DecoderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the training run that does the same with these windows."""
         training = {key: value for key, value in self.settings.items() if key in Training.model_fields}
         network = {key: value for key, value in self.settings.items() if key not in training}
+        if isinstance(weights := training.get("class_weight"), dict):
+            # By labels of any type, as those of y; 0 is 0.0.
+            names = {label: str(label) for label in self.classes_}
+            training["class_weight"] = {names.get(label, str(label)): value for label, value in weights.items()}
         document = {
             "name": name,
             "recordings": {"pattern": _NAME},

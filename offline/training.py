@@ -189,7 +189,8 @@ def fit_network(
         x_all, y_all = np.concatenate([fitting.x[:], watched.x[:]]), np.concatenate(y)
         fit_closed_form(network, x_all, y_all, class_weights(configuration, y_all))
     else:
-        learned = _Examples(network, fitting, y[0], _augmenter(configuration, output))
+        augment = _augmenter(configuration, output, cutter.longest - n_times)
+        learned = _Examples(network, fitting, y[0], augment)
         seen, weights = _Examples(network, watched, y[1]), class_weights(configuration, fitting.y)
         curves = learn(network, learned, seen, weights, configuration, progress, state)
     network.eval()
@@ -198,9 +199,10 @@ def fit_network(
     return Fitted(network, steps, n_times, hop, max(len(curves), 1), curves=curves, before=before)
 
 
-def _augmenter(configuration: TrainingConfiguration, output: Signal) -> Augmenter | None:
+def _augmenter(configuration: TrainingConfiguration, output: Signal, room: int) -> Augmenter | None:
     changes = configuration.training.augmentation
-    return Augmenter(changes, output.ch_names, output.sfreq, configuration.class_names) if changes else None
+    names = configuration.class_names
+    return Augmenter(changes, output.ch_names, output.sfreq, names, room) if changes else None
 
 
 def _hop(configuration: TrainingConfiguration, chain: Chain) -> int:
@@ -268,7 +270,7 @@ def build(dataset: Dataset, train: list[Trial]) -> tuple[tuple[Step, ...], Netwo
     )
     if not isinstance(network, ClosedForm):
         refuse_unfit(network, configuration.training)
-        _augmenter(configuration, output)
+        _augmenter(configuration, output, longest_window - n_times)
     return steps, network.train(), n_times
 
 

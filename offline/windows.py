@@ -1,7 +1,6 @@
 """Windows that are cut out of trials when they are asked for."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ class Cuts:
         What they are cut out of, which may be mapped.
     at : array of int64, (n_windows, 2)
         Each one's trial, and its first sample there.
+    last : array of int64, (n_windows,)
+        Where the last window that its trial has room for would begin.
     reach : int
         Samples to cut.
     at_events : EventWindow or None
@@ -28,9 +29,14 @@ class Cuts:
     """
 
     def __init__(
-        self, trials: NDArray[np.float32], at: NDArray[np.int64], reach: int, at_events: EventWindow | None
+        self,
+        trials: NDArray[np.float32],
+        at: NDArray[np.int64],
+        last: NDArray[np.int64],
+        reach: int,
+        at_events: EventWindow | None,
     ) -> None:
-        self._trials, self._at, self._reach, self._at_events = trials, at, reach, at_events
+        self._trials, self._at, self._last, self._reach, self._at_events = trials, at, last, reach, at_events
 
     def __len__(self) -> int:
         return len(self._at)
@@ -39,17 +45,10 @@ class Cuts:
         return self._cut_all(self._at[index])
 
     def moved(self, index: Any, by: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return what indexing does, but of windows that begin `by` samples later, as far as their trial's go."""
+        """Return what indexing does, but of windows that begin `by` samples later, as far as their trial goes."""
         at = self._at[index]
-        starts = np.clip(at[..., 1] + by, 0, self._last[at[..., 0]])
+        starts = np.clip(at[..., 1] + by, 0, self._last[index])
         return self._cut_all(np.stack([at[..., 0], starts], axis=-1))
-
-    @cached_property
-    def _last(self) -> NDArray[np.int64]:
-        """Where the last window of each trial begins."""
-        last = np.zeros(len(self._trials), np.int64)
-        np.maximum.at(last, self._at[:, 0], self._at[:, 1])
-        return last
 
     def _cut_all(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         windows = np.stack([self._cut(trial, start) for trial, start in at.reshape(-1, 2).tolist()])

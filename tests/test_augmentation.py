@@ -30,7 +30,7 @@ CHANGES = [
 
 def augmenter(*changes, **more):
     made = [TypeAdapter(Augmentation).validate_python({**change, **more}) for change in changes]
-    return Augmenter(made, NAMES, 100.0, CLASSES)
+    return Augmenter(made, NAMES, 100.0, CLASSES, room=100)
 
 
 def windows(n=6, lead=(), seed=0):
@@ -102,7 +102,10 @@ def test_the_opposite_is_known_by_name(names, expected):
     assert opposite(names) == expected
 
 
-@pytest.mark.parametrize("names", [["C3", "Cz"], ["E1", "E2"], ["MEG0111", "MEG0112"], ["C3-C4"], ["E1 8-12 Hz"]])
+@pytest.mark.parametrize(
+    "names",
+    [["C3", "Cz"], ["E1", "E2"], ["MEG0111", "MEG0112"], ["C3-C4"], ["E1 8-12 Hz"], ["A3", "A4"], ["C11", "C12"]],
+)
 def test_a_channel_without_an_opposite_is_told(names):
     with pytest.raises(ConfigurationError, match=f"mirror finds no opposite of {names[0]}"):
         opposite(names)
@@ -122,15 +125,26 @@ def test_what_would_teach_wrong_things_is_refused(augmentation, more, told):
         configuration(training={"augmentation": [augmentation]}, **more)
 
 
-def test_windows_are_moved_within_their_trial_only(recordings):  # noqa: F811
+@pytest.mark.parametrize("stride", [40, 10_000])
+def test_windows_are_moved_within_their_trial_only(recordings, stride):  # noqa: F811
     dataset = dataset_of(recordings)
     steps, _, n_times = build(dataset, dataset.trials)
-    every, sparse = (Cutter(dataset, steps).cut(dataset.trials[:3], n_times, stride) for stride in (1, 40))
+    every, sparse = (Cutter(dataset, steps).cut(dataset.trials[:3], n_times, each) for each in (1, stride))
     by = np.random.default_rng(0).integers(-60, 61, len(sparse.x))
     for number, moved in enumerate(sparse.x.moved(np.arange(len(sparse.x)), by)):
         own = every.x[np.flatnonzero(every.trial == sparse.trial[number])]
         assert (own == moved).all(axis=(1, 2)).any()
     assert np.array_equal(sparse.x.moved(np.arange(len(sparse.x)), 0 * by), sparse.x[:])
+    assert np.array_equal(sparse.x.moved(0, np.array(1)), every.x[1])
+
+
+def test_a_shift_without_room_is_refused(recordings):  # noqa: F811
+    dataset = dataset_of(recordings, training={"augmentation": CHANGES[:1]})
+    longest = Cutter(dataset, build(dataset, dataset.trials)[0]).longest
+    full = {"length_s": longest / dataset.signal.sfreq}
+    dataset = dataset_of(recordings, window=full, training={"augmentation": CHANGES[:1]})
+    with pytest.raises(ConfigurationError, match="time-shift has no room, as a window is as long as its trial"):
+        build(dataset, dataset.trials)
 
 
 def test_only_what_is_learned_from_is_changed(recordings, monkeypatch):  # noqa: F811

@@ -158,6 +158,7 @@ def test_config_prints_what_train_reads(tmp_path):
         (["train", "gone"], 2, "neither a file"),
         (["train", "eegmmidb-lfcnn"], 2, "Give --data DIR, or set RTDECODE_DATA"),
         (["train", "eegmmidb-lfcnn", "--data", "gone"], 2, "gone does not exist"),
+        (["train", "demo", "--jobs", "2", "--dask", "tcp://localhost:1"], 2, "--jobs and --dask"),
         (["tune", "{model}", "gone.fif"], 4, "gone.fif does not exist"),
         (["evaluate", "{model}", "gone.fif"], 4, "gone.fif does not exist"),
         (["evaluate", "{model}", "{recording}", "-o", "e.pdf"], 2, "must end in .html"),

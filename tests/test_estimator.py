@@ -84,6 +84,17 @@ def test_labels_may_be_of_any_type(labels):
     assert predicted.dtype == y.dtype and (predicted == y).mean() > 0.9
 
 
+@pytest.mark.parametrize("keys", [(0, 1), (0.0, 1.0), ("0", "1")])
+def test_classes_are_weighted_by_labels_of_any_type(keys):
+    x, y = windows()
+    y = np.where(y == "left", 0, 1)
+    to_0, to_1 = (
+        DecoderClassifier("lda", pooling=8, class_weight=dict(zip(keys, counts, strict=True))).fit(x, y).predict(x)
+        for counts in ((100.0, 1.0), (1.0, 100.0))
+    )
+    assert to_0.mean() < y.mean() < to_1.mean()
+
+
 def test_the_same_gives_the_same_weights():
     some, other = (DecoderClassifier("lfcnn", max_epochs=2).fit(*windows()).fitted_.network for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(some.parameters(), other.parameters(), strict=True))

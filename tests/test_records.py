@@ -114,6 +114,7 @@ class TestList:
             ("lfcnn", "is no condition; give one such as network=eegnet"),
             ("netwrok=lfcnn", "no run tells 'netwrok'; did you mean 'network'"),
             ("seed=0", "did you mean 'training.seed'"),
+            ("score>high", "score is a number, 'high' is none"),
         ],
     )
     def test_what_is_no_condition_is_told(self, compared, condition, told):

@@ -68,6 +68,8 @@ def train(
     `rtdecode export` turns into a decoder file. Several configurations are trained and tested on the same trials, and
     compared. A run that was ended goes on with the same command: what is done is not done again.
     """
+    if dask and jobs > 1:
+        raise ConfigurationError("--jobs and --dask: folds are fitted here, or by the scheduler's workers. Give one.")
     # A mistake is told before what takes seconds is loaded.
     settings = [_offline("configuration").read_configuration(name) for name in configurations]
     folder = _offline("sources").data_folder(data, settings)

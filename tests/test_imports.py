@@ -208,6 +208,24 @@ class TestWhatPythonHolds:
         (figure,) = run.comparisons["all"].network
         assert figure.n == 26 and figure.low > 0.5
 
+    @pytest.mark.parametrize(
+        "change",
+        [lambda e: e, lambda e: e.decimate(4, verbose="ERROR"), lambda e: e.resample(32)],
+        ids=["as cut", "decimated", "resampled"],
+    )
+    def test_epochs_that_overlap_are_refused_at_every_rate(self, recordings, change):
+        raw = as_raw(recordings[0])
+        cut = mne.make_fixed_length_epochs(raw, 1.0, overlap=0.5, preload=True, verbose="ERROR")
+        with pytest.raises(RecordingError, match="mine holds epochs that overlap"):
+            recording_of(change(cut), "mine")
+        follow = mne.make_fixed_length_epochs(raw, 1.0, preload=True, verbose="ERROR")
+        assert len(recording_of(change(follow), "mine").events) == 23
+
+    def test_epochs_of_arrays_whose_events_are_only_numbered_are_taken(self):
+        info = mne.create_info(4, 100.0, "eeg", verbose="ERROR")
+        epochs = mne.EpochsArray(np.ones((6, 4, 50)), info, np.c_[np.arange(6), np.zeros(6, int), [1, 2] * 3])
+        assert len(recording_of(epochs, "mine").events) == 6 and len(recording_of(epochs["2"], "mine").events) == 3
+
     def test_numbers_in_the_metadata_of_epochs_are_target_channels(self, recordings):
         rows = [{"force": n / 2, "hand": "left"} for n in range(len(recordings[0].events))]
         recording = recording_of(as_epochs(recordings[0], metadata=rows), "mine")

@@ -89,6 +89,10 @@ class TestArrays:
         savemat(tmp_path / "r.mat", {**epochs, "ch_names": np.array(["Fp1", "Cz ", "C3 ", "Pz "])})
         assert read_recording(tmp_path / "r.mat").signal.ch_names == ("Fp1", "Cz", "C3", "Pz")
 
+    def test_a_matrix_of_characters_is_labels_without_what_fills_it_up(self, tmp_path, epochs):
+        savemat(tmp_path / "r.mat", {**epochs, "y": np.array(["left ", "right"] * 6)})
+        assert [event.label for event in read_recording(tmp_path / "r.mat").events] == ["left", "right"] * 6
+
     @pytest.mark.parametrize("write", [savemat, lambda path, arrays: np.savez(path, **arrays)], ids=["mat", "npz"])
     def test_arrays_may_go_by_other_names(self, tmp_path, epochs, write):
         named = {"data": epochs["X"], "labels": epochs["y"]}
@@ -116,6 +120,12 @@ class TestArrays:
         savemat(tmp_path / "r.mat", {"data": epochs["X"], "labels": epochs["y"]})
         with pytest.raises(RecordingError, match=told):
             read_recording(tmp_path / "r.mat", arrays=names)
+
+    def test_a_rate_other_than_the_file_tells_is_refused(self, tmp_path, epochs):
+        savemat(tmp_path / "r.mat", epochs)
+        with pytest.raises(RecordingError, match="has sfreq 100.*, where recordings.arrays says 50. Leave"):
+            read_recording(tmp_path / "r.mat", arrays={"sfreq": 50})
+        assert read_recording(tmp_path / "r.mat", arrays={"sfreq": 100}).signal.sfreq == 100
 
     @pytest.mark.parametrize(
         ("content", "told"),
@@ -153,11 +163,12 @@ class TestArrays:
         ("change", "told"),
         [
             ({"y": np.linspace(0, 1, 12)}, "labels y that are no whole numbers, such as 0.0909.*called `targets`"),
+            ({"y": np.array([1, np.inf] * 6)}, "labels y that are no whole numbers, such as inf"),
             ({"X": np.full((12, 4, 50), "a")}, "X of type <U1; real numbers are needed"),
             ({"targets": np.ones((3, 2))}, r"targets of shape \(3, 2\) for 12 epochs"),
             ({"targets": np.full(12, "high")}, "targets of type <U4; real numbers are needed"),
         ],
-        ids=["fractions", "texts", "shape", "texts for values"],
+        ids=["fractions", "infinite", "texts", "shape", "texts for values"],
     )
     def test_what_is_no_label_or_number_is_told(self, epochs, change, told):
         with pytest.raises(RecordingError, match=told):

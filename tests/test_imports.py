@@ -248,6 +248,10 @@ class TestWhatPythonHolds:
         [
             ([], ConfigurationError, "no recordings to keep"),
             ({"../a": None}, ConfigurationError, "cannot be called '../a'"),
+            ({"a": None, "./a": None}, ConfigurationError, "'a' and './a' would be one file"),
+            ({1: None}, ConfigurationError, "cannot be called 1: give a name"),
+            (build_telling_recording(300, 1), ConfigurationError, r"not as one Recording: give \[recording\]"),
+            ({"X": np.ones((3, 4, 5)), "y": [1, 2, 1]}, ConfigurationError, r"not as one dict: give \[recording\]"),
             ([np.ones((3, 4))], RecordingError, "recording-1 is a ndarray. Give an mne.io.Raw"),
             ([{"X": np.ones((3, 4, 5))}], RecordingError, "recording-1 lacks the arrays y, sfreq"),
             ([{"samples": np.ones((3, 4)), "sfreq": "fast", "ch_names": "abcd"}], RecordingError, "ValueError"),

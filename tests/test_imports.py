@@ -1,5 +1,6 @@
 """What can be trained on: arrays, what Python holds, folders, data sets of MNE; aligned, or refused at once."""
 
+import sys
 from dataclasses import replace
 from io import StringIO
 
@@ -149,6 +150,17 @@ class TestArrays:
         content[176] = 255
         (tmp_path / "r.mat").write_bytes(content)
         with pytest.raises(RecordingError, match=r"Reading .*r\.mat (crashed|failed)"):
+            read_recording(tmp_path / "r.mat")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
+    def test_a_mat_whose_cells_unpack_to_more_than_fits_is_told(self, tmp_path, monkeypatch):
+        savemat(tmp_path / "r.mat", {"X": np.array([np.full((2, 8), 7.0), None], object)[:1]})
+        content = (tmp_path / "r.mat").read_bytes()
+        declared = np.array([9, 128], "<u4").tobytes()
+        assert content.count(declared) == 1
+        (tmp_path / "r.mat").write_bytes(content.replace(declared, np.array([9, 2**32 - 8], "<u4").tobytes()))
+        monkeypatch.setattr("rtdecode.recording.arrays._MOST_UNPACKED", 1 << 28)
+        with pytest.raises(RecordingError, match="needs more memory than the 2 GiB it was given"):
             read_recording(tmp_path / "r.mat")
 
     def test_numbers_of_epochs_are_channels(self, epochs):

@@ -47,10 +47,18 @@ def read_mat(path: Path, names: Mapping[str, Any]) -> Recording:
     """Read a .mat of MATLAB up to version 7; see `of_arrays`."""
     try:
         # scipy's reader could bring the interpreter down on a damaged file.
-        arrays = run_apart(f"Reading {path}", _PATIENCE_S, _load_mat, path)
+        arrays = run_apart(f"Reading {path}", _PATIENCE_S, _load_mat, path, memory_bytes=_memory_for(path))
     except ModelError as error:
         raise RecordingError(f"{error} If MATLAB opens it, save it again there with '-v7'.") from None
     return of_arrays(arrays, str(path), names)
+
+
+def _memory_for(path: Path) -> int:
+    """Return several times what a file may unpack to: what its cells and structures hold, it does not tell before.
+
+    In powers of two, as each bound has a process of its own.
+    """
+    return 8 * _MOST_UNPACKED << (20 * path.stat().st_size // _MOST_UNPACKED).bit_length()
 
 
 def _load_mat(path: Path) -> dict[str, NDArray[Any]]:

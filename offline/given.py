@@ -71,7 +71,9 @@ def _refuse_names(names: Iterable[Any]) -> None:
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise ConfigurationError(f"A recording cannot be called {name!r}: give a name, or a relative path.")
         if path in files:
-            raise ConfigurationError(f"Recordings {files[path]!r} and {name!r} would be one file: call one otherwise.")
+            raise ConfigurationError(
+                f"Recordings {files[path]!r} and {name!r} would be one file: call one otherwise."
+            )
         files[path] = name
 
 

@@ -1,5 +1,6 @@
 """What can be trained on: arrays, what Python holds, folders, data sets of MNE; aligned, or refused at once."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from io import StringIO
@@ -152,9 +153,23 @@ class TestArrays:
         with pytest.raises(RecordingError, match=r"Reading .*r\.mat (crashed|failed)"):
             read_recording(tmp_path / "r.mat")
 
+    @pytest.mark.parametrize("from_file", [True, False], ids=["without a guard", "on stdin"])
+    def test_a_script_that_no_second_process_can_begin_with_is_told(self, tmp_path, epochs, from_file):
+        savemat(tmp_path / "r.mat", epochs)
+        script = tmp_path / "script.py"
+        script.write_text(
+            f"from rtdecode.recording import read_recording\nread_recording({str(tmp_path / 'r.mat')!r})"
+        )
+        command = [sys.executable, *([script] if from_file else ["-"])]
+        done = subprocess.run(command, input=script.read_text(), capture_output=True, text=True)
+        *_, told = done.stderr.splitlines()
+        assert done.returncode == 1 and "below `if __name__ == '__main__':`" in told and "-v7" not in told
+
     @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
     def test_a_mat_whose_cells_unpack_to_more_than_fits_is_told(self, tmp_path, monkeypatch):
-        savemat(tmp_path / "r.mat", {"X": np.array([np.full((2, 8), 7.0), None], object)[:1]})
+        cells = np.empty(1, object)
+        cells[0] = np.zeros((2, 8))
+        savemat(tmp_path / "r.mat", {"X": cells})
         content = (tmp_path / "r.mat").read_bytes()
         declared = np.array([9, 128], "<u4").tobytes()
         assert content.count(declared) == 1

@@ -1,12 +1,17 @@
 """Recordings that Python holds, as a data folder that can be trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from offline import store
 from rtdecode.errors import ConfigurationError
 from rtdecode.recording import Recording, recording_of
+
+# Under the name of an array, these make a mapping one recording rather than several by name.
+_ARRAYS = (np.ndarray, list, tuple)
 
 
 def keep(recordings: Mapping[str, Any] | Sequence[Any]) -> Path:
@@ -30,20 +35,15 @@ def keep(recordings: Mapping[str, Any] | Sequence[Any]) -> Path:
     Raises
     ------
     ConfigurationError
-        A name is no path below a folder, or there are no recordings.
+        A name is no path below a folder or two are the same one, one recording is given where several are wanted,
+        or there are none.
     RecordingError
         One of them is no recording.
     """
-    named = (
-        dict(recordings)
-        if isinstance(recordings, Mapping)
-        else {f"recording-{number}": one for number, one in enumerate(recordings, 1)}
-    )
+    named = _named(recordings)
     if not named:
         raise ConfigurationError("There are no recordings to keep.")
-    for name in named:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not PurePosixPath(name).name:
-            raise ConfigurationError(f"A recording cannot be called {name!r}: give a name, or a relative path.")
+    _refuse_names(named)
 
     def write(folder: Path) -> None:
         for name, one in named.items():
@@ -52,6 +52,29 @@ def keep(recordings: Mapping[str, Any] | Sequence[Any]) -> Path:
             recording_of(one, name).save(path)
 
     return store.kept("given", {name: _identity(recording_of(one, name)) for name, one in named.items()}, write)
+
+
+def _named(recordings: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
+    if isinstance(recordings, Mapping) and not isinstance(recordings.get("X", recordings.get("samples")), _ARRAYS):
+        return dict(recordings)
+    if isinstance(recordings, Sequence) and not isinstance(recordings, str):
+        return {f"recording-{number}": one for number, one in enumerate(recordings, 1)}
+    raise ConfigurationError(
+        f"Recordings to keep are given by name or in a list, not as one {type(recordings).__name__}: give [recording]."
+    )
+
+
+def _refuse_names(names: Iterable[Any]) -> None:
+    files: dict[PurePosixPath, str] = {}
+    for name in names:
+        path = PurePosixPath(name if isinstance(name, str) else "")
+        if path.is_absolute() or ".." in path.parts or not path.name:
+            raise ConfigurationError(f"A recording cannot be called {name!r}: give a name, or a relative path.")
+        if path in files:
+            raise ConfigurationError(
+                f"Recordings {files[path]!r} and {name!r} would be one file: call one otherwise."
+            )
+        files[path] = name
 
 
 def _identity(recording: Recording) -> list[Any]:

@@ -11,9 +11,13 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from rtdecode.errors import ModelError, RtdecodeError
+from rtdecode.errors import ConfigurationError, ModelError, RtdecodeError
 
 T = TypeVar("T")
+
+# As Python exits where the new process cannot read the script, or that would start one in turn: errors of the work
+# itself are handed over.
+_NOT_BEGUN = 1
 
 
 def run_apart(
@@ -38,6 +42,8 @@ def run_apart(
 
     Raises
     ------
+    ConfigurationError
+        The process did not begin, for how the script was written that asked for it.
     ModelError
         The process crashed, or needed more time or memory than it was given.
     """
@@ -55,6 +61,11 @@ def run_apart(
         finished = True
     except (EOFError, ConnectionError):
         process.join()
+        if process.exitcode == _NOT_BEGUN:
+            raise ConfigurationError(
+                f"{what} takes a process of its own, which did not begin. Keep your script in a file, and what it does "
+                "there below `if __name__ == '__main__':`."
+            ) from None
         raise ModelError(f"{what} crashed the process that did it (exit code {process.exitcode}).") from None
     finally:
         # Also after Ctrl-C: nothing goes on behind the user's back.

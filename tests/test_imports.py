@@ -1,5 +1,7 @@
 """What can be trained on: arrays, what Python holds, folders, data sets of MNE; aligned, or refused at once."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from io import StringIO
 
@@ -89,6 +91,10 @@ class TestArrays:
         savemat(tmp_path / "r.mat", {**epochs, "ch_names": np.array(["Fp1", "Cz ", "C3 ", "Pz "])})
         assert read_recording(tmp_path / "r.mat").signal.ch_names == ("Fp1", "Cz", "C3", "Pz")
 
+    def test_a_matrix_of_characters_is_labels_without_what_fills_it_up(self, tmp_path, epochs):
+        savemat(tmp_path / "r.mat", {**epochs, "y": np.array(["left ", "right"] * 6)})
+        assert [event.label for event in read_recording(tmp_path / "r.mat").events] == ["left", "right"] * 6
+
     @pytest.mark.parametrize("write", [savemat, lambda path, arrays: np.savez(path, **arrays)], ids=["mat", "npz"])
     def test_arrays_may_go_by_other_names(self, tmp_path, epochs, write):
         named = {"data": epochs["X"], "labels": epochs["y"]}
@@ -117,6 +123,12 @@ class TestArrays:
         with pytest.raises(RecordingError, match=told):
             read_recording(tmp_path / "r.mat", arrays=names)
 
+    def test_a_rate_other_than_the_file_tells_is_refused(self, tmp_path, epochs):
+        savemat(tmp_path / "r.mat", epochs)
+        with pytest.raises(RecordingError, match="has sfreq 100.*, where recordings.arrays says 50. Leave"):
+            read_recording(tmp_path / "r.mat", arrays={"sfreq": 50})
+        assert read_recording(tmp_path / "r.mat", arrays={"sfreq": 100}).signal.sfreq == 100
+
     @pytest.mark.parametrize(
         ("content", "told"),
         [
@@ -141,6 +153,31 @@ class TestArrays:
         with pytest.raises(RecordingError, match=r"Reading .*r\.mat (crashed|failed)"):
             read_recording(tmp_path / "r.mat")
 
+    @pytest.mark.parametrize("from_file", [True, False], ids=["without a guard", "on stdin"])
+    def test_a_script_that_no_second_process_can_begin_with_is_told(self, tmp_path, epochs, from_file):
+        savemat(tmp_path / "r.mat", epochs)
+        script = tmp_path / "script.py"
+        script.write_text(
+            f"from rtdecode.recording import read_recording\nread_recording({str(tmp_path / 'r.mat')!r})"
+        )
+        command = [sys.executable, *([script] if from_file else ["-"])]
+        done = subprocess.run(command, input=script.read_text(), capture_output=True, text=True)
+        *_, told = done.stderr.splitlines()
+        assert done.returncode == 1 and "below `if __name__ == '__main__':`" in told and "-v7" not in told
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
+    def test_a_mat_whose_cells_unpack_to_more_than_fits_is_told(self, tmp_path, monkeypatch):
+        cells = np.empty(1, object)
+        cells[0] = np.zeros((2, 8))
+        savemat(tmp_path / "r.mat", {"X": cells})
+        content = (tmp_path / "r.mat").read_bytes()
+        declared = np.array([9, 128], "<u4").tobytes()
+        assert content.count(declared) == 1
+        (tmp_path / "r.mat").write_bytes(content.replace(declared, np.array([9, 2**32 - 8], "<u4").tobytes()))
+        monkeypatch.setattr("rtdecode.recording.arrays._MOST_UNPACKED", 1 << 28)
+        with pytest.raises(RecordingError, match="needs more memory than the 2 GiB it was given"):
+            read_recording(tmp_path / "r.mat")
+
     def test_numbers_of_epochs_are_channels(self, epochs):
         values = np.arange(24).reshape(12, 2) / 10
         arrays = {**epochs, "ch_names": epochs["ch_names"].ravel(), "targets": values, "target_names": ["x", "y"]}
@@ -153,11 +190,12 @@ class TestArrays:
         ("change", "told"),
         [
             ({"y": np.linspace(0, 1, 12)}, "labels y that are no whole numbers, such as 0.0909.*called `targets`"),
+            ({"y": np.array([1, np.inf] * 6)}, "labels y that are no whole numbers, such as inf"),
             ({"X": np.full((12, 4, 50), "a")}, "X of type <U1; real numbers are needed"),
             ({"targets": np.ones((3, 2))}, r"targets of shape \(3, 2\) for 12 epochs"),
             ({"targets": np.full(12, "high")}, "targets of type <U4; real numbers are needed"),
         ],
-        ids=["fractions", "texts", "shape", "texts for values"],
+        ids=["fractions", "infinite", "texts", "shape", "texts for values"],
     )
     def test_what_is_no_label_or_number_is_told(self, epochs, change, told):
         with pytest.raises(RecordingError, match=told):
@@ -208,6 +246,24 @@ class TestWhatPythonHolds:
         (figure,) = run.comparisons["all"].network
         assert figure.n == 26 and figure.low > 0.5
 
+    @pytest.mark.parametrize(
+        "change",
+        [lambda e: e, lambda e: e.decimate(4, verbose="ERROR"), lambda e: e.resample(32)],
+        ids=["as cut", "decimated", "resampled"],
+    )
+    def test_epochs_that_overlap_are_refused_at_every_rate(self, recordings, change):
+        raw = as_raw(recordings[0])
+        cut = mne.make_fixed_length_epochs(raw, 1.0, overlap=0.5, preload=True, verbose="ERROR")
+        with pytest.raises(RecordingError, match="mine holds epochs that overlap"):
+            recording_of(change(cut), "mine")
+        follow = mne.make_fixed_length_epochs(raw, 1.0, preload=True, verbose="ERROR")
+        assert len(recording_of(change(follow), "mine").events) == 23
+
+    def test_epochs_of_arrays_whose_events_are_only_numbered_are_taken(self):
+        info = mne.create_info(4, 100.0, "eeg", verbose="ERROR")
+        epochs = mne.EpochsArray(np.ones((6, 4, 50)), info, np.c_[np.arange(6), np.zeros(6, int), [1, 2] * 3])
+        assert len(recording_of(epochs, "mine").events) == 6 and len(recording_of(epochs["2"], "mine").events) == 3
+
     def test_numbers_in_the_metadata_of_epochs_are_target_channels(self, recordings):
         rows = [{"force": n / 2, "hand": "left"} for n in range(len(recordings[0].events))]
         recording = recording_of(as_epochs(recordings[0], metadata=rows), "mine")
@@ -219,6 +275,10 @@ class TestWhatPythonHolds:
         [
             ([], ConfigurationError, "no recordings to keep"),
             ({"../a": None}, ConfigurationError, "cannot be called '../a'"),
+            ({"a": None, "./a": None}, ConfigurationError, "'a' and './a' would be one file"),
+            ({1: None}, ConfigurationError, "cannot be called 1: give a name"),
+            (build_telling_recording(300, 1), ConfigurationError, r"not as one Recording: give \[recording\]"),
+            ({"X": np.ones((3, 4, 5)), "y": [1, 2, 1]}, ConfigurationError, r"not as one dict: give \[recording\]"),
             ([np.ones((3, 4))], RecordingError, "recording-1 is a ndarray. Give an mne.io.Raw"),
             ([{"X": np.ones((3, 4, 5))}], RecordingError, "recording-1 lacks the arrays y, sfreq"),
             ([{"samples": np.ones((3, 4)), "sfreq": "fast", "ch_names": "abcd"}], RecordingError, "ValueError"),

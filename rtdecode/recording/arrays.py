@@ -47,10 +47,18 @@ def read_mat(path: Path, names: Mapping[str, Any]) -> Recording:
     """Read a .mat of MATLAB up to version 7; see `of_arrays`."""
     try:
         # scipy's reader could bring the interpreter down on a damaged file.
-        arrays = run_apart(f"Reading {path}", _PATIENCE_S, _load_mat, path)
+        arrays = run_apart(f"Reading {path}", _PATIENCE_S, _load_mat, path, memory_bytes=_memory_for(path))
     except ModelError as error:
         raise RecordingError(f"{error} If MATLAB opens it, save it again there with '-v7'.") from None
     return of_arrays(arrays, str(path), names)
+
+
+def _memory_for(path: Path) -> int:
+    """Return several times what a file may unpack to: what its cells and structures hold, it does not tell before.
+
+    In powers of two, as each bound has a process of its own.
+    """
+    return 8 * _MOST_UNPACKED << (20 * path.stat().st_size // _MOST_UNPACKED).bit_length()
 
 
 def _load_mat(path: Path) -> dict[str, NDArray[Any]]:
@@ -64,11 +72,13 @@ def _load_mat(path: Path) -> dict[str, NDArray[Any]]:
         ) from None
     _refuse_bomb(8 * sum(math.prod(shape) for _, shape, _ in there), path)
     arrays = loadmat(path, chars_as_strings=True)
-    return {name: _without_cells(arrays[name]) for name, _, _ in there}
+    return {name: _plain(arrays[name]) for name, _, _ in there}
 
 
-def _without_cells(values: NDArray[Any]) -> NDArray[Any]:
-    """Return a cell array of texts as an array of them; anything else as it is."""
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Return texts, of a cell array or of a matrix of characters, as an array of them; anything else as it is."""
+    if values.dtype.kind == "U":
+        return np.char.rstrip(values)  # MATLAB fills the rows up with blanks
     cells = [np.asarray(cell) for cell in values.flat] if values.dtype == object else []
     texts = cells and all(cell.dtype.kind == "U" and cell.size == 1 for cell in cells)
     return np.array([cell.item() for cell in cells]) if texts else values
@@ -130,6 +140,11 @@ def _found(arrays: Mapping[str, Any], path: str, names: Mapping[str, Any]) -> _F
         key = names.get(name, name)
         if not isinstance(key, str):
             found[name] = np.asarray(key)
+            if name == "sfreq" and name in arrays and not np.array_equal(np.ravel(key), np.ravel(arrays[name])):
+                raise RecordingError(
+                    f"Recording {path} has sfreq {np.squeeze(arrays[name])}, where recordings.arrays says {key}. Leave "
+                    "it out there, or correct the file."
+                )
         elif key in arrays:
             found[name] = np.asarray(arrays[key])
         elif name in names:
@@ -189,20 +204,19 @@ def _one_each(given: Iterable[Any], n: int) -> tuple[str, ...]:
 
 
 def _texts(values: Iterable[Any]) -> tuple[str, ...]:
-    # MATLAB fills the rows of a matrix of characters up with blanks.
     return tuple(str(value).strip() for value in values)
 
 
 def _labels(values: NDArray[Any], called: str, path: str) -> list[str]:
     """Return labels as texts. Whole numbers are written without a point: MATLAB has no others."""
     if values.dtype.kind == "f":
-        broken = values[values != np.round(values)]
+        broken = values[~np.isfinite(values) | (values != np.round(values))]
         if len(broken):
             raise RecordingError(
                 f"Recording {path} has labels {called} that are no whole numbers, such as {broken[0]:g}. Numbers "
                 "that are to be decoded as values, not told apart as classes, are called `targets`."
             )
-        values = values.astype(np.int64)
+        return [str(int(label)) for label in values]
     texts = values.astype(str) if values.dtype.kind == "S" else values
     return [str(label) for label in texts]
 

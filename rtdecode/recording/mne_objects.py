@@ -44,13 +44,29 @@ def of_epochs(epochs: Any, path: str) -> Recording:
         )
     data = epochs.get_data() * factors
     # What two epochs share would stand on both sides of a split, and nothing would show it.
-    if np.any(np.diff(np.sort(epochs.events[:, 0])) < len(epochs.times)):
+    if np.any(np.diff(_starts(epochs)) < _span(epochs)):
         raise RecordingError(
             f"Recording {path} holds epochs that overlap. Cut shorter ones, or give the continuous recording."
         )
     names = {code: name for name, code in epochs.event_id.items()}
     labels = [str(names[code]) for code in epochs.events[:, 2]]
     return in_a_row(signal, data, labels, event_at, path, on_plane(_places(epochs.info)), _numbers(epochs.metadata))
+
+
+def _starts(epochs: Any) -> NDArray[np.int64]:
+    """Return the samples (n_epochs,) of their events in order; none where they are only numbers of the epochs."""
+    import mne
+
+    at = epochs.events[:, 0]
+    # Epochs made of arrays have no others, unless somebody gave them.
+    numbered = not isinstance(epochs, mne.Epochs) and len(set(at - epochs.selection)) == 1
+    return np.empty(0, np.int64) if numbered else np.sort(at)
+
+
+def _span(epochs: Any) -> float:
+    """Return the samples that each lasts, at the rate of what they were cut from: events are counted in those."""
+    raw_sfreq = float(np.ravel(epochs._raw_sfreq)[0])
+    return (len(epochs.times) - 1) * raw_sfreq / float(epochs.info["sfreq"]) + 1
 
 
 def _signal(data: Any) -> tuple[Signal, NDArray[np.float64]]:

@@ -60,7 +60,7 @@ def _named(recordings: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     if isinstance(recordings, Sequence) and not isinstance(recordings, str):
         return {f"recording-{number}": one for number, one in enumerate(recordings, 1)}
     raise ConfigurationError(
-        f"Recordings to keep are given by name or in a list, not as one {type(recordings).__name__}: give [recording]."
+        f"Recordings to keep are given by name or in a list, not as a {type(recordings).__name__}: give [recording]."
     )
 
 

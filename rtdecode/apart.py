@@ -63,8 +63,8 @@ def run_apart(
         process.join()
         if process.exitcode == _NOT_BEGUN:
             raise ConfigurationError(
-                f"{what} takes a process of its own, which did not begin. Keep your script in a file, and what it does "
-                "there below `if __name__ == '__main__':`."
+                f"{what} takes a process of its own, which did not begin. Keep your script in a file, and what it "
+                "does there below `if __name__ == '__main__':`."
             ) from None
         raise ModelError(f"{what} crashed the process that did it (exit code {process.exitcode}).") from None
     finally:

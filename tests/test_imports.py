@@ -125,7 +125,7 @@ class TestArrays:
 
     def test_a_rate_other_than_the_file_tells_is_refused(self, tmp_path, epochs):
         savemat(tmp_path / "r.mat", epochs)
-        with pytest.raises(RecordingError, match="has sfreq 100.*, where recordings.arrays says 50. Leave"):
+        with pytest.raises(RecordingError, match=r"has sfreq 100.*, where recordings\.arrays says 50\. Leave"):
             read_recording(tmp_path / "r.mat", arrays={"sfreq": 50})
         assert read_recording(tmp_path / "r.mat", arrays={"sfreq": 100}).signal.sfreq == 100
 
@@ -277,8 +277,8 @@ class TestWhatPythonHolds:
             ({"../a": None}, ConfigurationError, "cannot be called '../a'"),
             ({"a": None, "./a": None}, ConfigurationError, "'a' and './a' would be one file"),
             ({1: None}, ConfigurationError, "cannot be called 1: give a name"),
-            (build_telling_recording(300, 1), ConfigurationError, r"not as one Recording: give \[recording\]"),
-            ({"X": np.ones((3, 4, 5)), "y": [1, 2, 1]}, ConfigurationError, r"not as one dict: give \[recording\]"),
+            (build_telling_recording(300, 1), ConfigurationError, r"not as a Recording: give \[recording\]"),
+            ({"X": np.ones((3, 4, 5)), "y": [1, 2, 1]}, ConfigurationError, r"not as a dict: give \[recording\]"),
             ([np.ones((3, 4))], RecordingError, "recording-1 is a ndarray. Give an mne.io.Raw"),
             ([{"X": np.ones((3, 4, 5))}], RecordingError, "recording-1 lacks the arrays y, sfreq"),
             ([{"samples": np.ones((3, 4)), "sfreq": "fast", "ch_names": "abcd"}], RecordingError, "ValueError"),

@@ -142,8 +142,8 @@ def _found(arrays: Mapping[str, Any], path: str, names: Mapping[str, Any]) -> _F
             found[name] = np.asarray(key)
             if name == "sfreq" and name in arrays and not np.array_equal(np.ravel(key), np.ravel(arrays[name])):
                 raise RecordingError(
-                    f"Recording {path} has sfreq {np.squeeze(arrays[name])}, where recordings.arrays says {key}. Leave "
-                    "it out there, or correct the file."
+                    f"Recording {path} has sfreq {np.squeeze(arrays[name])}, where recordings.arrays says {key}. "
+                    "Leave it out there, or correct the file."
                 )
         elif key in arrays:
             found[name] = np.asarray(arrays[key])

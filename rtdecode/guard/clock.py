@@ -3,6 +3,9 @@
 Each stamp has an error: how many samples later it is than its count says. A straight line through the mean
 errors of fixed blocks of the last 10 s is the fit, and the median distance from it tells the jitter. All that
 is learned is learned at the ends of blocks, so it does not depend on how the samples are cut into chunks.
+
+Learning takes longer than following, and a chunk that goes beyond the end of a block is not to wait for it: what
+the next fit will say is foreseen, and stamps that are far from any doubt are taken before it is made.
 """
 
 import math
@@ -20,6 +23,10 @@ _FIRST = 16
 _AGREEING = 3
 _FIT_S, _RATE_S, _SLOPE_FROM_S = 10.0, 60.0, 2.0
 _BLOCKS_PER_S = 8
+# Up to so many stamps are followed one by one: numpy's calls take longer than what they do for so few.
+_FEW = 32
+# The share of a threshold within which what is foreseen of a fit, which is as exact as rounding, leaves no doubt.
+_SURELY = 0.9
 _Values = NDArray[np.float64]
 # A median distance of normal noise, as standard deviation.
 _SIGMA = 1.4826
@@ -32,6 +39,27 @@ class Step(NamedTuple):
     lost: int
     timestamp: float
     is_bad: bool = False
+
+
+class _Line(NamedTuple):
+    """The least-squares line through counts and errors of n blocks; its offset is at its centre.
+
+    `spread` is the sum of the squares of counts about the centre.
+    """
+
+    n: int
+    centre: float
+    offset: float
+    slope: float
+    spread: float
+
+    def moved(self, count: float, error: float, sign: int = 1) -> "_Line":
+        """Return the line with one block more, or one less (`sign` -1)."""
+        run, rise, n = count - self.centre, error - self.offset, self.n + sign
+        run_on, rise_on = sign * run / n, sign * rise / n
+        spread = self.spread + sign * run * (run - run_on)
+        slope = (self.slope * self.spread + sign * run * (rise - rise_on)) / spread
+        return _Line(n, self.centre + run_on, self.offset + rise_on, slope, spread)
 
 
 class Clock:
@@ -78,8 +106,13 @@ class Clock:
         # Of each sample of a block: its count, its error by the fit, their sum, and how far its stamp was from that.
         self._counts, self._errors, self._due, self._rest = (np.empty(self._block) for _ in range(4))
         self._ramp, self._filled, self._foresees = np.arange(float(self._block)), 0, False
-        # Per block: mean count, mean error, median distance from the fit.
+        self._due_told: list[float] = []
+        # Per block: mean count, mean error, median distance from the fit. Of the block that is full: the first two.
         self._history, self._n_blocks = np.empty((3, 2 * self._n_rate)), 0
+        self._means: tuple[float, float] | None = None
+        # The line without the oldest block, if that will leave it; stamps that were taken beyond the block's end.
+        self._recent: _Line | None = None
+        self._ahead: list[float] = []
         self._doubted: deque[float] = deque(maxlen=_AGREEING)
         self._bad: deque[int] = deque()
         self.tolerance, self.deviation = self._least, math.nan
@@ -91,19 +124,33 @@ class Clock:
         """Fewest lost samples in a row that are found now; fewer show in the effective rate only."""
         return math.ceil(self.tolerance)
 
-    def follow(self, timestamps: NDArray[np.float64]) -> int:
+    @property
+    def n_ahead(self) -> int:
+        """How many of the stamps that were taken are beyond the end of the block that is to be learned from."""
+        return len(self._ahead)
+
+    def follow(self, timestamps: _Values) -> int:
         """Take the leading stamps that lie on the fit; return how many (0: the first is for `judge`)."""
         if self._first is not None:
             return 0
-        n = min(len(timestamps), self._block - self._filled)
-        on_line = np.abs(self._place(timestamps[:n])) <= self.tolerance
-        first_off = int(on_line.argmin())
-        if not on_line[first_off]:
-            n = first_off
+        room = self._block - self._filled
+        n = self._on_line(timestamps[:room])
         if n:
             self._doubted.clear()
             self._take(n)
-        return n
+        return n + self._look_ahead(timestamps[n:]) if n == room < len(timestamps) else n
+
+    def _on_line(self, timestamps: _Values) -> int:
+        """Note how far the next stamps (n,) are from the fit; return how many of the leading ones lie on it."""
+        if len(timestamps) > _FEW:
+            on_line = np.abs(self._place(timestamps)) <= self.tolerance
+            first_off = int(on_line.argmin())
+            return len(timestamps) if on_line[first_off] else first_off
+        tolerance = self.tolerance
+        for n, rest in enumerate(self._place_few(timestamps.tolist())):
+            if not abs(rest) <= tolerance:
+                return n
+        return len(timestamps)
 
     def _place(self, timestamps: _Values) -> _Values:
         """Note how far, in samples, the next stamps (n,) are from the fit, and return it."""
@@ -115,12 +162,44 @@ class Clock:
         rest -= self._due[cut]
         return rest
 
+    def _place_few(self, stamps: list[float]) -> list[float]:
+        """Do the same, to the last bit, for few."""
+        if not self._foresees:
+            self._foresee()
+        anchor, period, end = self._anchor, self.period, self._filled + len(stamps)
+        due = self._due_told[self._filled : end]
+        rests = [(stamp - anchor) / period - at for stamp, at in zip(stamps, due, strict=True)]
+        self._rest[self._filled : end] = rests
+        return rests
+
+    def _look_ahead(self, timestamps: _Values) -> int:
+        """Take stamps beyond the end of the block that will surely lie on the fit, all or none; return how many."""
+        if self._recent is None or self._bad or self.refusal or len(timestamps) >= min(_FEW, self._block):
+            return 0
+        line = self._recent.moved(*self._block_means())
+        if abs(_deviation(line.slope)) > _SURELY * self._settings.max_rate:
+            return 0
+        stamps, sure = timestamps.tolist(), _SURELY * self._least
+        for count, stamp in enumerate(stamps, self._next):
+            due = count + line.offset + line.slope * (count - line.centre)
+            if not abs((stamp - self._anchor) / self.period - due) <= sure:
+                return 0
+        self._ahead = stamps
+        return len(stamps)
+
+    def _block_means(self) -> tuple[float, float]:
+        """Return mean count and error of the block, which is full."""
+        if self._means is None:
+            self._errors += self._rest
+            self._means = _mean(self._counts), _mean(self._errors)
+        return self._means
+
     def _foresee(self) -> None:
         """Put down what the fit says of the rest of the block: once, in however many chunks that comes."""
         cut = slice(self._filled, None)
         counts = self._counts[cut] = self._ramp[: self._block - self._filled] + self._next
         errors = self._errors[cut] = self._offset + self._slope * (counts - self._centre)
-        np.add(counts, errors, out=self._due[cut])
+        self._due_told[self._filled :] = np.add(counts, errors, out=self._due[cut]).tolist()
         self._foresees = True
 
     def _take(self, n: int) -> None:
@@ -202,29 +281,39 @@ class Clock:
         """Fit the line anew at the end of a block; to be called whenever stamps were taken."""
         if self._filled < self._block:
             return
-        self._errors += self._rest
         if self._n_blocks == 2 * self._n_rate:
             self._n_blocks -= self._n_rate
             self._history[:, : self._n_blocks] = self._history[:, self._n_rate :]
-        told = _mean(self._counts), _mean(self._errors), _middle(np.abs(self._rest))
-        self._history[:, self._n_blocks] = told
+        counts, errors, distances = self._history
+        counts[self._n_blocks], errors[self._n_blocks] = self._block_means()
+        distances[self._n_blocks] = _middle(np.abs(self._rest))
         self._n_blocks += 1
-        self._filled = 0
-        history = self._history[:, max(self._n_blocks - self._n_rate, 0) : self._n_blocks]
-        recent = history[:, -self._n_fit :]
-        n_recent, n = recent.shape[1], history.shape[1]
+        self._filled, self._means = 0, None
+        self._fit()
+        self._refuse()
+        self._foresee()
+        if self._ahead:
+            self._place_few(self._ahead)
+            self._take(len(self._ahead))
+            self._ahead = []
+
+    def _fit(self) -> None:
+        n = min(self._n_blocks, self._n_rate)
+        n_recent = min(n, self._n_fit)
+        history = self._history[:, self._n_blocks - n : self._n_blocks]
+        recent = history[:, n - n_recent :]
         self._trust(_SIGMA * _middle(recent[2]), n_recent * self._block)
         self._recent_span = float(recent[0, -1] - recent[0, 0]) / self._sfreq
         if self._recent_span < _SLOPE_FROM_S:
             self._centre, self._offset = float(history[0, -1]), float(history[1, -1])
-        else:
-            self._centre, self._offset, self._slope = _line(recent)
-            self.recent_deviation = _deviation(self._slope)
-            slope = self._slope if n == n_recent else _line(history)[2]
-            if n >= self._n_fit:
-                self.deviation = _deviation(slope)
-        self._refuse()
-        self._foresee()
+            return
+        line = _line(recent)
+        _, self._centre, self._offset, self._slope, _ = line
+        self.recent_deviation = _deviation(line.slope)
+        if n >= self._n_fit:
+            self.deviation = self.recent_deviation if n == n_recent else _deviation(_line(history).slope)
+            line = line.moved(float(recent[0, 0]), float(recent[1, 0]), -1)
+        self._recent = line
 
     def _note_bad(self) -> None:
         self._bad.append(self._next)
@@ -243,11 +332,13 @@ class Clock:
             self.refusal = "rate" if abs(self.recent_deviation) > limit else None
 
 
-def _line(history: _Values) -> tuple[float, float, float]:
-    """Return centre, offset there and slope of the least-squares line through counts (first row) and errors."""
-    centre, offset = _mean(history[0]), _mean(history[1])
+def _line(history: _Values) -> _Line:
+    """Return the least-squares line through counts (first row) and errors (second)."""
+    n = history.shape[1]
+    centre, offset = (np.add.reduce(history[:2], axis=1) / n).tolist()
     counts = history[0] - centre
-    return centre, offset, float(counts @ (history[1] - offset) / (counts @ counts))
+    spread = float(counts.dot(counts))
+    return _Line(n, centre, offset, float(counts.dot(history[1] - offset)) / spread, spread)
 
 
 def _deviation(slope: float) -> float:

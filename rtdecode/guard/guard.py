@@ -171,11 +171,13 @@ class Guard:
         """Return how many samples the counter says are missing before each; -1 where it does not tell."""
         if len(counts) == 0:
             return counts
-        steps = np.diff(counts, prepend=counts[0] - 1 if self._count is None else self._count)
+        # A counter may be infinite, or no number.
+        with np.errstate(invalid="ignore"):
+            steps = np.diff(counts, prepend=counts[0] - 1 if self._count is None else self._count)
+            if self.settings.counter_modulus:
+                steps = np.mod(steps, self.settings.counter_modulus)
         self._count = float(counts[-1])
-        if self.settings.counter_modulus:
-            steps = np.mod(steps, self.settings.counter_modulus)
-        return np.where(steps >= 1, np.rint(steps) - 1, -1.0)
+        return np.where((steps >= 1) & np.isfinite(steps), np.rint(steps) - 1, -1.0)
 
     def _time(
         self, timestamps: NDArray[np.float64], lost: float, by_stamps: bool
@@ -248,10 +250,11 @@ class Guard:
     def _watch(self, segment: Segment) -> None:
         """Let rate and channels be judged, for the samples to come."""
         clock, health = self.clock, self.health
+        seen = self._seen - clock.n_ahead
         clock.learn()
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
         if drifts and not self._rate_told:
-            self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")
+            self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz", sample=seen)
         self._rate_told = drifts
         if health is None:
             return
@@ -274,11 +277,11 @@ class Guard:
             "non-finite": f"more than {self.settings.max_gap} samples in a row are not finite",
         }[reason]
 
-    def note(self, reason: str, message: str, tell: bool = True) -> None:
-        """Count an incident, and tell it."""
+    def note(self, reason: str, message: str, tell: bool = True, sample: int | None = None) -> None:
+        """Count an incident, and tell it; it happened before the next sample, if not before another one."""
         self.incidents[reason] += 1
         if tell:
-            self._told.append(Incident(self._seen, reason, message))
+            self._told.append(Incident(self._seen if sample is None else sample, reason, message))
 
 
 def unbroken(segments: Iterable[Segment]) -> list[tuple[int, int]]:

@@ -15,8 +15,8 @@ from rtdecode.guard.settings import GuardSettings
 
 # Half a second: a fault fills a whole block within a second.
 _BLOCK_S, _FEWEST = 0.5, 16
-# What a block says is noted after so many values, and 255 samples at most: no hop is to bear the work of a large one.
-_PART_VALUES, _PART_MOST = 8192, 255
+# What a block says is noted after so many values, and so many samples at most: no hop is to bear the work of all.
+_PART_VALUES, _PART_MOST = 8192, 64
 
 
 def block_size(sfreq: float) -> int:
@@ -66,11 +66,14 @@ class Health:
         self.block = block_size(signal.sfreq)
         self._n_part = n = min(max(_PART_VALUES // signal.n_channels, 1), _PART_MOST, self.block)
         self._part = np.empty((n, signal.n_channels))
-        self._sizes = np.array([min(n, self.block - at) for at in range(0, self.block, n)])[:, None]
+        self._sizes = np.array([min(n, self.block - at) for at in range(0, self.block, n)], np.float64)[:, None]
+        # So many values at a channel's limit saturate it.
+        self._most_there = settings.max_at_limit * self.block
         # Of each part: largest value, and smallest with its sign changed; how often each is there; mean, and squares
         # about it.
         shape = len(self._sizes), signal.n_channels
         self._limits, self._n_there = np.empty((2, *shape)), np.empty((2, *shape), np.uint8)
+        self._at_limit = np.empty((n, signal.n_channels), bool)
         self._means, self._squares = np.empty(shape), np.empty(shape)
         self.restart()
 
@@ -110,31 +113,45 @@ class Health:
         return True
 
     def _note(self, number: int, part: NDArray[np.float64]) -> None:
-        for limits, n_there in zip(self._limits, self._n_there, strict=True):
-            limit = np.maximum.reduce(part, axis=0, out=limits[number])
-            np.add.reduce((part == limit).view(np.uint8), axis=0, dtype=np.uint8, out=n_there[number])
-            # After two turns it is as it was.
-            np.negative(part, out=part)
+        there = self._at_limit[: len(part)]
+        largest = np.maximum.reduce(part, axis=0, out=self._limits[0, number])
+        np.equal(part, largest, out=there)
+        np.add.reduce(there.view(np.uint8), axis=0, dtype=np.uint8, out=self._n_there[0, number])
+        smallest = np.minimum.reduce(part, axis=0)
+        np.equal(part, smallest, out=there)
+        np.add.reduce(there.view(np.uint8), axis=0, dtype=np.uint8, out=self._n_there[1, number])
+        np.negative(smallest, out=self._limits[1, number])
         with np.errstate(over="ignore", invalid="ignore"):
             mean = np.divide(np.add.reduce(part, axis=0), len(part), out=self._means[number])
             part -= mean
             np.einsum("ij,ij->j", part, part, out=self._squares[number])
 
     def _judge(self) -> None:
-        limits = self._limits.max(axis=1)
-        flat = limits[0] == -limits[1]
+        self.bad_channels, self.refusal, self.message = {}, None, ""
+        limits = np.maximum.reduce(self._limits, axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
             away = self._means - np.add.reduce(self._sizes * self._means, axis=0) / self.block
             variance = np.add.reduce(self._squares + self._sizes * away * away, axis=0) / self.block
-            factor = np.where(flat, np.nan, np.sqrt(variance) / self._usual)
-        n_there = np.add.reduce(self._n_there * (self._limits == limits[:, None]), axis=1).max(axis=0)
+            factor = np.sqrt(variance) / self._usual
+        n_there = np.add.reduce(self._n_there * (self._limits == limits[:, None]), axis=1)
+        # A flat channel is always at its limit, and what was flat in training has no factor.
+        if (
+            np.maximum.reduce(n_there, axis=None) < self._most_there
+            and np.minimum.reduce(factor) >= self._least
+            and np.maximum.reduce(factor) <= self._settings.max_factor
+        ):
+            return
+        flat = limits[0] == -limits[1]
+        self._condemn(flat, np.where(flat, np.nan, factor), n_there.max(axis=0))
+
+    def _condemn(self, flat: NDArray[np.bool_], factor: NDArray[np.float64], n_there: NDArray[np.int_]) -> None:
+        """Say which channels are bad, how many values of the block being at a limit, and whether too many are."""
         saturated = ~flat & (n_there / self.block >= self._settings.max_at_limit)
         # A channel that was flat in training is not asked for life.
         flat = (flat & self._was_alive) | (factor < self._least)
         found = {"flat": flat, "saturated": saturated & ~flat, "wild": factor > self._settings.max_factor}
         bad = {kind: where.nonzero()[0] for kind, where in found.items()}
         self.bad_channels = {str(self._names[i]): kind for kind, indices in bad.items() for i in indices}
-        self.refusal, self.message = None, ""
         if not self.bad_channels:
             return
         if wrong := self._wrong_scale(factor):

@@ -65,15 +65,21 @@ class Adapter:
         What each is multiplied with; exactly 1 where the units agree.
     n_source : int
         Channels of the source.
+    scales : bool
+        Whether any unit differs.
     """
 
     indices: NDArray[np.intp] | slice
     factors: NDArray[np.float64]
     n_source: int
+    scales: bool
 
     def __call__(self, samples: NDArray[Any], out: NDArray[np.float64]) -> None:
         """Write `samples` (n_samples, n_source) into `out` (n_samples, n_channels)."""
-        np.multiply(samples[:, self.indices], self.factors, out=out)
+        if self.scales:
+            np.multiply(samples[:, self.indices], self.factors, out=out)
+        else:
+            out[:] = samples[:, self.indices]
 
 
 class Signal(BaseModel):
@@ -171,7 +177,7 @@ class Signal(BaseModel):
         indices = [j for _, j in present]
         # To pick takes longer than to scale.
         picked = slice(None) if indices == list(range(source.n_channels)) else np.array(indices, np.intp)
-        return Adapter(picked, np.array(factors), source.n_channels)
+        return Adapter(picked, np.array(factors), source.n_channels, any(factor != 1 for factor in factors))
 
 
 def _same(what: str, ours: str, theirs: str) -> bool:

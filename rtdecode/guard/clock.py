@@ -3,13 +3,12 @@
 Each stamp has an error: how many samples later it is than its count says. A straight line through the mean
 errors of fixed blocks of the last 10 s is the fit, and the median distance from it tells the jitter. All that
 is learned is learned at the ends of blocks, so it does not depend on how the samples are cut into chunks.
-
-Learning takes longer than following, and a chunk that goes beyond the end of a block is not to wait for it: what
-the next fit will say is foreseen, and stamps that are far from any doubt are taken before it is made.
 """
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +24,6 @@ _FIT_S, _RATE_S, _SLOPE_FROM_S = 10.0, 60.0, 2.0
 _BLOCKS_PER_S = 8
 # Up to so many stamps are followed one by one: numpy's calls take longer than what they do for so few.
 _FEW = 32
-# The share of a threshold within which what is foreseen of a fit, which is as exact as rounding, leaves no doubt.
-_SURELY = 0.9
 _Values = NDArray[np.float64]
 # A median distance of normal noise, as standard deviation.
 _SIGMA = 1.4826
@@ -41,25 +38,30 @@ class Step(NamedTuple):
     is_bad: bool = False
 
 
-class _Line(NamedTuple):
-    """The least-squares line through counts and errors of n blocks; its offset is at its centre.
+class _Line:
+    """The least-squares line through counts and errors of blocks; its offset is at its centre."""
 
-    `spread` is the sum of the squares of counts about the centre.
-    """
+    def __init__(self, blocks: Sequence[tuple[float, float]] = ()) -> None:
+        self._n, self.centre, self.offset, self._spread, self._cross = len(blocks), 0.0, 0.0, 0.0, 0.0
+        if blocks:
+            values = np.array(blocks)
+            self.centre, self.offset = values.mean(axis=0).tolist()
+            counts, errors = (values - (self.centre, self.offset)).T
+            self._spread, self._cross = float(counts @ counts), float(counts @ errors)
 
-    n: int
-    centre: float
-    offset: float
-    slope: float
-    spread: float
+    @property
+    def slope(self) -> float:
+        """How much errors grow from one sample to the next."""
+        return self._cross / self._spread
 
-    def moved(self, count: float, error: float, sign: int = 1) -> "_Line":
-        """Return the line with one block more, or one less (`sign` -1)."""
-        run, rise, n = count - self.centre, error - self.offset, self.n + sign
-        run_on, rise_on = sign * run / n, sign * rise / n
-        spread = self.spread + sign * run * (run - run_on)
-        slope = (self.slope * self.spread + sign * run * (rise - rise_on)) / spread
-        return _Line(n, self.centre + run_on, self.offset + rise_on, slope, spread)
+    def move(self, count: float, error: float, sign: int = 1) -> None:
+        """Take one block more, or one less (`sign` -1)."""
+        self._n += sign
+        run, rise, share = count - self.centre, error - self.offset, sign / self._n
+        self.centre += share * run
+        self.offset += share * rise
+        self._spread += sign * run * (count - self.centre)
+        self._cross += sign * run * (error - self.offset)
 
 
 class Clock:
@@ -103,16 +105,15 @@ class Clock:
         self._anchor, self._next = math.nan, 0
         self._offset, self._slope, self._centre = 0.0, 0.0, 0.0
         self._first: list[float] | None = []
-        # Of each sample of a block: its count, its error by the fit, their sum, and how far its stamp was from that.
-        self._counts, self._errors, self._due, self._rest = (np.empty(self._block) for _ in range(4))
-        self._ramp, self._filled, self._foresees = np.arange(float(self._block)), 0, False
-        self._due_told: list[float] = []
-        # Per block: mean count, mean error, median distance from the fit. Of the block that is full: the first two.
-        self._history, self._n_blocks = np.empty((3, 2 * self._n_rate)), 0
-        self._means: tuple[float, float] | None = None
-        # The line without the oldest block, if that will leave it; stamps that were taken beyond the block's end.
-        self._recent: _Line | None = None
-        self._ahead: list[float] = []
+        # Of the samples of a block: how far their stamps were from the fit, and the sum of their counts.
+        self._rest: list[float] = []
+        self._sum = 0
+        # Of the newest blocks: mean count and mean error, the lines through them, and median distances from the fit.
+        self._recent = deque[tuple[float, float]](maxlen=self._n_fit)
+        self._minute = deque[tuple[float, float]](maxlen=self._n_rate)
+        self._recent_line, self._minute_line, self._n_blocks = _Line(), _Line(), 0
+        self._distances, self._in_order = deque[float](maxlen=self._n_fit), list[float]()
+        self._aim()
         self._doubted: deque[float] = deque(maxlen=_AGREEING)
         self._bad: deque[int] = deque()
         self.tolerance, self.deviation = self._least, math.nan
@@ -124,92 +125,56 @@ class Clock:
         """Fewest lost samples in a row that are found now; fewer show in the effective rate only."""
         return math.ceil(self.tolerance)
 
-    @property
-    def n_ahead(self) -> int:
-        """How many of the stamps that were taken are beyond the end of the block that is to be learned from."""
-        return len(self._ahead)
-
     def follow(self, timestamps: _Values) -> int:
-        """Take the leading stamps that lie on the fit; return how many (0: the first is for `judge`)."""
+        """Take the leading stamps that lie on the fit; return how many (0: the first is for `judge`).
+
+        They go beyond the end of a block only if it gave nothing to tell.
+        """
         if self._first is not None:
             return 0
-        room = self._block - self._filled
-        n = self._on_line(timestamps[:room])
+        taken, n = 0, len(timestamps)
+        while True:
+            taken += self._take_on_line(timestamps[taken : taken + self._block - len(self._rest)])
+            if taken == n or len(self._rest) < self._block or not self._is_calm():
+                return taken
+            self.learn()
+            if not self._is_calm():
+                return taken
+
+    def _is_calm(self) -> bool:
+        """Tell whether time is believed, and its rate not worth a word."""
+        return self.refusal is None and not abs(self.deviation) > 0.5 * self._settings.warn_rate
+
+    def _take_on_line(self, timestamps: _Values) -> int:
+        tolerance, before = self.tolerance, len(self._rest)
+        if len(timestamps) <= _FEW:
+            anchor, period, due, step, since = (
+                self._anchor,
+                self.period,
+                self._due,
+                self._step,
+                self._next - self._ref,
+            )
+            for number, stamp in enumerate(timestamps.tolist(), since):
+                rest = (stamp - anchor) / period - (due + number * step)
+                if not abs(rest) <= tolerance:
+                    break
+                self._rest.append(rest)
+        else:
+            numbers = np.arange(len(timestamps)) + (self._next - self._ref)
+            rests = (timestamps - self._anchor) / self.period - (self._due + numbers * self._step)
+            off = np.flatnonzero(~(np.abs(rests) <= tolerance))
+            self._rest += rests[: off[0] if len(off) else None].tolist()
+        n = len(self._rest) - before
         if n:
             self._doubted.clear()
-            self._take(n)
-        return n + self._look_ahead(timestamps[n:]) if n == room < len(timestamps) else n
-
-    def _on_line(self, timestamps: _Values) -> int:
-        """Note how far the next stamps (n,) are from the fit; return how many of the leading ones lie on it."""
-        if len(timestamps) > _FEW:
-            on_line = np.abs(self._place(timestamps)) <= self.tolerance
-            first_off = int(on_line.argmin())
-            return len(timestamps) if on_line[first_off] else first_off
-        tolerance = self.tolerance
-        for n, rest in enumerate(self._place_few(timestamps.tolist())):
-            if not abs(rest) <= tolerance:
-                return n
-        return len(timestamps)
-
-    def _place(self, timestamps: _Values) -> _Values:
-        """Note how far, in samples, the next stamps (n,) are from the fit, and return it."""
-        if not self._foresees:
-            self._foresee()
-        cut = slice(self._filled, self._filled + len(timestamps))
-        rest = np.subtract(timestamps, self._anchor, out=self._rest[cut])
-        rest /= self.period
-        rest -= self._due[cut]
-        return rest
-
-    def _place_few(self, stamps: list[float]) -> list[float]:
-        """Do the same, to the last bit, for few."""
-        if not self._foresees:
-            self._foresee()
-        anchor, period, end = self._anchor, self.period, self._filled + len(stamps)
-        due = self._due_told[self._filled : end]
-        rests = [(stamp - anchor) / period - at for stamp, at in zip(stamps, due, strict=True)]
-        self._rest[self._filled : end] = rests
-        return rests
-
-    def _look_ahead(self, timestamps: _Values) -> int:
-        """Take stamps beyond the end of the block that will surely lie on the fit, all or none; return how many."""
-        if self._recent is None or self._bad or self.refusal or len(timestamps) >= min(_FEW, self._block):
-            return 0
-        line = self._recent.moved(*self._block_means())
-        if abs(_deviation(line.slope)) > _SURELY * self._settings.max_rate:
-            return 0
-        stamps, sure = timestamps.tolist(), _SURELY * self._least
-        for count, stamp in enumerate(stamps, self._next):
-            due = count + line.offset + line.slope * (count - line.centre)
-            if not abs((stamp - self._anchor) / self.period - due) <= sure:
-                return 0
-        self._ahead = stamps
-        return len(stamps)
-
-    def _block_means(self) -> tuple[float, float]:
-        """Return mean count and error of the block, which is full."""
-        if self._means is None:
-            self._errors += self._rest
-            self._means = _mean(self._counts), _mean(self._errors)
-        return self._means
-
-    def _foresee(self) -> None:
-        """Put down what the fit says of the rest of the block: once, in however many chunks that comes."""
-        cut = slice(self._filled, None)
-        counts = self._counts[cut] = self._ramp[: self._block - self._filled] + self._next
-        errors = self._errors[cut] = self._offset + self._slope * (counts - self._centre)
-        self._due_told[self._filled :] = np.add(counts, errors, out=self._due[cut]).tolist()
-        self._foresees = True
-
-    def _take(self, n: int) -> None:
-        self._filled += n
-        self._next += n
+            self._sum += n * self._next + n * (n - 1) // 2
+            self._next += n
+        return n
 
     def skip(self, lost: int) -> None:
         """Count samples that are known to be missing before the next one."""
         self._next += lost
-        self._foresees = False
 
     def expected(self) -> float:
         """Return the stamp that the next sample should have; NaN without any stamp so far."""
@@ -217,7 +182,15 @@ class Clock:
 
     @property
     def _next_due(self) -> float:
-        return self._next + (self._offset + self._slope * (self._next - self._centre))
+        return self._due + (self._next - self._ref) * self._step
+
+    def _aim(self) -> None:
+        """Let the fit say what is due from the next sample on."""
+        self._ref = self._next
+        self._due, self._step = self._next + self._error_at(self._next), 1 + self._slope
+
+    def _error_at(self, count: float) -> float:
+        return self._offset + self._slope * (count - self._centre)
 
     def judge(self, timestamp: float, may_lose: bool = True) -> Step:
         """Take one stamp that `follow` left.
@@ -236,8 +209,9 @@ class Clock:
             lost = max(1, round(late))
             self.skip(lost)
             self._doubted.clear()
-            self._place(np.array([timestamp]))
-            self._take(1)
+            self._rest.append((timestamp - self._anchor) / self.period - self._next_due)
+            self._sum += self._next
+            self._next += 1
             return Step("gap", lost, timestamp)
         expected = self.expected()
         self._note_bad()
@@ -271,6 +245,7 @@ class Clock:
         self._trust(sigma, _FIRST)
         far = steps[np.abs(steps) > self.tolerance]
         self._offset = first[-1] if len(far) else float(np.median(first))
+        self._aim()
         return Step(None if not len(far) else "gap" if far[-1] > 0 else "clock", 0, timestamp)
 
     def _trust(self, sigma: float, n: int) -> None:
@@ -279,46 +254,50 @@ class Clock:
 
     def learn(self) -> None:
         """Fit the line anew at the end of a block; to be called whenever stamps were taken."""
-        if self._filled < self._block:
+        if len(self._rest) < self._block:
             return
-        if self._n_blocks == 2 * self._n_rate:
-            self._n_blocks -= self._n_rate
-            self._history[:, : self._n_blocks] = self._history[:, self._n_rate :]
-        counts, errors, distances = self._history
-        counts[self._n_blocks], errors[self._n_blocks] = self._block_means()
-        distances[self._n_blocks] = _middle(np.abs(self._rest))
-        self._n_blocks += 1
-        self._filled, self._means = 0, None
-        self._fit()
+        count = self._sum / self._block
+        self._fit(count, sum(self._rest) / self._block + self._error_at(count))
+        self._note_distance(sorted(map(abs, self._rest))[self._block // 2])
+        self._rest.clear()
+        self._sum = 0
         self._refuse()
-        self._foresee()
-        if self._ahead:
-            self._place_few(self._ahead)
-            self._take(len(self._ahead))
-            self._ahead = []
+        self._aim()
 
-    def _fit(self) -> None:
-        n = min(self._n_blocks, self._n_rate)
-        n_recent = min(n, self._n_fit)
-        history = self._history[:, self._n_blocks - n : self._n_blocks]
-        recent = history[:, n - n_recent :]
-        self._trust(_SIGMA * _middle(recent[2]), n_recent * self._block)
-        self._recent_span = float(recent[0, -1] - recent[0, 0]) / self._sfreq
+    def _fit(self, count: float, error: float) -> None:
+        """Let the lines go through the mean count and error of one block more."""
+        for blocks, line in ((self._recent, self._recent_line), (self._minute, self._minute_line)):
+            if len(blocks) == blocks.maxlen:
+                line.move(*blocks[0], -1)
+            blocks.append((count, error))
+            line.move(count, error)
+        self._n_blocks += 1
+        if self._n_blocks % self._n_rate == 0:
+            # Before rounding errors add up.
+            self._recent_line, self._minute_line = _Line(self._recent), _Line(self._minute)
+        self._recent_span = (count - self._recent[0][0]) / self._sfreq
         if self._recent_span < _SLOPE_FROM_S:
-            self._centre, self._offset = float(history[0, -1]), float(history[1, -1])
+            self._centre, self._offset = count, error
             return
-        line = _line(recent)
-        _, self._centre, self._offset, self._slope, _ = line
-        self.recent_deviation = _deviation(line.slope)
-        if n >= self._n_fit:
-            self.deviation = self.recent_deviation if n == n_recent else _deviation(_line(history).slope)
-            line = line.moved(float(recent[0, 0]), float(recent[1, 0]), -1)
-        self._recent = line
+        line = self._recent_line
+        self._centre, self._offset, self._slope = line.centre, line.offset, line.slope
+        self.recent_deviation = _deviation(self._slope)
+        if self._n_blocks >= self._n_fit:
+            self.deviation = _deviation(self._minute_line.slope)
+
+    def _note_distance(self, distance: float) -> None:
+        """Let one block more tell how much stamps jitter."""
+        if len(self._distances) == self._n_fit:
+            del self._in_order[bisect_left(self._in_order, self._distances[0])]
+        self._distances.append(distance)
+        insort(self._in_order, distance)
+        n = len(self._in_order)
+        # The upper one of two.
+        self._trust(_SIGMA * self._in_order[n // 2], n * self._block)
 
     def _note_bad(self) -> None:
         self._bad.append(self._next)
         self._next += 1
-        self._foresees = False
         self._refuse()
 
     def _refuse(self) -> None:
@@ -332,25 +311,6 @@ class Clock:
             self.refusal = "rate" if abs(self.recent_deviation) > limit else None
 
 
-def _line(history: _Values) -> _Line:
-    """Return the least-squares line through counts (first row) and errors (second)."""
-    n = history.shape[1]
-    centre, offset = (np.add.reduce(history[:2], axis=1) / n).tolist()
-    counts = history[0] - centre
-    spread = float(counts.dot(counts))
-    return _Line(n, centre, offset, float(counts.dot(history[1] - offset)) / spread, spread)
-
-
 def _deviation(slope: float) -> float:
     """Return how much too fast samples come whose errors grow by `slope` from one to the next."""
     return 1 / (1 + slope) - 1 if slope > -1 else math.inf
-
-
-def _mean(values: _Values) -> float:
-    # np.mean takes three times as long on so few; the sum is the same.
-    return float(np.add.reduce(values)) / len(values)
-
-
-def _middle(values: _Values) -> float:
-    # The upper one of two; np.median takes ten times as long on so few.
-    return float(np.sort(values)[len(values) // 2])

@@ -13,6 +13,8 @@ from rtdecode.guard.health import Health
 from rtdecode.guard.settings import GuardSettings
 
 _KEPT = 1000
+# Beyond, the sum of squares is for more than one thread.
+_FEW_VALUES = 8192
 _AS_EXPECTED = Step(None, 0, math.nan)
 
 
@@ -135,16 +137,14 @@ class Guard:
         counts : array of float64, (n_samples,), optional
             The device's own counter.
         """
-        numbers = np.isfinite(samples)
-        finite = None if numbers.all() else numbers.all(axis=1)
+        finite = None if _all_finite(samples) else np.isfinite(samples).all(axis=1)
         missing = None if counts is None else self._missing(counts)
         at, n = 0, len(timestamps)
         cuts = self._cuts(n, finite, missing)
-        cut = next(cuts)
         while at < n:
-            while cut < at:
-                cut = next(cuts)
-            stop = max(cut, at + 1)
+            while cuts[-1] < at:
+                cuts.pop()
+            stop = max(cuts[-1], at + 1)
             if self.health:
                 stop = min(stop, at + self.health.room)
             lost = 0.0 if missing is None else float(missing[at])
@@ -160,12 +160,12 @@ class Guard:
             at = done
 
     @staticmethod
-    def _cuts(n: int, finite: NDArray[np.bool_] | None, missing: NDArray[np.float64] | None) -> Iterator[int]:
-        """Tell where, of `n` samples, a piece must begin: at, and after, what is not finite or counted as missing."""
-        if finite is not None or missing is not None:
-            odd = np.zeros(n, bool) if finite is None else ~finite
-            yield from np.flatnonzero(odd if missing is None else odd | (missing != 0)).tolist()
-        yield n
+    def _cuts(n: int, finite: NDArray[np.bool_] | None, missing: NDArray[np.float64] | None) -> list[int]:
+        """Tell where, of `n` samples, a piece must begin: at, and after, what is odd; the last one first."""
+        if finite is None and missing is None:
+            return [n]
+        odd = np.zeros(n, bool) if finite is None else ~finite
+        return [n, *np.flatnonzero(odd if missing is None else odd | (missing != 0))[::-1].tolist()]
 
     def _missing(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many samples the counter says are missing before each; -1 where it does not tell."""
@@ -195,16 +195,18 @@ class Guard:
         """
         if lost > 0:
             self.clock.skip(int(lost))
+        # What these stamps teach holds for those after them.
+        refusal = self.clock.refusal
         n = self.clock.follow(timestamps)
         if n:
             step, stamps = _AS_EXPECTED, timestamps[:n]
         else:
             step = self.clock.judge(float(timestamps[0]), by_stamps)
-            stamps = np.array([step.timestamp])
+            stamps, refusal = np.array([step.timestamp]), self.clock.refusal
         if step.is_bad:
             self.note("bad-stamp", f"stamp {timestamps[0]} is replaced by the fit", tell=not self._bad_stamp)
         self._bad_stamp = step.is_bad
-        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps, self.clock.refusal
+        return (step._replace(fault="gap", lost=max(int(lost), 0)) if lost else step), stamps, refusal
 
     def _sort(
         self,
@@ -250,11 +252,10 @@ class Guard:
     def _watch(self, segment: Segment) -> None:
         """Let rate and channels be judged, for the samples to come."""
         clock, health = self.clock, self.health
-        seen = self._seen - clock.n_ahead
         clock.learn()
         drifts = abs(clock.deviation) > self.settings.warn_rate * (0.5 if self._rate_told else 1.0)
         if drifts and not self._rate_told:
-            self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz", sample=seen)
+            self.note("rate-warning", f"the stream runs at {self.sfreq * (1 + clock.deviation):.6g} Hz")
         self._rate_told = drifts
         if health is None:
             return
@@ -277,11 +278,20 @@ class Guard:
             "non-finite": f"more than {self.settings.max_gap} samples in a row are not finite",
         }[reason]
 
-    def note(self, reason: str, message: str, tell: bool = True, sample: int | None = None) -> None:
-        """Count an incident, and tell it; it happened before the next sample, if not before another one."""
+    def note(self, reason: str, message: str, tell: bool = True) -> None:
+        """Count an incident, and tell it."""
         self.incidents[reason] += 1
         if tell:
-            self._told.append(Incident(self._seen if sample is None else sample, reason, message))
+            self._told.append(Incident(self._seen, reason, message))
+
+
+def _all_finite(samples: NDArray[np.floating]) -> bool:
+    """Tell whether all values are: of a few, the sum of their squares tells it sooner than a look at each."""
+    if samples.size <= _FEW_VALUES:
+        values = samples.ravel()
+        if math.isfinite(values.dot(values)):
+            return True
+    return bool(np.isfinite(samples).all())
 
 
 def unbroken(segments: Iterable[Segment]) -> list[tuple[int, int]]:

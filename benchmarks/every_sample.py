@@ -4,11 +4,16 @@
 
 A causal BrainModule of the published size at 120 Hz, and an LF-CNN at 1 kHz, with random weights, behind a band-pass,
 incremental. All threads of `rtdecode run`, liblsl's too, stay on one core; source and listener have the others. Tells
-how many decisions came of how many samples, how far behind the newest sample they were when received, and what share
-of its core the decoder took. Prints Markdown; the exit code is 1 if a decision is missing or came too late.
+how many decisions came of how many samples, how far behind the newest sample they were when received (and, as the
+decoder's own log tells, when published, and how much of that is its own part), and what share of its core the decoder
+took. Prints Markdown; the exit code is 1 if a decision is missing or was received too late.
+
+The source is one of its own: `rtdecode play --loop` makes a gap between two rounds, at which a decoder begins anew.
 """
 
 import argparse
+import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,7 +22,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from stepping import NETWORKS
@@ -32,20 +39,27 @@ from rtdecode.loopback import loopback_configuration
 from rtdecode.model_file import ModelFile, read_model, write_model
 from rtdecode.preprocessing import Filter
 from rtdecode.realtime import quiet_collector
-from rtdecode.recording import Recording
+from rtdecode.recording import Layout
 
-_SOURCE, _OURS, _MOST_BEHIND, _LOOP_S = "every-sample-source", "every-sample", 20, 20.0
+_SOURCE, _OURS, _MOST_BEHIND = "every-sample-source", "every-sample", 20
+# Of noise, before the same comes again; from when somebody listens to the first sample; until the decoder has ended.
+_ROUND_S, _LEAD_S, _END_S = 20.0, 0.2, 30.0
+_SPAWN = multiprocessing.get_context("spawn")
 _CASES = {"brainmodule": 120.0, "lfcnn": 1000.0}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: stamps of decisions, when they were received, and seconds of CPU in seconds of time."""
+    """What a run gave: stamps of decisions, when they were received, seconds of CPU in seconds of time, what it told.
+
+    `end` is the last event of its log.
+    """
 
     stamps: np.ndarray
     received: np.ndarray
     cpu_share: float
-    log: str
+    told: str
+    end: dict[str, Any]
 
 
 def main() -> int:
@@ -56,8 +70,11 @@ def main() -> int:
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--only", choices=_CASES)
     given = parser.parse_args()
-    print("| network | samples | decisions | missing | behind, samples: p50 | p99.9 | max | share of its core |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| network | samples | decisions | missing | behind when received, samples: p50 | p99.9 | max "
+        "| when published: max | our part, ms: p50 | p99 | max | share of its core |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     good = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -87,20 +104,18 @@ def _write(name: str, path: Path) -> ModelFile:
 def _run(model: ModelFile, folder: Path, seconds: float, chunk: int, core: int) -> Outcome:
     from rtdecode.lsl import OutputReader
 
-    decoder = Decoder(model)
-    samples = noise(decoder.contract, round(_LOOP_S * decoder.source.sfreq))
-    Recording(decoder.source, samples, np.arange(len(samples)) / decoder.source.sfreq).save(folder / "noise.npz")
-    python = [sys.executable, "-m", "rtdecode"]
-    play = [*python, "play", str(folder / "noise.npz"), "--name", _SOURCE, "--loop", "0", "--chunk", str(chunk)]
-    run = [*python, "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS]
-    run += ["--duration", f"{decoder.warm_up_s + seconds}"]
+    told, log = folder / "run.txt", folder / "run.jsonl"
+    log.unlink(missing_ok=True)
+    run = [sys.executable, "-m", "rtdecode", "run", "--model", model.path, "--stream", _SOURCE, "--name", _OURS]
+    run += ["--duration", f"{Decoder(model).warm_up_s + seconds}", "--log", str(log)]
     everywhere = os.sched_getaffinity(0)
-    with (folder / "run.log").open("w", encoding="utf-8") as log:
-        player = subprocess.Popen(play, stdout=subprocess.DEVNULL, preexec_fn=partial(_keep, everywhere - {core}))
-        runner = subprocess.Popen(run, stdout=log, stderr=log, preexec_fn=partial(_keep, {core}))
+    os.sched_setaffinity(0, everywhere - {core})
+    source = _SPAWN.Process(target=_be_source, args=(model.path, chunk), daemon=True)
+    with told.open("w", encoding="utf-8") as file:
+        source.start()
+        runner = subprocess.Popen(run, stdout=file, stderr=file, preexec_fn=partial(_keep, {core}))
         try:
-            os.sched_setaffinity(0, everywhere - {core})
-            began, at = None, list[tuple[float, np.ndarray]]()
+            used, at = list[tuple[float, float]](), list[tuple[float, np.ndarray]]()
             with suppress(DeadlineError):
                 reader = OutputReader(f"{_OURS}-{model.contract.outputs.column}")
                 with quiet_collector():
@@ -109,20 +124,40 @@ def _run(model: ModelFile, folder: Path, seconds: float, chunk: int, core: int) 
                         decided = np.array([not np.isnan(row[0]) for row in rows], bool)
                         if decided.any():
                             at.append((now, stamps[decided]))
-                            began = began or (time.monotonic(), _cpu_s(runner.pid))
-                            ended = time.monotonic(), _cpu_s(runner.pid)
+                            if not used or time.monotonic() - used[-1][0] > 1.0:
+                                used.append((time.monotonic(), _cpu_s(runner.pid)))
+            runner.wait(_END_S)
         finally:
             os.sched_setaffinity(0, everywhere)
-            player.terminate()
-            runner.terminate()
-            player.wait()
+            source.kill()
+            source.join()
+            runner.kill()
             runner.wait()
-    if began is None:
-        raise SystemExit((folder / "run.log").read_text(encoding="utf-8"))
+    if not used:
+        raise SystemExit(told.read_text(encoding="utf-8"))
     received = np.concatenate([np.full(len(stamps), now) for now, stamps in at])
-    share = (ended[1] - began[1]) / (ended[0] - began[0])
-    text = (folder / "run.log").read_text(encoding="utf-8")
-    return Outcome(np.concatenate([stamps for _, stamps in at]), received, share, text)
+    took, cpu_s = np.subtract(used[-1], used[0])
+    end = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    stamps = np.concatenate([stamps for _, stamps in at])
+    return Outcome(stamps, received, cpu_s / took, told.read_text(encoding="utf-8"), end)
+
+
+def _be_source(path: str, chunk: int) -> None:
+    """Push noise without a pause from when somebody listens: the same samples round after round, stamps going on."""
+    from rtdecode.lsl import Outlet, local_clock
+
+    contract = read_model(path).contract
+    sfreq = contract.signal.sfreq
+    pushes = noise(contract, round(_ROUND_S * sfreq / chunk) * chunk).reshape(-1, chunk, contract.signal.n_channels)
+    outlet = Outlet(Layout.of_signal(_SOURCE, contract.signal), _SOURCE)
+    while not outlet.wait_for_consumers(1.0):
+        pass
+    start = local_clock() + _LEAD_S
+    with quiet_collector():
+        for number in count():
+            stamps = start + np.arange(number * chunk, (number + 1) * chunk) / sfreq
+            time.sleep(max(stamps[-1] - local_clock(), 0.0))
+            outlet.push(pushes[number % len(pushes)], stamps)
 
 
 def _keep(cores: set[int]) -> None:
@@ -140,12 +175,15 @@ def _tell(name: str, model: ModelFile, outcome: Outcome) -> bool:
     missing = n - len(np.unique(np.rint((outcome.stamps - outcome.stamps[0]) * sfreq)))
     behind = (outcome.received - outcome.stamps) * sfreq
     p50, tail, most = np.percentile(behind, [50, 99.9, 100])
+    parts = [f"{outcome.end['latency_ms'][figure]:.2f}" for figure in ("p50", "p99", "max")]
     print(
         f"| {name}, {model.contract.signal.n_channels} channels, {sfreq:g} Hz | {n} | {len(behind)} | {missing} "
-        f"| {p50:.2f} | {tail:.2f} | {most:.2f} | {100 * outcome.cpu_share:.0f} % |",
+        f"| {p50:.2f} | {tail:.2f} | {most:.2f} | {outcome.end['age_ms']['max'] * sfreq / 1e3:.2f} "
+        f"| {' | '.join(parts)} "
+        f"| {100 * outcome.cpu_share:.0f} % |",
         flush=True,
     )
-    told = [line for line in outcome.log.splitlines() if "/s  age" not in line]
+    told = [line for line in outcome.told.splitlines() if "/s  age" not in line]
     print("\n", *(f"    {line}" for line in told), "", sep="\n", file=sys.stderr)
     return missing == 0 and bool(most <= _MOST_BEHIND)
 

@@ -148,18 +148,13 @@ class Clock:
     def _take_on_line(self, timestamps: _Values) -> int:
         tolerance, before = self.tolerance, len(self._rest)
         if len(timestamps) <= _FEW:
-            anchor, period, due, step, since = (
-                self._anchor,
-                self.period,
-                self._due,
-                self._step,
-                self._next - self._ref,
-            )
-            for number, stamp in enumerate(timestamps.tolist(), since):
+            anchor, period, due, step = self._anchor, self.period, self._due, self._step
+            note = self._rest.append
+            for number, stamp in enumerate(timestamps.tolist(), self._next - self._ref):
                 rest = (stamp - anchor) / period - (due + number * step)
-                if not abs(rest) <= tolerance:
+                if not -tolerance <= rest <= tolerance:
                     break
-                self._rest.append(rest)
+                note(rest)
         else:
             numbers = np.arange(len(timestamps)) + (self._next - self._ref)
             rests = (timestamps - self._anchor) / self.period - (self._due + numbers * self._step)

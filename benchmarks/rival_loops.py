@@ -65,7 +65,7 @@ class Windows:
                 self._predictor.predict(window, float(timestamps[at - 1]))
 
 
-def by_pylsl(given: argparse.Namespace, whole_hops: bool = False) -> None:
+def by_pylsl(given: argparse.Namespace, whole_hops: bool = False, wait_s: float = 1.0) -> None:
     """Pull as soon as a sample is there, or a hop at a time; filter with scipy, the state kept from pull to pull."""
     from scipy.signal import butter, sosfilt, sosfilt_zi
 
@@ -75,7 +75,7 @@ def by_pylsl(given: argparse.Namespace, whole_hops: bool = False) -> None:
     windows, zi = Windows(Predictor(given.model, given.name), given.hop), None
     room, least = (given.hop, given.hop) if whole_hops else (4096, 1)
     while True:
-        samples, timestamps = inlet.pull_chunk(1.0, room, min_samples=least, as_numpy=True)
+        samples, timestamps = inlet.pull_chunk(wait_s, room, min_samples=least, as_numpy=True)
         if len(timestamps):
             if zi is None:
                 zi = sosfilt_zi(sos)[..., None] * samples[0]
@@ -86,6 +86,11 @@ def by_pylsl(given: argparse.Namespace, whole_hops: bool = False) -> None:
 def by_pylsl_hops(given: argparse.Namespace) -> None:
     """Do it a hop at a time."""
     by_pylsl(given, whole_hops=True)
+
+
+def by_pylsl_spinning(given: argparse.Namespace) -> None:
+    """Do it as soon as a sample is there, and ask for it without a pause, which keeps a core busy."""
+    by_pylsl(given, wait_s=0.0)
 
 
 def by_mne_lsl_callback(given: argparse.Namespace) -> None:
@@ -129,6 +134,7 @@ def _connected(given: argparse.Namespace, acquisition_delay: float | None) -> An
 LOOPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "pylsl": by_pylsl,
     "pylsl-hops": by_pylsl_hops,
+    "pylsl-spinning": by_pylsl_spinning,
     "mne-lsl-callback": by_mne_lsl_callback,
     "mne-lsl-spinning": by_mne_lsl_spinning,
 }

@@ -6,7 +6,8 @@ The same noise, filter, window and decoder file (an LF-CNN), through real LSL on
 and listener are processes of their own. What is told is the time from the stamp of the newest sample that a
 prediction rests on until the listener has it. All take turns, in each repetition in another order; every prediction
 is compared with what one filter over the whole recording and ONNX Runtime give there. The floor is the bare echo
-(pull, push; `rtdecode.latency.echo`) and ONNX Runtime alone. Writes a Markdown table, a CSV and a figure.
+(pull, push; `rtdecode.latency.echo`) and ONNX Runtime alone. Who waits in its sleep is compared with who does, who
+spins with who spins. Writes Markdown tables, a CSV and a figure.
 """
 
 import argparse
@@ -43,10 +44,23 @@ _NAMES = {
     "rtdecode": "rtdecode run",
     "pylsl": "pylsl + scipy + ONNX Runtime, as samples come",
     "pylsl-hops": "the same, a hop at a time",
-    "mne-lsl-spinning": "mne-lsl, spinning (takes a core)",
     "mne-lsl-callback": "mne-lsl, its thread (1 ms)",
+    "rtdecode-rehearse": "rtdecode run --rehearse",
+    "rtdecode-spin": "rtdecode run --spin (while a chunk is due)",
+    "rtdecode-spin-rehearse": "rtdecode run --spin --rehearse",
+    "pylsl-spinning": "pylsl + scipy + ONNX Runtime, spinning (takes a core)",
+    "mne-lsl-spinning": "mne-lsl, spinning (takes a core)",
     "echo": _ECHO,
 }
+_OURS: dict[str, tuple[str, ...]] = {
+    "rtdecode": (),
+    "rtdecode-rehearse": ("--rehearse",),
+    "rtdecode-spin": ("--spin",),
+    "rtdecode-spin-rehearse": ("--spin", "--rehearse"),
+}
+# Ours are compared with those who wait as they do.
+_BLOCKING = ("pylsl", "pylsl-hops", "mne-lsl-callback")
+_SPINNING = ("pylsl-spinning", "mne-lsl-spinning")
 
 
 @dataclass(frozen=True)
@@ -161,8 +175,9 @@ class _Field:
 
     def _command(self, contender: str, name: str) -> list[str]:
         case, model = self._case, str(self._path)
-        if contender == "rtdecode":
-            return ["-m", "rtdecode", "run", "--model", model, "--stream", _SOURCE, "--name", name, "--once"]
+        if contender in _OURS:
+            run = ["-m", "rtdecode", "run", "--model", model, "--stream", _SOURCE, "--name", name, "--once"]
+            return [*run, *_OURS[contender]]
         if contender == "echo":
             return [__file__, "--echo", model, name]
         loops = str(Path(__file__).with_name("rival_loops.py"))
@@ -254,7 +269,11 @@ def _echo(path: str, name: str) -> None:
 
 def _over(turns: list[Turn], case: Case, contender: str, figure: str) -> np.ndarray:
     """Return a figure of every repetition."""
-    return np.array([t.figures[figure] for t in turns if t.case == case and t.contender == contender])
+    return np.array([t.figures[figure] for t in _turns_of(turns, case, contender)])
+
+
+def _turns_of(turns: list[Turn], case: Case, contender: str) -> list[Turn]:
+    return sorted((t for t in turns if t.case == case and t.contender == contender), key=lambda t: t.repetition)
 
 
 def _table(turns: list[Turn]) -> str:
@@ -270,7 +289,7 @@ def _table(turns: list[Turn]) -> str:
         lines.append(f"| **{case.name}**: {about} | | | | | | | |")
         for contender, told in _NAMES.items():
             p50, p95, p99 = (_over(turns, case, contender, figure) for figure in ("p50", "p95", "p99"))
-            own = [t for t in turns if t.case == case and t.contender == contender]
+            own = _turns_of(turns, case, contender)
             n, n_due, off = sum(t.n for t in own), sum(t.n_due for t in own), max(t.off for t in own)
             lines.append(
                 f"| {told} | {np.median(p50):.3f} ({p50.min():.3f}-{p50.max():.3f}) | {np.median(p95):.3f} "
@@ -282,7 +301,28 @@ def _table(turns: list[Turn]) -> str:
             f"({floor.min():.3f}-{floor.max():.3f}) | | | 1 | {np.median(floor / ours):.2f} | | |"
         )
     repetitions = len({t.repetition for t in turns})
-    return "\n".join([*lines, "", f"Medians of {repetitions} repetitions; ratios within each repetition."])
+    told = f"Medians of {repetitions} repetitions; ratios within each repetition."
+    return "\n".join([*lines, "", told, "", *_ratios(turns)])
+
+
+def _ratios(turns: list[Turn]) -> list[str]:
+    """Return the lines of a table: ours over the better rival of its kind, in each repetition, and over the floor."""
+    lines = [
+        "| | to the better rival: p50 (range) | p99 (range) | to the floor: p50 (range) | better rival |",
+        "|---|---|---|---|---|",
+    ]
+    for case in _CASES:
+        floor = _over(turns, case, "echo", "p50") + [t.runtime_ms for t in _turns_of(turns, case, "echo")]
+        for ours, options in _OURS.items():
+            rivals, ratios = _SPINNING if "--spin" in options else _BLOCKING, []
+            for figure in ("p50", "p99"):
+                of_rivals = np.stack([_over(turns, case, rival, figure) for rival in rivals])
+                ratios.append(_over(turns, case, ours, figure) / of_rivals.min(axis=0))
+            ratios.append(_over(turns, case, ours, "p50") / floor)
+            told = (f"{np.median(ratio):.2f} ({ratio.min():.2f}-{ratio.max():.2f})" for ratio in ratios)
+            better = min(rivals, key=lambda rival: float(np.median(_over(turns, case, rival, "p50"))))
+            lines.append(f"| {case.name}: {_NAMES[ours]} | {' | '.join(told)} | {_NAMES[better]} |")
+    return lines
 
 
 def _write_csv(turns: list[Turn], path: Path) -> None:
@@ -318,7 +358,7 @@ def _draw(turns: list[Turn], path: Path) -> None:
     for panel, case in zip(panels, _CASES, strict=True):
         for row, contender in enumerate(_NAMES):
             p50, p99 = (_over(turns, case, contender, name) for name in ("p50", "p99"))
-            colour = "#2a6fdb" if contender == "rtdecode" else "#a3a39d"
+            colour = "#2a6fdb" if contender in _OURS else "#a3a39d"
             panel.barh(row, np.median(p50), color=colour, height=0.6)
             panel.plot(p50, np.full(len(p50), row), ".", color="#16161a", markersize=3)
             panel.plot(np.median(p99), row, "|", color="#16161a", markersize=12)

@@ -16,7 +16,7 @@ from rtdecode.pace import SAME_CHUNK_S, STALL_S, Correction, Pace
 from rtdecode.prediction import Prediction
 from rtdecode.reporter import Reporter, State
 from rtdecode.session import SessionWriter
-from rtdecode.warmth import Warmth
+from rtdecode.warmth import Rehearsal, Warmth
 
 LagPolicy = Literal["newest", "every"]
 # Short enough for Ctrl-C to be heard.
@@ -51,6 +51,8 @@ class Connection:
         Which results of a backlog are published.
     spin : bool
         Wait busily while a chunk is due.
+    rehearse : bool
+        Decode noise for nothing just before a hop is due; with windows at events nobody knows when that is.
     started : callable
         Called once, with the first raw stamp and the correction.
     saver : SessionWriter, optional
@@ -75,6 +77,7 @@ class Connection:
         strict: bool,
         lag_policy: LagPolicy,
         spin: bool,
+        rehearse: bool,
         started: Callable[[float, float], None],
         saver: SessionWriter | None = None,
         markers: Markers | None = None,
@@ -97,6 +100,7 @@ class Connection:
         self._repeat_at: float | None = None
         self._cared_at = clock()
         self._warmth = Warmth(decoder.engine, self._pace, clock)
+        self._rehearsal = Rehearsal(decoder, self._pace, clock) if rehearse and not markers else None
         self._counted = self._counts()
 
     def decode(self, deadline: float) -> None:
@@ -144,6 +148,12 @@ class Connection:
         if not left_s and not self._held:
             self._warmth.renew()
             return
+        if self._rehearsal and not self._held:
+            rest_s = self._rehearsal.left_s(asked)
+            if not rest_s:
+                self._rehearsal.go()
+                return
+            left_s = min(left_s or _PULL_S, rest_s)
         timeout_s = min(self._timeout_s(asked), left_s or _PULL_S)
         samples, timestamps = self._pull(asked, timeout_s)
         arrived, n = self._clock(), len(timestamps)
@@ -154,6 +164,8 @@ class Connection:
             self._full = n == MOST_SAMPLES
             self._pace.arrive(n, arrived, goes_on)
             self._take(samples, timestamps, arrived)
+            if self._rehearsal:
+                self._rehearsal.arrived(n)
         else:
             self._release()
             if held_up:

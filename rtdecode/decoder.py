@@ -147,6 +147,11 @@ class Decoder:
         return self.contract.window.hop / (self.chain.output.sfreq * self._speed)
 
     @property
+    def n_missing(self) -> int:
+        """Samples until the next hop is complete."""
+        return self._size - self._filled
+
+    @property
     def slowness(self) -> str:
         """Say so if the graph alone takes more of a hop than may safely be; else nothing.
 

@@ -62,6 +62,10 @@ class Pace:
         at, either_side = self._began + self._usual_s, min(_DUE_S, _DUE_SHARE * self._usual_s)
         return at - either_side, at + either_side
 
+    def earliest(self) -> tuple[float, float]:
+        """Return when the newest chunk came, and when the next one may: after the shortest of the last intervals."""
+        return self._began, self._began + min(self._intervals) if self._intervals else math.inf
+
     def excuse(self, now: float) -> None:
         """Begin the wait for data anew: it was the decoder that was not there, and data have been waiting."""
         self._arrived, self._began, self.backlog = now, now, True

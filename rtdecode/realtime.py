@@ -35,6 +35,8 @@ class RealtimeSettings(BaseModel):
         The processor on which the loop's thread stays; liblsl's threads may run on any.
     spin : bool
         Wait for a chunk busily when it is due.
+    rehearse : bool
+        Decode noise for nothing just before a hop is due, so that the true one finds code and data at hand.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +46,7 @@ class RealtimeSettings(BaseModel):
     lock_memory: bool = False
     cpu: int | None = Field(default=None, ge=0)
     spin: bool = False
+    rehearse: bool = False
 
 
 class Obtained(NamedTuple):
@@ -58,7 +61,7 @@ class Obtained(NamedTuple):
 def realtime(settings: RealtimeSettings) -> Iterator[tuple[Obtained, ...]]:
     """Ask the system for what is set, and give it back at the end.
 
-    `cpu` and `spin` are only looked into: the loop itself uses `on_cpu`, and waits.
+    `cpu` and `spin` are only looked into: the loop itself uses `on_cpu`, and waits. `rehearse` asks nothing of it.
     """
     with ExitStack() as undo:
 

@@ -361,6 +361,7 @@ class Runner:
             settings.strict,
             settings.lag_policy,
             self._has("spin"),
+            settings.realtime.rehearse,
             started,
             saver,
             self._markers,

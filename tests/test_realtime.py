@@ -9,6 +9,7 @@ import pytest
 
 from rtdecode.model_file import read_model
 from rtdecode.realtime import RealtimeSettings, n_processors, realtime
+from rtdecode.warmth import Rehearsal
 from tests.builders import assert_same, build_model
 from tests.scripted import ASKING_S, START, Script
 
@@ -100,3 +101,22 @@ def test_spinning_gives_the_same_rows_and_takes_half_of_the_time_at_most(model, 
     assert max(late) < 2 * ASKING_S
     spent = spinning.world.asked * ASKING_S
     assert 0 < spent < 0.5 * (spinning.time - START)
+
+
+@pytest.mark.parametrize("chunk", [1, 8, 64])
+def test_rehearsing_gives_the_same_rows_at_the_same_time_and_goes_once_before_a_hop(model, chunk, monkeypatch):
+    def script():
+        return Script(chunk).play(6.0).stall(2.0).play(2.0).lost(2.0).back().play(6.0)
+
+    went, go = [], Rehearsal.go
+    monkeypatch.setattr(Rehearsal, "go", lambda self: (went.append(self), go(self)))
+    rehearsed = script().run(model, realtime={"rehearse": True})
+    n_went = len(went)
+    plain = (sleeping := script()).run(model)
+    assert len(went) == n_went
+    assert_same([p for _, _, p in rehearsed.rows], [p for _, _, p in plain.rows])
+    assert max(a[0] - b[0] for a, b in zip(rehearsed.rows, plain.rows, strict=True)) < 2 * ASKING_S
+    n_hops = len({p.timestamp for _, _, p in plain.rows})
+    n_chunks = sum(len(inlet.received) for inlet in sleeping.world.inlets)
+    # Two connections begin with one each.
+    assert 0.5 * min(n_hops, n_chunks) < n_went <= min(n_hops, n_chunks) + 2

@@ -112,6 +112,9 @@ def run(
     ] = False,
     cpu: Annotated[int | None, typer.Option(help="The processor on which the loop stays.", min=0)] = None,
     spin: Annotated[bool, typer.Option("--spin", help="Wait for a chunk busily when it is due.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Decode noise for nothing just before a hop is due, to be quick then.")
+    ] = False,
     device: Device = None,
     tf32: Tf32 = False,
     save: Annotated[Path | None, typer.Option(help="Keep what the decoder saw in this .npz.")] = None,
@@ -138,7 +141,8 @@ def run(
     parts: dict[str, dict[str, Any]] = {
         "stream": given, "events": {"name": events}, "guard": {"gap_tolerance_ms": gap_tolerance_ms},
         "realtime": {
-            "raise_priority": realtime or None, "lock_memory": realtime or None, "cpu": cpu, "spin": spin or None
+            "raise_priority": realtime or None, "lock_memory": realtime or None, "cpu": cpu, "spin": spin or None,
+            "rehearse": rehearse or None,
         },
         "device": {"name": device, "tf32": tf32 or None},
     }  # fmt: skip

@@ -113,6 +113,16 @@ def test_s6_a_counter_finds_every_gap_whatever_the_stamps(lost, expected, modulu
     assert watch(samples, stamps, [7, 393, 1], counts, counter_modulus=modulus)[1] == expected
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("modulus", [None, 256])
+def test_s6_a_counter_that_is_no_number_once_is_a_gap_of_unknown_length_before_it_and_after_it(value, modulus):
+    samples, stamps = clean(200)
+    counts = np.mod(np.arange(200.0), modulus or math.inf)
+    counts[100] = value
+    told = watch(samples, stamps, [60, 40, 1], counts, counter_modulus=modulus)[1]
+    assert told == [(100, "gap", None), (101, "gap", None)]
+
+
 def test_s6_a_counter_that_starts_anew_is_a_gap_of_unknown_length():
     samples, stamps = clean(200)
     counts = np.r_[np.arange(100.0), np.arange(100.0)]
@@ -195,6 +205,30 @@ def test_s11_lost_and_wrong_samples_in_a_row_are_counted_together():
     samples, stamps = without(60, 40, 1)
     samples[40:42] = np.nan
     assert watch(samples, stamps)[1] == [(40, 1), (40, 1), (41, "non-finite", "non-finite")]
+
+
+@pytest.mark.parametrize("rate", [250.0, 251.0, 253.0])
+@pytest.mark.parametrize("size", [1, 25, 32, 33, 500])
+def test_what_was_learned_of_a_minute_is_the_same_to_the_last_bit_for_any_chunking(rate, size):
+    n = int(70 * rate)
+    stamps = 1e4 + np.arange(n) / rate + np.random.default_rng(0).normal(0, 0.0005, n)
+    stamps[5000:] += 40 / SFREQ
+    samples = np.zeros((n, 1))
+    guard, told = watch(samples, stamps, [size] * (n // size))
+    whole, expected = watch(samples, stamps)
+    assert told == expected and guard.drain() == whole.drain()
+    learned, once = ([c.tolerance, c.deviation, c.recent_deviation, c.expected()] for c in (guard.clock, whole.clock))
+    assert learned == once
+
+
+@pytest.mark.parametrize("rate", [249.9, 250.0, 251.0])
+def test_the_rate_is_that_of_a_straight_line_through_the_last_minute(rate):
+    n = int(200 * rate)
+    stamps = 1e4 + np.arange(n) / rate + np.random.default_rng(1).normal(0, 0.001, n)
+    guard, _ = watch(np.zeros((n, 1)), stamps)
+    last = slice(n - int(60 * rate), n)
+    slope = np.polyfit(stamps[last] - stamps[-1], np.arange(n)[last], 1)[0]
+    assert guard.clock.deviation == pytest.approx(slope / SFREQ - 1, abs=2e-6)
 
 
 @given(

@@ -13,8 +13,6 @@ from rtdecode.guard.health import Health
 from rtdecode.guard.settings import GuardSettings
 
 _KEPT = 1000
-# Beyond, the sum of squares is for more than one thread.
-_FEW_VALUES = 8192
 _AS_EXPECTED = Step(None, 0, math.nan)
 
 
@@ -137,7 +135,8 @@ class Guard:
         counts : array of float64, (n_samples,), optional
             The device's own counter.
         """
-        finite = None if _all_finite(samples) else np.isfinite(samples).all(axis=1)
+        numbers = np.isfinite(samples)
+        finite = None if numbers.all() else numbers.all(axis=1)
         missing = None if counts is None else self._missing(counts)
         at, n = 0, len(timestamps)
         cuts = self._cuts(n, finite, missing)
@@ -283,15 +282,6 @@ class Guard:
         self.incidents[reason] += 1
         if tell:
             self._told.append(Incident(self._seen, reason, message))
-
-
-def _all_finite(samples: NDArray[np.floating]) -> bool:
-    """Tell whether all values are: of a few, the sum of their squares tells it sooner than a look at each."""
-    if samples.size <= _FEW_VALUES:
-        values = samples.ravel()
-        if math.isfinite(values.dot(values)):
-            return True
-    return bool(np.isfinite(samples).all())
 
 
 def unbroken(segments: Iterable[Segment]) -> list[tuple[int, int]]:

@@ -54,11 +54,11 @@ class Engine:
         self._path, self.device = model.path, device
         self._x = aligned(model.inputs["x"])
         self.n_times, self._n_window = self._x.shape[2], model.contract.window.n_times
-        self._graph: Bound | _Divided
+        self._graph: Bound | _Together | _Divided
         self._stateful: Bound | None = None
         form = model.contract.form
         if isinstance(form, Incremental) and device.name == "cpu":
-            self._graph = _Divided(model, form, self._x, device)
+            self._graph = _in_parts(model, form, self._x, device)
         elif isinstance(form, Incremental):
             self._graph = _joined(model, form, self._x, device)
         else:
@@ -129,14 +129,63 @@ def _joined(model: ModelFile, form: Incremental, x: NDArray[np.float32], device:
     return Bound(model, graph, x, carried, device)
 
 
+def _in_parts(
+    model: ModelFile, form: Incremental, x: NDArray[np.float32], device: DeviceSettings
+) -> "_Together | _Divided":
+    from rtdecode.parts import divided, together  # loads late: this form alone needs it
+
+    features = Features(form.n_features, model.inputs["features"][2], form.stride, form.behind)
+    if (parts := together(model, features.n_missing(x.shape[2]))) is not None:
+        return _Together(model, parts, features, x, device)
+    return _Divided(model, divided(model), features, x, device)
+
+
+class _Together:
+    """An incremental graph in one, but for the features of earlier runs: it reads them where they are kept."""
+
+    def __init__(
+        self,
+        model: ModelFile,
+        parts: tuple[bytes, dict[str, NDArray[np.float32]]],
+        features: Features,
+        x: NDArray[np.float32],
+        device: DeviceSettings,
+    ) -> None:
+        self._features, self._n_new = features, x.shape[2]
+        graph, past = parts
+        self._graph = Bound(model, graph, x, past, device, {"features": self._older()})
+        self._new = self._graph.told["next_features"][0]
+
+    def _older(self) -> NDArray[np.float32]:
+        return self._features.window(self._n_new)[None]
+
+    def reset(self) -> None:
+        self._graph.reset()
+        self._features.clear()
+
+    def run(self) -> NDArray[np.float32]:
+        self._graph.read(self._older(), "features")
+        outputs = self._graph.run()
+        self._features.write(self._new)
+        return outputs
+
+    def run_bare(self) -> None:
+        self._graph.run_bare()
+
+
 class _Divided:
     """An incremental graph in two parts, and the features between them."""
 
-    def __init__(self, model: ModelFile, form: Incremental, x: NDArray[np.float32], device: DeviceSettings) -> None:
-        from rtdecode.parts import divided  # loads late: this form alone needs it
-
-        front, head, past = divided(model)
-        self._features = Features(form.n_features, model.inputs["features"][2], form.stride, form.behind)
+    def __init__(
+        self,
+        model: ModelFile,
+        parts: tuple[bytes, bytes, dict[str, NDArray[np.float32]]],
+        features: Features,
+        x: NDArray[np.float32],
+        device: DeviceSettings,
+    ) -> None:
+        front, head, past = parts
+        self._features = features
         self._front = Bound(model, front, x, past, device)
         self._head = Bound(model, head, self._features.window()[None], {}, device)
 

@@ -86,14 +86,23 @@ class Features:
         """Append features (n_samples, width)."""
         kept = features[-self._period :]
         first = (self.written + len(features) - len(kept)) % self._period
-        self._values[self._rows[first : first + len(kept)]] = kept[:, None]
+        # Of a single one, as most often, without the cost of a slice.
+        rows = self._rows[first] if len(kept) == 1 else self._rows[first : first + len(kept)]
+        self._values[rows] = kept if len(kept) == 1 else kept[:, None]
         self.written += len(features)
 
-    def window(self) -> NDArray[np.float32]:
-        """Return what the newest window takes: a view (n_taken, width), oldest first, valid until the next write."""
-        newest = (self.written - 1 - self._behind) % self._period
+    def window(self, n_coming: int = 0) -> NDArray[np.float32]:
+        """Return what the newest window takes: a view (n_taken, width), oldest first, valid until the next write.
+
+        Or, before `n_coming` more samples are written, what the window after them takes of those that are there.
+        """
+        newest = (self.written + n_coming - 1 - self._behind) % self._period
         first = int(self._rows[newest, 0]) + 1
-        return self._values[first : first + self._n_taken]
+        return self._values[first : first + self._n_taken - self.n_missing(n_coming)]
+
+    def n_missing(self, n_coming: int) -> int:
+        """Return how many of what a window takes are of its newest `n_coming` samples."""
+        return min(self._n_taken, max(0, -((self._behind - n_coming) // self._stride)))
 
 
 def aligned(shape: tuple[int, ...], to: int = 64) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """What is put together when a decoder file is loaded: linear steps, and the mixing with which its network begins."""
 
 from dataclasses import dataclass
+from operator import is_
 
 import numpy as np
 
@@ -57,8 +58,8 @@ def fuse(model: ModelFile, chain: Chain, device: DeviceSettings) -> Fused:
         if cost_mixed < cost + _GRAPH * mixing.matrix.size * n_mixed:
             steps, rest, why = mixed, without, f"{mixing.describe()} is taken out of the graph"
     told = [f"{step.describe()}: nothing that mixes channels moves past this" for step in steps if stops(step)]
-    fused = chain if steps == chain.steps else Chain(steps, contract.signal)
-    return Fused(fused, rest, (f"{why}", *told))
+    same = len(steps) == len(chain.steps) and all(map(is_, steps, chain.steps))
+    return Fused(chain if same else Chain(steps, contract.signal), rest, (why, *told))
 
 
 def _taken(model: ModelFile) -> tuple[Mixed, ModelFile] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,10 @@ class Bound:
                 binding.bind_cpu_input(name or self._name, memory)
             else:
                 binding.bind_ortvalue_input(name or self._name, self._given_there)
+
+    def read_next(self, memory: Any, name: str = "") -> None:
+        """Read an input in the next run from what `runtime.place` returned, on the CPU."""
+        self._bindings[self._turn].bind_ortvalue_input(name or self._name, memory)
 
     def run(self) -> NDArray[np.float32]:
         """Return the first output without its first dimension; it may be overwritten by the next run."""

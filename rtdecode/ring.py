@@ -86,9 +86,12 @@ class Features:
         """Append features (n_samples, width)."""
         kept = features[-self._period :]
         first = (self.written + len(features) - len(kept)) % self._period
-        # Of a single one, as most often, without the cost of a slice.
-        rows = self._rows[first] if len(kept) == 1 else self._rows[first : first + len(kept)]
-        self._values[rows] = kept if len(kept) == 1 else kept[:, None]
+        if len(kept) == 1:
+            # As most often: to choose rows by an array takes longer than to write them.
+            row = self._rows.item(first, 0)
+            self._values[row] = self._values[row + self._n_taken] = kept
+        else:
+            self._values[self._rows[first : first + len(kept)]] = kept[:, None]
         self.written += len(features)
 
     def window(self, n_coming: int = 0) -> NDArray[np.float32]:
@@ -96,9 +99,13 @@ class Features:
 
         Or, before `n_coming` more samples are written, what the window after them takes of those that are there.
         """
-        newest = (self.written + n_coming - 1 - self._behind) % self._period
-        first = int(self._rows[newest, 0]) + 1
+        first = self.place(n_coming)
         return self._values[first : first + self._n_taken - self.n_missing(n_coming)]
+
+    def place(self, n_coming: int = 0) -> int:
+        """Return where that window stands: the same view as any other that stands there."""
+        newest = (self.written + n_coming - 1 - self._behind) % self._period
+        return int(self._rows.item(newest, 0)) + 1
 
     def n_missing(self, n_coming: int) -> int:
         """Return how many of what a window takes are of its newest `n_coming` samples."""

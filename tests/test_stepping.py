@@ -349,7 +349,7 @@ def test_a_head_that_needs_nothing_of_the_same_hop_gives_the_same_bits(tmp_path,
     assert all(one[end].tobytes() == two[end].tobytes() for end in one)
 
 
-@pytest.mark.parametrize(("hop", "inputs"), [(1, 67), (15, 66), (40, 64)])
+@pytest.mark.parametrize(("hop", "inputs"), [pytest.param(1, 67, marks=pytest.mark.slow), (40, 64)])
 def test_of_a_window_only_features_of_earlier_hops_are_given_to_the_graph(tmp_path, hop, inputs):
     torch.manual_seed(0)
     model = incremental(ShallowFBCSPNet(5, 1098, 3), tmp_path / "m.onnx", hop)

@@ -22,6 +22,7 @@ from rtdecode.device import DeviceSettings
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError, RtdecodeError
 from rtdecode.event_queue import Due, EventQueue
+from rtdecode.fusion import Fused, fuse
 from rtdecode.guard import Guard, GuardSettings, Health, Segment
 from rtdecode.model_file import ModelFile, check_graph, read_model
 from rtdecode.policy import Decider
@@ -58,10 +59,17 @@ class Decoder:
     device : DeviceSettings, optional
         What its graph is run on; the CPU when not given.
     engine : Engine, optional
-        One that was made for this file and device, and that no other decoder uses any more.
+        One that a decoder made of this file, on this device, and does not use any more.
+    merge : bool
+        Whether linear steps are put together (see `fusion.fuse`), for less work. Otherwise each is run as the file
+        says, which differs by rounding.
 
     Attributes
     ----------
+    chain : Chain
+        The file's preprocessing.
+    fused : Fused
+        What is run of it and of the graph.
     guard : Guard
         Counts and tells incidents.
     policy : Policy or None
@@ -81,15 +89,18 @@ class Decoder:
         policy: Policy | None = None,
         device: DeviceSettings | None = None,
         engine: Engine | None = None,
+        merge: bool = True,
     ) -> None:
         self.model, self._speed = model, speed
         self.contract = contract = model.contract
         self.source = source or contract.signal
         self._adapt = contract.signal.adapt(self.source, source_name, f"model {model.name!r}", error)
         self.chain = Chain(read_steps(contract.preprocessing), contract.signal)
-        n_channels, window = self.chain.output.n_channels, contract.window
-        check_graph(model, n_channels)
-        self.engine = engine or Engine(model, device)
+        check_graph(model, self.chain.output.n_channels)
+        device = engine.device if engine else device or DeviceSettings()
+        self.fused = fuse(model, self.chain, device) if merge else Fused(self.chain, model)
+        n_channels, window = self.fused.chain.output.n_channels, contract.window
+        self.engine = engine or Engine(self.fused.model, device)
         settings = guard or GuardSettings()
         self.guard = Guard(self.source.sfreq, settings, Health(contract.signal, contract.amplitude, settings), speed)
         self._counter = self._find_counter(settings.counter, source_name)
@@ -181,8 +192,8 @@ class Decoder:
     def _anew(self, reason: str) -> None:
         if self._filled:
             # What had not filled a hop is still learned from: statistics outlast the reset.
-            self.chain.process(self._pending[: self._filled])
-        self.chain.reset()
+            self.fused.chain.process(self._pending[: self._filled])
+        self.fused.chain.reset()
         self.engine.reset()
         if self._queue is None:
             self._ring.clear()
@@ -194,7 +205,7 @@ class Decoder:
         # Shorter after a reset than after a start where statistics have been learned, and channels judged.
         reach = window.n_times + (self.contract.events.before if self.contract.events else 0)
         self.warm_up = max(
-            self.chain.n_outputs(self.chain.warm_up) + max(reach, *(state.warm_up for state in states), 0),
+            self.chain.n_outputs(self.fused.chain.warm_up) + max(reach, *(state.warm_up for state in states), 0),
             self._unjudged(0),
         )
         if self._queue:
@@ -347,7 +358,7 @@ class Decoder:
                 predictions.append(self._abstain(float(timestamp), self._seen - 1, reason))
 
     def _decode(self, timestamp: float, doubted: bool) -> list[Prediction]:
-        self._ring.write(self.chain.process(self._pending[: self._filled]))
+        self._ring.write(self.fused.chain.process(self._pending[: self._filled]))
         self._hops += 1
         before, self._end = self._end, self.end_of(self._hops)
         self._filled, self._size = 0, self._end - before

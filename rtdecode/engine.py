@@ -1,6 +1,7 @@
 """Running a graph, as its form says."""
 
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from rtdecode.device import DeviceSettings
 from rtdecode.errors import ModelError
 from rtdecode.model_file import ModelFile
 from rtdecode.ring import Features, aligned
-from rtdecode.runtime import one_line
+from rtdecode.runtime import one_line, place
 
 _WARM_UP_RUNS = 50
 _WARM_UP_S = 5.0
+# Of a longer window some are made anew.
+_MOST_PLACED = 1 << 14
 # CUDA loads, allocates and records in the first runs, of either turn.
 _UNTIMED_RUNS = {"cpu": 0, "cuda": 4}
 
@@ -54,11 +57,11 @@ class Engine:
         self._path, self.device = model.path, device
         self._x = aligned(model.inputs["x"])
         self.n_times, self._n_window = self._x.shape[2], model.contract.window.n_times
-        self._graph: Bound | _Divided
+        self._graph: Bound | _Together | _Divided
         self._stateful: Bound | None = None
         form = model.contract.form
         if isinstance(form, Incremental) and device.name == "cpu":
-            self._graph = _Divided(model, form, self._x, device)
+            self._graph = _in_parts(model, form, self._x, device)
         elif isinstance(form, Incremental):
             self._graph = _joined(model, form, self._x, device)
         else:
@@ -129,16 +132,81 @@ def _joined(model: ModelFile, form: Incremental, x: NDArray[np.float32], device:
     return Bound(model, graph, x, carried, device)
 
 
+def _in_parts(
+    model: ModelFile, form: Incremental, x: NDArray[np.float32], device: DeviceSettings
+) -> "_Together | _Divided":
+    from rtdecode.parts import divided, together  # loads late: this form alone needs it
+
+    features = Features(form.n_features, model.inputs["features"][2], form.stride, form.behind)
+    if (parts := together(model, features.n_missing(x.shape[2]))) is not None:
+        return _Together(model, parts, features, x, device)
+    return _Divided(model, divided(model), features, x, device)
+
+
+class _Windows:
+    """What is taken of features, as ONNX Runtime reads it where it stands; made once for each place."""
+
+    def __init__(self, features: Features, n_coming: int, device: DeviceSettings) -> None:
+        self._features, self._n_coming, self._device = features, n_coming, device
+        self._placed = dict[int, Any]()
+
+    def view(self) -> NDArray[np.float32]:
+        return self._features.window(self._n_coming)[None]
+
+    def placed(self) -> Any:
+        at = self._features.place(self._n_coming)
+        if at not in self._placed:
+            if len(self._placed) == _MOST_PLACED:
+                self._placed.clear()
+            self._placed[at] = place(self.view(), self._device)
+        return self._placed[at]
+
+
+class _Together:
+    """An incremental graph in one, but for the features of earlier runs: it reads them where they are kept."""
+
+    def __init__(
+        self,
+        model: ModelFile,
+        parts: tuple[bytes, dict[str, NDArray[np.float32]]],
+        features: Features,
+        x: NDArray[np.float32],
+        device: DeviceSettings,
+    ) -> None:
+        graph, past = parts
+        self._features, self._older = features, _Windows(features, x.shape[2], device)
+        self._graph = Bound(model, graph, x, past, device, {"features": self._older.view()})
+        self._new = self._graph.told["next_features"][0]
+
+    def reset(self) -> None:
+        self._graph.reset()
+        self._features.clear()
+
+    def run(self) -> NDArray[np.float32]:
+        self._graph.read_next(self._older.placed(), "features")
+        outputs = self._graph.run()
+        self._features.write(self._new)
+        return outputs
+
+    def run_bare(self) -> None:
+        self._graph.run_bare()
+
+
 class _Divided:
     """An incremental graph in two parts, and the features between them."""
 
-    def __init__(self, model: ModelFile, form: Incremental, x: NDArray[np.float32], device: DeviceSettings) -> None:
-        from rtdecode.parts import divided  # loads late: this form alone needs it
-
-        front, head, past = divided(model)
-        self._features = Features(form.n_features, model.inputs["features"][2], form.stride, form.behind)
+    def __init__(
+        self,
+        model: ModelFile,
+        parts: tuple[bytes, bytes, dict[str, NDArray[np.float32]]],
+        features: Features,
+        x: NDArray[np.float32],
+        device: DeviceSettings,
+    ) -> None:
+        front, head, past = parts
+        self._features, self._window = features, _Windows(features, 0, device)
         self._front = Bound(model, front, x, past, device)
-        self._head = Bound(model, head, self._features.window()[None], {}, device)
+        self._head = Bound(model, head, self._window.view(), {}, device)
 
     def reset(self) -> None:
         self._front.reset()
@@ -146,7 +214,7 @@ class _Divided:
 
     def run(self) -> NDArray[np.float32]:
         self._features.write(self._front.run())
-        self._head.read(self._features.window()[None])
+        self._head.read_next(self._window.placed())
         return self._head.run()
 
     def run_bare(self) -> None:

@@ -1,4 +1,4 @@
-"""The two parts of an incremental graph: the front that is run on what is new, and the head over its features."""
+"""An incremental graph: the front that is run on what is new, and the head over its features; apart, and as one."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,80 @@ def divided(model: ModelFile) -> tuple[bytes, bytes, Carried]:
     """Return front and head of an incremental graph, and what the front carries to its first run, by name."""
     front, head, past = _divided(model)
     return front.SerializeToString(), head.SerializeToString(), past
+
+
+def together(model: ModelFile, n_new: int) -> tuple[bytes, Carried] | None:
+    """Return front and head as one graph, and what it carries to its first run, by name.
+
+    Its head takes, of the features of a window, those of earlier runs from `features`; the newest `n_new` are the
+    front's, of the same run. A dense layer over both is the sum of one over each. None where the head begins with
+    anything else: to put the two side by side, all would have to be copied at every run.
+
+    Parameters
+    ----------
+    model : ModelFile
+        Whose graph it is.
+    n_new : int
+        Features of a window that are of the samples of its own hop.
+    """
+    front, head, past = _divided(model)
+    _, n_features, width = model.inputs["features"]
+    if n_new == n_features or (n_new and not _take_apart(head.graph, model, n_new)):
+        return None
+    weights = {weight.name: weight for part in (front, head) for weight in part.graph.initializer}
+    graph = GraphProto(
+        name="together",
+        node=[*front.graph.node, *head.graph.node],
+        initializer=weights.values(),
+        input=front.graph.input,
+        output=[*head.graph.output, *front.graph.output],
+    )
+    shape = (1, n_features - n_new, width)
+    graph.input.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, shape))
+    front.graph.CopyFrom(graph)
+    return front.SerializeToString(), past
+
+
+def _take_apart(head: GraphProto, model: ModelFile, n_new: int) -> bool:
+    """Let the dense layer with which a head begins take the newest features from `next_features`.
+
+    False where it begins otherwise, and nothing is changed.
+    """
+    weights = {weight.name: weight for weight in head.initializer}
+    takers = [node for node in head.node if "features" in node.input]
+    if [node.op_type for node in takers] != ["Reshape"]:
+        return False
+    column = takers[0]
+    dense = [node for node in head.node if column.output[0] in node.input]
+    if [node.op_type for node in dense] != ["MatMul"] or dense[0].input[0] not in weights:
+        return False
+    weight = numpy_helper.to_array(weights[dense[0].input[0]])
+    _, n_features, width = model.inputs["features"]
+    form, hop = model.contract.form, model.inputs["x"][2]
+    if weight.ndim != 2 or weight.shape[1] != n_features * width or not isinstance(form, Incremental):
+        return False
+    cut, end = (n_features - n_new) * width, hop - form.behind
+    constants = {
+        "older_weight": weight[:, :cut], "newer_weight": weight[:, cut:], "column": np.array([-1, 1]),
+        "start": np.array([end - 1 - (n_new - 1) * form.stride]), "end": np.array([end]),
+        "time": np.array([1]), "stride": np.array([form.stride]),
+    }  # fmt: skip
+    name = {key: f"{_KEPT}_{key}" for key in (*constants, "taken", "older", "newer", "part")}
+    nodes = [
+        helper.make_node(
+            "Slice", ["next_features", *(name[key] for key in ("start", "end", "time", "stride"))], [name["taken"]]
+        ),
+        helper.make_node("Reshape", [name["taken"], name["column"]], [name["newer"]]),
+        helper.make_node("Reshape", ["features", name["column"]], [name["older"]]),
+        helper.make_node("MatMul", [name["newer_weight"], name["newer"]], [name["part"]]),
+        helper.make_node("Gemm", [name["older_weight"], name["older"], name["part"]], dense[0].output),
+    ]
+    kept = [node for node in head.node if node not in (column, dense[0])]
+    del head.node[:]
+    head.node.extend([*nodes, *kept])
+    head.initializer.remove(weights[dense[0].input[0]])
+    head.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(v), name[k]) for k, v in constants.items())
+    return True
 
 
 def joined(model: ModelFile, form: Incremental) -> tuple[bytes, Carried]:

@@ -120,7 +120,7 @@ def one_shot(decoder: Decoder, recording: Recording) -> Iterator[tuple[int, NDAr
     outputs : array of float32, (n_outputs,)
         What the decoder must give there.
     """
-    features = decoder.chain.process(decoder.adapted(recording.samples)).astype(np.float32).T
+    features = decoder.fused.chain.process(decoder.adapted(recording.samples)).astype(np.float32).T
     n_times, hop, events = decoder.engine.n_times, decoder.contract.window.hop, decoder.contract.events
     ends: Iterable[int] = range(hop, features.shape[1] + 1, hop)
     reach = n_times + (events.before if events else 0)

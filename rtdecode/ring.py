@@ -86,14 +86,30 @@ class Features:
         """Append features (n_samples, width)."""
         kept = features[-self._period :]
         first = (self.written + len(features) - len(kept)) % self._period
-        self._values[self._rows[first : first + len(kept)]] = kept[:, None]
+        if len(kept) == 1:
+            # As most often: to choose rows by an array takes longer than to write them.
+            row = self._rows.item(first, 0)
+            self._values[row] = self._values[row + self._n_taken] = kept
+        else:
+            self._values[self._rows[first : first + len(kept)]] = kept[:, None]
         self.written += len(features)
 
-    def window(self) -> NDArray[np.float32]:
-        """Return what the newest window takes: a view (n_taken, width), oldest first, valid until the next write."""
-        newest = (self.written - 1 - self._behind) % self._period
-        first = int(self._rows[newest, 0]) + 1
-        return self._values[first : first + self._n_taken]
+    def window(self, n_coming: int = 0) -> NDArray[np.float32]:
+        """Return what the newest window takes: a view (n_taken, width), oldest first, valid until the next write.
+
+        Or, before `n_coming` more samples are written, what the window after them takes of those that are there.
+        """
+        first = self.place(n_coming)
+        return self._values[first : first + self._n_taken - self.n_missing(n_coming)]
+
+    def place(self, n_coming: int = 0) -> int:
+        """Return where that window stands: the same view as any other that stands there."""
+        newest = (self.written + n_coming - 1 - self._behind) % self._period
+        return int(self._rows.item(newest, 0)) + 1
+
+    def n_missing(self, n_coming: int) -> int:
+        """Return how many of what a window takes are of its newest `n_coming` samples."""
+        return min(self._n_taken, max(0, -((self._behind - n_coming) // self._stride)))
 
 
 def aligned(shape: tuple[int, ...], to: int = 64) -> NDArray[np.float32]:

@@ -69,7 +69,7 @@ class Tracer:
                 yield prediction
 
         self._around(inlet, "pull", arrived, lambda: self._tell(tell))
-        self._around(decoder.chain, "process", processed)
+        self._around(decoder.fused.chain, "process", processed)
         self._around(decoder.engine, "run", ran)
         if decoder.policy:
             self._around(decoder, "decide", decided)

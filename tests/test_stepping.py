@@ -21,10 +21,10 @@ from rtdecode.device import DeviceSettings
 from rtdecode.engine import Engine
 from rtdecode.errors import ConfigurationError, ModelError
 from rtdecode.model_file import ModelFile, read_model, rewrite, write_model
-from rtdecode.parts import joined
+from rtdecode.parts import joined, together
 from rtdecode.preprocessing import Clamp
 from rtdecode.proof import prove_chunking
-from rtdecode.ring import aligned
+from rtdecode.ring import Features, aligned
 from tests.builders import assert_same, build_contract, build_recording, build_signal
 from tests.processes import run_rtdecode
 from tests.test_decoder import broken, chunk_sizes
@@ -322,3 +322,42 @@ def test_one_graph_that_keeps_its_features_gives_what_the_two_parts_give(both):
     # Until a window is full there is nothing to compare.
     full = np.isfinite(expected).all(axis=1)
     assert full.sum() > n_hops // 2 and np.abs(np.subtract(given, expected)[full]).max() < 1e-6
+
+
+def in_two(model, monkeypatch):
+    monkeypatch.setattr("rtdecode.parts.together", lambda *_: None)
+    engine = Engine(model)
+    monkeypatch.undo()
+    return engine
+
+
+def test_one_session_gives_what_one_for_each_part_gives(both, monkeypatch):
+    signal = noise(both.network.n_times + 40 * both.hop)
+    one, two = (steps(engine, signal) for engine in (Engine(both.incremental), in_two(both.incremental, monkeypatch)))
+    given, expected = (np.stack([*values.values()][-40:]) for values in (one, two))
+    assert np.ptp(expected, axis=0).max() > 1e-6
+    assert np.abs(given - expected).max() < 1e-6
+
+
+def test_a_head_that_needs_nothing_of_the_same_hop_gives_the_same_bits(tmp_path, monkeypatch):
+    """The newest feature that it takes is of a sample before: the arithmetic is that of two sessions."""
+    model = incremental(ShallowFBCSPNet(5, 149, 3), tmp_path / "m.onnx", hop=1)
+    assert model.contract.form.behind >= 1
+    signal = noise(300)
+    one, two = (steps(engine, signal) for engine in (Engine(model), in_two(model, monkeypatch)))
+    assert np.isfinite(one[300]).all()
+    assert all(one[end].tobytes() == two[end].tobytes() for end in one)
+
+
+@pytest.mark.parametrize(("hop", "inputs"), [pytest.param(1, 67, marks=pytest.mark.slow), (40, 64)])
+def test_of_a_window_only_features_of_earlier_hops_are_given_to_the_graph(tmp_path, hop, inputs):
+    torch.manual_seed(0)
+    model = incremental(ShallowFBCSPNet(5, 1098, 3), tmp_path / "m.onnx", hop)
+    form = model.contract.form
+    assert (form.n_features, form.stride, form.behind) == (67, 15, 9)
+    n_new = Features(form.n_features, 40, form.stride, form.behind).n_missing(hop)
+    graph, _ = together(model, n_new)
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in onnx.load_from_string(graph).graph.input
+    }
+    assert shapes["features"] == [1, inputs, 40]

@@ -158,7 +158,7 @@ def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(t
     model = export(read_checkpoint(run.finals["all"]), tmp_path / "m.onnx")
     dataset = load_dataset(settings, find_sources(settings, tmp_path)["all"])
     recording = read_recording(tmp_path / "run-1.npz")
-    decoder, seen = Decoder(model, recording.signal), []
+    decoder, seen = Decoder(model, recording.signal, merge=False), []
     engine_run = decoder.engine.run
     decoder.engine.run = lambda window: seen.append(window.copy()) or engine_run(window)
     last = decoder.push(recording.samples, recording.timestamps)[-1]
@@ -347,9 +347,9 @@ def test_fitted_steps_learn_from_training_trials_only(data, tmp_path):
 
 
 def assert_fed_as_trained(dataset, model):
-    """What the network was trained on is, to the last bit, what the decoder feeds it."""
+    """What the network was trained on is, to the last bit, what the decoder feeds it step by step."""
     recording = dataset.recording(1)
-    decoder = Decoder(model, recording.signal)
+    decoder = Decoder(model, recording.signal, merge=False)
     offline = dataset.preprocessor(decoder.chain.steps)(1)[1].astype(np.float32)
     seen = {}
     engine_run = decoder.engine.run

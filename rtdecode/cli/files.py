@@ -41,7 +41,7 @@ def _inspect(model: Path) -> None:
 
     console = Console()
     decoder = Decoder(read_model(model))
-    for table in (_identity(decoder), _steps(decoder), _budget(decoder), _proof(decoder)):
+    for table in (_identity(decoder), _steps(decoder), _run(decoder), _budget(decoder), _proof(decoder)):
         console.print(table)
 
 
@@ -102,6 +102,18 @@ def _steps(decoder: "Decoder") -> "Table":
             told += f"; settles in {step.settling() * ms:.0f} ms, delays by {step.group_delay() * ms:.1f} ms"
         table.add_row(str(number), told)
         ms *= float(step.factor)
+    return table
+
+
+def _run(decoder: "Decoder") -> "Table":
+    table = _table("What is run of it: the same but for rounding, for less work")
+    if decoder.fused.chain is decoder.chain:
+        table.add_row("steps", "as above: nothing is saved by putting some of them together")
+    else:
+        for number, step in enumerate(decoder.fused.chain.steps, 1):
+            table.add_row(str(number), step.describe())
+    for told in decoder.fused.told:
+        table.add_row("why", told)
     return table
 
 

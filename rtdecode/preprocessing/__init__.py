@@ -3,6 +3,7 @@
 from rtdecode.preprocessing.base import Step
 from rtdecode.preprocessing.chain import Chain, read_steps
 from rtdecode.preprocessing.filters import Decimate, Filter, FilterBank
+from rtdecode.preprocessing.merging import Mixed, merge, stops
 from rtdecode.preprocessing.resampling import Resample
 from rtdecode.preprocessing.running import RunningAlign, RunningStandardize
 from rtdecode.preprocessing.scaling import Clamp, Scale, Standardize
@@ -15,6 +16,7 @@ __all__ = [
     "Filter",
     "FilterBank",
     "Linear",
+    "Mixed",
     "Pick",
     "Resample",
     "RunningAlign",
@@ -22,5 +24,7 @@ __all__ = [
     "Scale",
     "Standardize",
     "Step",
+    "merge",
     "read_steps",
+    "stops",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -90,6 +90,13 @@ def _response(sos: NDArray[np.float64], frequency: float) -> complex:
 
 def _settling(sos: NDArray[np.float64]) -> int:
     """Return the samples after which the step response stays within 1 % (of its peak) of its final value."""
+    return _settled(sos.tobytes())
+
+
+@lru_cache(maxsize=64)
+def _settled(sections: bytes) -> int:
+    """Remember it: a decoder asks for its filters as the file has them, and as they are run."""
+    sos = np.frombuffer(sections).reshape(-1, 6)
     final = _response(sos, 0.0).real
     n, zi = 1024, np.zeros((1, len(sos), 2))
     response: NDArray[np.float64] = np.empty(0)

@@ -73,6 +73,24 @@ def test_a_fold_that_was_killed_goes_on(data, tmp_path, monkeypatch):  # noqa: F
     assert all(torch.equal(some[name], other[name]) for name in some)
 
 
+def test_a_decoder_of_all_runs_is_kept_before_the_folds_are_done(data, tmp_path, monkeypatch):  # noqa: F811
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    settings, finished = configuration(**BRIEF), workflow.finished
+    with monkeypatch.context() as patch:
+        # As several workers may end: that of all runs first.
+        patch.setattr(workflow, "finished", lambda fit, work, workers: finished(fit, work[::-1], workers))
+        patch.setattr(workflow, "run_fold", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, data, tmp_path / "run", ["a"], ["a"], 1, QUIET)
+    assert not read_checkpoint(tmp_path / "run" / "a.pt").contract.provenance.scores
+    monkeypatch.setattr(workflow, "fit_calibrated", killed)
+    run = train(settings, data, tmp_path / "run", ["a"], ["a"], 1, QUIET)
+    (score,) = read_checkpoint(run.finals["a"]).contract.provenance.scores
+    assert score.value == run.comparisons["a"].network[0].value and "folds: 3" in score.split
+
+
 def test_a_fold_may_be_called_what_it_likes(data, tmp_path):  # noqa: F811
     folds = {"final": ["sub-a_run-01"], "a": ["sub-a_run-02"]}
     settings = configuration(**BRIEF, split={"kind": "predefined", "folds": folds})

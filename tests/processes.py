@@ -82,6 +82,6 @@ def rtdecode(*arguments, prefix=()):
 
 
 def run_rtdecode(*arguments):
-    """Run the command line to its end: (exit code, output)."""
+    """Run the command line to its end: (exit code, output). On a busy machine that may take minutes."""
     with rtdecode(*arguments) as program:
-        return program.wait(), program.output
+        return program.wait(250), program.output

@@ -1,15 +1,12 @@
 """The command line: exit codes, messages, what is loaded when."""
 
-import signal
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 
 import rtdecode
-from rtdecode.cli import main
 from rtdecode.contract import Calibration, Policy
 from tests.builders import build_contract, build_model, build_recording, build_signal
 from tests.processes import run_rtdecode
@@ -48,23 +45,6 @@ def refused(*arguments, code):
     assert "Traceback" not in output
     assert got == code, output
     return output
-
-
-@pytest.fixture
-def called(monkeypatch, capsys):
-    """The command line in this process: (exit code, output). Anything else it raised is raised here."""
-
-    def call(*arguments):
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["rtdecode", *map(str, arguments)])
-            patch.setattr(warnings, "showwarning", warnings.showwarning)
-            with pytest.raises(SystemExit) as ended:
-                main()
-        signal.signal(signal.SIGTERM, on_sigterm)
-        return ended.value.code or 0, "".join(capsys.readouterr())
-
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    return call
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -109,8 +89,8 @@ def test_verify_finds_a_decoder_that_depends_on_chunking(model_path, recording_p
     assert "depends on chunking" in refused("verify", model_path, recording_path, code=3)
 
 
-def test_replay_writes_and_scores(model_path, recording_path, tmp_path):
-    code, output = run_rtdecode("replay", recording_path, "--model", model_path, "-o", tmp_path / "p.csv")
+def test_replay_writes_and_scores(called, model_path, recording_path, tmp_path):
+    code, output = called("replay", recording_path, "--model", model_path, "-o", tmp_path / "p.csv")
     assert code == 0 and "accuracy over trials" in output and "chance" in output
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert lines[0] == "timestamp,sample,label,reason,decision,proba_left,proba_right"
@@ -124,8 +104,8 @@ def test_replay_writes_and_scores(model_path, recording_path, tmp_path):
     assert np.array([float(v) for v in last[5:]], np.float32).tobytes() == expected[-1].proba.tobytes()
 
 
-def test_replay_can_begin_later(model_path, recording_path, tmp_path):
-    code, _ = run_rtdecode("replay", recording_path, "--model", model_path, "--start", 300, "-o", tmp_path / "p.npz")
+def test_replay_can_begin_later(called, model_path, recording_path, tmp_path):
+    code, _ = called("replay", recording_path, "--model", model_path, "--start", 300, "-o", tmp_path / "p.npz")
     assert code == 0
     recording = build_recording()
     expected = rtdecode.load(model_path).push(recording.samples[300:], recording.timestamps[300:])
@@ -144,10 +124,10 @@ def test_models_tells_what_each_network_costs_and_why_one_does_not_fit():
     assert "deep4: Network 'deep4' cannot be built: a window of 60 samples is too short" in output
 
 
-def test_config_prints_what_train_reads(tmp_path):
-    code, listed = run_rtdecode("config")
+def test_config_prints_what_train_reads(called, tmp_path):
+    code, listed = called("config")
     assert code == 0 and "eegmmidb-lfcnn" in listed.split()
-    code, text = run_rtdecode("config", "eegmmidb-lfcnn")
+    code, text = called("config", "eegmmidb-lfcnn")
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     assert code == 0
     told = refused("train", tmp_path / "mine.yaml", "--data", tmp_path, code=2)
@@ -277,7 +257,6 @@ def test_another_module_called_offline_is_told(tmp_path):
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 sys.argv = ["rtdecode", "train", "demo"]
-from rtdecode.cli import main
 main()
 """
     done = python(code)

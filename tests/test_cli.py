@@ -115,9 +115,9 @@ def test_replay_can_begin_later(called, model_path, recording_path, tmp_path):
         assert arrays["prediction_decisions"].tolist() == decided and max(decided) >= 0
 
 
-def test_models_tells_what_each_network_costs_and_why_one_does_not_fit():
+def test_models_tells_what_each_network_costs_and_why_one_does_not_fit(called):
     shape = ("--channels", 3, "--times", 60, "--outputs", 2, "--sfreq", 100)
-    code, output = run_rtdecode("models", "lfcnn", "deep4", *shape)
+    code, output = called("models", "lfcnn", "deep4", *shape)
     assert code == 0, output
     lfcnn = next(line for line in output.splitlines() if line.strip().startswith("lfcnn")).split()
     assert lfcnn[1:3] == ["3", "2,306"] and 0 < float(lfcnn[-2]) <= float(lfcnn[-1])

@@ -20,6 +20,7 @@ from offline.dataset import Cutter, Dataset, load_dataset
 from offline.evaluation import decode
 from offline.models import TangentSpace
 from offline.partition import Fold, make_folds
+from offline.recipes import RunningAlignRecipe
 from offline.sources import find_sources
 from offline.training import Fitted, build, fit_network
 from offline.workflow import train
@@ -76,15 +77,21 @@ def fitted(
 
 
 def recentred(of: TrainingConfiguration, data: Path) -> dict[str, float]:
-    """Recentre each trial by the mean over its whole run, which no live decoder could do; accuracy by person."""
-    settings, found = of.model_copy(update={"preprocessing": of.preprocessing[:1]}), {}
+    """Recentre each trial by the mean over its whole run, which no live decoder could do; accuracy by person.
+
+    That mean is of covariances shrunk as little as those of the running alignment: the classifier's shrinkage, before
+    channels are alike in power, would leave of the weaker half of the signal's directions next to nothing.
+    """
+    band, align = of.preprocessing
+    settings, found = of.model_copy(update={"preprocessing": (band,)}), {}
     for person, (dataset, folds) in datasets(settings, data).items():
         steps, network, n_times = build(dataset, dataset.trials)
-        assert isinstance(network, TangentSpace)
+        assert isinstance(network, TangentSpace) and isinstance(align, RunningAlignRecipe)
+        aligning = TangentSpace(network.n_channels, n_times, network.n_outputs, shrinkage=align.shrinkage)
         windows = Cutter(dataset, steps).cut(dataset.trials, n_times, n_times)
         x, run_of = np.asarray(windows.x), np.array([t.recording for t in dataset.trials])
         for run in np.unique(run_of):
-            covariances = network.covariance(torch.from_numpy(x[run_of == run])).numpy()
+            covariances = aligning.covariance(torch.from_numpy(x[run_of == run])).numpy()
             x[run_of == run] = invsqrtm(mean_riemann(covariances)) @ x[run_of == run]
         number, right = {t.id: i for i, t in enumerate(dataset.trials)}, []
         own = np.array([dataset.source(t).own for t in dataset.trials])

@@ -23,7 +23,14 @@ from rtdecode.scoring import Figure
 _N_BLOCKS = 3
 
 
-def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | None, rate: float) -> None:
+def adapt(
+    model: Path,
+    recording: Path,
+    trained_on: list[Path],
+    output: Path | None,
+    rate: float,
+    network: str | None = None,
+) -> None:
     """Fit a decoder further, tell how good it was and is on trials it never saw, and write it.
 
     A network goes on from its weights with `rate` times its learning rate, behind the preprocessing it has. What is
@@ -32,7 +39,7 @@ def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | N
     Raises
     ------
     ConfigurationError
-        It cannot be adapted, or the file is there already.
+        It cannot be adapted, the file is there already, or its network is somebody's own module and not `network`.
     ModelError
         The checkpoint is missing or another decoder's.
     RecordingError
@@ -48,7 +55,7 @@ def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | N
     fold = make_folds(dataset)[-1]
     by_id = {trial.id: trial for trial in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))
-    before = as_fitted(contract, network_with(weights, contract, model, dataset.positions))
+    before = as_fitted(contract, network_with(weights, contract, model, dataset.positions, named=network))
     after = fit_calibrated(dataset, train, validation, start=None if trained_on else before)
     split = f"the last third of {recording.name}, {len(test)} trials that neither decoder learned from"
     figures = {name: _figures(dataset, fold, fitted, test) for name, fitted in (("before", before), ("after", after))}
@@ -65,7 +72,7 @@ def adapt(model: Path, recording: Path, trained_on: list[Path], output: Path | N
             "The policy was tuned for the old probabilities; that of the training configuration, or none, takes its "
             "place: run `rtdecode tune` anew."
         )
-    export(output.with_suffix(".pt"), output)
+    export(output.with_suffix(".pt"), output, network=network)
 
 
 def _dataset(contract: Contract, model: Path, recording: Path, trained_on: list[Path], rate: float) -> Dataset:

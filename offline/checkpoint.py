@@ -88,6 +88,11 @@ class Checkpoint:
             network=self.network.for_subject(self.subjects.index(subject)),
         )
 
+    def with_scores(self, scores: list[Score]) -> "Checkpoint":
+        """Return it with these scores in its provenance."""
+        provenance = self.contract.provenance.model_copy(update={"scores": tuple(scores)})
+        return replace(self, contract=self.contract.model_copy(update={"provenance": provenance}))
+
     def save(self, path: Path) -> None:
         """Write it as one file of tensors and text, which is there whole or not at all."""
         content = io.BytesIO()
@@ -115,12 +120,12 @@ def write_whole(path: Path, content: io.BytesIO) -> None:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; ModelError if it is none."""
+def read_checkpoint(path: Path, named: str | None = None) -> Checkpoint:
+    """Read a checkpoint; `named` as for `network_with`. ModelError if it is none."""
     content, contract = _read(path)
     try:
         subjects, positions = tuple(content["subjects"]), content.get("probe_positions", {})
-        network = network_with(content["weights"], contract, path, positions, len(subjects))
+        network = network_with(content["weights"], contract, path, positions, len(subjects), named)
         samples: Tensor = content["probe_samples"]
         signal = Signal.model_validate_json(content["probe_signal"])
     except (RuntimeError, LookupError, TypeError, ValueError):
@@ -170,10 +175,28 @@ def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
 
 
 def network_with(
-    weights: dict[str, Tensor], contract: Contract, path: Path, positions: Positions, n_subjects: int = 0
+    weights: dict[str, Tensor],
+    contract: Contract,
+    path: Path,
+    positions: Positions,
+    n_subjects: int = 0,
+    named: str | None = None,
 ) -> Network:
-    """Build the network that the contract in a file tells of, to be evaluated; ModelError if its weights misfit."""
+    """Build the network that the contract in a file tells of, to be evaluated.
+
+    Raises
+    ------
+    ConfigurationError
+        It is a module by its import path, which would be run, and not the one that was `named`.
+    ModelError
+        The weights are not its.
+    """
     n_outputs, model = len(contract.outputs.names), contract.provenance.configuration["model"]
+    if ":" in model["network"] and model["network"] != named:
+        raise ConfigurationError(
+            f"{path} has a network of somebody's own, {model['network']}, whose code would be run: if you trust what "
+            f"goes by that name here, give --network {model['network']}."
+        )
     inputs = inputs_of(
         read_steps(contract.preprocessing), contract.signal, contract.window.n_times, n_outputs, positions, n_subjects
     )

@@ -101,7 +101,7 @@ class Trainer:
         run = train_all(configuration, self._recording.parent, self._folder, [], ["all"], 1, out)
         out.print(table(run, configuration))
         shutil.copyfile(run.finals["all"], self._checkpoint)
-        export(self._checkpoint, self._model)
+        export(self._checkpoint, self._model, network=configuration.model.network)
         figures = run.comparisons["all"].network
         print("\n".join(verdict(figure, configuration.split.n_folds) for figure in figures))
         print(f"Go on with: {shlex.join(['rtdecode', 'run', '--model', str(self._model), '--stream', stream])}")

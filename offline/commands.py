@@ -43,24 +43,26 @@ def train(
         console.print(comparison.table(compared))
     console.print(f"kept in {folder}", soft_wrap=True, highlight=False)
     for each in settings:
-        _export_finals(runs[each.name], each.name)
+        _export_finals(runs[each.name], each.name, each.model.network)
         if tracker:
             tracker.tell(runs[each.name], each)
 
 
-def _export_finals(run: "Run", name: str) -> None:
+def _export_finals(run: "Run", name: str, network: str) -> None:
     for group, path in run.finals.items():
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(path, network)
         for subject in checkpoint.subjects if checkpoint.network.conditioned else [None]:
             whose = "" if subject is None else f"-{subject}"
-            export(path, run.folder / f"{name}-{group}{whose}.onnx", subject)
+            export(path, run.folder / f"{name}-{group}{whose}.onnx", subject, network=network)
 
 
-def export(path: Path, output: Path, subject: str | None = None, form: str | None = None) -> None:
+def export(
+    path: Path, output: Path, subject: str | None = None, form: str | None = None, network: str | None = None
+) -> None:
     """Write a decoder file and tell what was proven."""
     from offline.export import export as write_decoder
 
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, network)
     whose = checkpoint if subject is None else checkpoint.for_subject(subject)
     model = write_decoder(whose, output, form=form or checkpoint.form)
     parity = model.contract.parity

@@ -1,10 +1,13 @@
 """What would let a decoder be tested on what it learned from: looked for in a partition before anything is fitted."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from offline.dataset import Dataset
+import numpy as np
+
+from offline.dataset import Dataset, Trial
 from rtdecode.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ class _Piece(NamedTuple):
 
 
 def refuse_leaks(dataset: Dataset, folds: Iterable["Fold"]) -> None:
-    """Refuse folds of which two sides (train, validation, test) share a trial, samples, or copies of a recording.
+    """Refuse folds of which two sides (train, validation, test) share a trial, samples, an epoch or a recording.
 
     The samples of a trial are those that its windows hold, baseline and context included. What filters remember from
     before them is past that a live decoder has too, and is not counted. Recordings of one fingerprint are copies,
@@ -47,6 +50,8 @@ def refuse_leaks(dataset: Dataset, folds: Iterable["Fold"]) -> None:
             of_recording = list(same)
             if leak := _copies(dataset, of_recording) or _shared(of_recording):
                 raise RecordingError(f"Fold {fold.name!r} leaks: {leak}")
+        if leak := _divided(dataset, fold):
+            raise RecordingError(f"Fold {fold.name!r} leaks: {leak}")
 
 
 def _copies(dataset: Dataset, pieces: list[_Piece]) -> str:
@@ -72,4 +77,32 @@ def _shared(pieces: list[_Piece]) -> str:
                 "Shorten the trials, or put both on one side."
             )
         furthest = max(furthest, piece, key=lambda p: p.stop)
+    return ""
+
+
+def _divided(dataset: Dataset, fold: "Fold") -> str:
+    """Say which stretch with a single number as its target, as epochs are, stands on two sides; nothing if none does.
+
+    The pieces of such a one are alike, and their truth is the same.
+    """
+    if not dataset.configuration.target_channels:
+        return ""
+    trials, pieces, sides = {t.id: t for t in dataset.trials}, defaultdict[int, list[Trial]](list), defaultdict(set)
+    for side, names in fold.sides.items():
+        for trial in (trials[name] for name in names):
+            pieces[trial.recording].append(trial)
+            sides[trial.recording].add(side)
+    n_stretches = Counter(dataset.source_of)
+    for number, of_stretch in pieces.items():
+        source, begin, stop = dataset.stretches[number]
+        if len(sides[number]) < 2 or n_stretches[source] < 2:
+            continue
+        values = np.concatenate([dataset.truth(trial, range(trial.start, trial.stop)) for trial in of_stretch])
+        if (values == values[0]).all():
+            epoch_s = (stop - begin) / dataset.signal.sfreq
+            return (
+                f"pieces of one epoch of {dataset.sources[source].path}, whose target is {values[0].tolist()} "
+                f"throughout, stand in {' and '.join(sorted(sides[number]))}. Let targets.segment_s be the length of "
+                f"an epoch: {epoch_s:g} s."
+            )
     return ""

@@ -8,6 +8,7 @@ from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset
 from offline.models import Network
 from offline.models.closed_form import ClosedForm
+from offline.partition import make_folds
 from rtdecode.configuration import validate
 from rtdecode.contract import Contract, Signal
 from rtdecode.errors import ConfigurationError
@@ -42,7 +43,7 @@ def begun_with(dataset: Dataset) -> tuple[Contract, Network] | None:
         problem = f"it has learned from {', '.join(seen)}, on which it would be tested"
     if problem:
         raise ConfigurationError(f"Training cannot begin with {path} (training.init_from): {problem}.")
-    network = network_with(weights, contract, path, dataset.positions)
+    network = network_with(weights, contract, path, dataset.positions, named=dataset.configuration.model.network)
     if isinstance(network, ClosedForm):
         raise ConfigurationError(
             f"Training cannot begin with {path} (training.init_from): it is fitted in closed form, at once."
@@ -90,13 +91,13 @@ def _other_signal(here: Signal, there: Signal) -> str:
 
 
 def _seen(dataset: Dataset, contract: Contract) -> list[str]:
-    """Name the recordings that may be tested on and that a decoder has learned from."""
-    split, known = dataset.configuration.split, set(contract.provenance.data_fingerprint.split("+"))
-    return [
-        source.name
-        for source, fingerprint in zip(dataset.sources, dataset.fingerprints, strict=True)
-        if source.own and source.has(split.test_on) and source.has(split.held_out) and fingerprint[:16] in known
-    ]
+    """Name the recordings that are tested on and that a decoder has learned from."""
+    known = set(contract.provenance.data_fingerprint.split("+"))
+    if known.isdisjoint(fingerprint[:16] for fingerprint in dataset.fingerprints):
+        return []
+    tested = {name for fold in make_folds(dataset) for name in fold.test}
+    sources = {dataset.stretches[trial.recording][0] for trial in dataset.trials if trial.id in tested}
+    return [dataset.sources[number].name for number in sorted(sources) if dataset.fingerprints[number][:16] in known]
 
 
 def _shown(value: Any) -> str:

@@ -44,7 +44,7 @@ class RunFolder:
     """
 
     def __init__(self, folder: Path, asked: dict[str, Any], groups: list[str]) -> None:
-        self.folder = folder
+        self.folder, self._network = folder, asked["configuration"]["model"]["network"]
         texts = {name: json.dumps(document, indent=1, ensure_ascii=False) for name, document in asked.items()}
         if folder.exists():
             self._refuse_another(texts)
@@ -101,7 +101,7 @@ class RunFolder:
         path = self._arrays(group, fold)
         if not path.exists():
             return None
-        checkpoint = read_checkpoint(self.checkpoint(group, fold.name))
+        checkpoint = read_checkpoint(self.checkpoint(group, fold.name), self._network)
         try:
             # Opened here: numpy forgets to close what it cannot read.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

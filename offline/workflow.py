@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import make_checkpoint
+from offline.checkpoint import make_checkpoint, read_checkpoint
 from offline.configuration import Arrays, TrainingConfiguration
 from offline.dataset import Dataset, load_dataset
 from offline.evaluation import Comparison, FoldResult, run_fold, summarise
@@ -223,13 +223,12 @@ def carry_out(
         for group in final
         if not kept[number].final(group).exists()
     ]
-    fitted = {}
     for job, result in _fit_all(plans, left, workers, console):
         if isinstance(result, FoldResult):
             done[job.number, job.group, result.fold.name] = result
             _keep(plans[job.number], kept[job.number], job.group, result)
         else:
-            fitted[job.number, job.group] = result
+            _keep_final(plans[job.number], kept[job.number].final(job.group), job.group, result)
     runs = []
     for number, (plan, folder) in enumerate(zip(plans, folders, strict=True)):
         results = {
@@ -238,11 +237,9 @@ def carry_out(
         }
         comparisons = {group: summarise(r, plan.configuration) for group, r in results.items()}
         write_records(folder, plan.configuration, results, comparisons)
-        finals = {group: kept[number].final(group) for group in final}
-        runs.append(Run(folder, results, comparisons, finals))
-    for (number, group), decoder in fitted.items():
-        _keep_final(plans[number], runs[number], group, decoder)
-        _state(kept[number].final(group)).unlink(missing_ok=True)
+        runs.append(Run(folder, results, comparisons, {group: kept[number].final(group) for group in final}))
+        for group in final:
+            _tell_scores(plan, runs[number], group)
     return runs
 
 
@@ -273,15 +270,23 @@ def _keep(plan: Plan, kept: RunFolder, group: str, result: FoldResult) -> None:
     kept.keep(group, result, make_checkpoint(dataset, result.fitted, seen, scores))
 
 
-def _keep_final(plan: Plan, run: Run, group: str, fitted: Fitted) -> None:
-    """Keep a decoder that was fitted to all it has; its scores are those of its folds."""
+def _keep_final(plan: Plan, path: Path, group: str, fitted: Fitted) -> None:
+    """Keep a decoder that was fitted to all it has, whether or not its folds are done."""
     dataset = plan.datasets[group]
+    make_checkpoint(dataset, fitted, set(range(len(dataset.stretches))), []).save(path)
+    _state(path).unlink(missing_ok=True)
+
+
+def _tell_scores(plan: Plan, run: Run, group: str) -> None:
+    """Write the scores of its folds into the checkpoint of a decoder of all it has, unless they are there."""
     split = (
         f"of decoders trained like this one on part of its data ({plan.configuration.split.kind}, "
         f"folds: {len(run.results[group])}), each on trials it never saw"
     )
     scores = [_score(figure, split) for figure in run.comparisons[group].network]
-    make_checkpoint(dataset, fitted, set(range(len(dataset.stretches))), scores).save(run.finals[group])
+    checkpoint = read_checkpoint(run.finals[group], plan.configuration.model.network)
+    if checkpoint.contract.provenance.scores != tuple(scores):
+        checkpoint.with_scores(scores).save(run.finals[group])
 
 
 def _refuse_unknown(groups: dict[str, list[Source]], wanted: list[str], configuration: TrainingConfiguration) -> None:

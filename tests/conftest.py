@@ -1,9 +1,12 @@
 """Shared by all tests."""
 
 import os
+import signal
+import sys
 import tempfile
 import time
 import uuid
+import warnings
 from pathlib import Path
 
 # Before numpy and torch are loaded. One thread a process, as in training and decoding: the others, waiting for work
@@ -67,10 +70,29 @@ def names():
 
 
 @pytest.fixture
+def called(monkeypatch, capfd):
+    """The command line in this process: (exit code, output). Whatever it does not tell itself is raised here."""
+    from rtdecode.cli import main
+
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["rtdecode", *map(str, arguments)])
+            patch.setattr(warnings, "showwarning", warnings.showwarning)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        signal.signal(signal.SIGTERM, on_sigterm)
+        return ended.value.code or 0, "".join(capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
 def eventually():
     """Wait until a condition holds; the one place in which tests sleep."""
 
-    def wait(condition, timeout_s=20.0, what="the condition"):
+    def wait(condition, timeout_s=60.0, what="the condition"):
         deadline = time.monotonic() + timeout_s
         while not (result := condition()):
             if time.monotonic() > deadline:

@@ -57,7 +57,8 @@ class Program:
     def signal(self, number):
         self._process.send_signal(number)
 
-    def wait(self, timeout_s=60):
+    def wait(self, timeout_s=200):
+        """Return the exit code. Patience says nothing about speed: other work may have the machine."""
         code = self._process.wait(timeout_s)
         self._reader.join(10)
         return code

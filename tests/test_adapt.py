@@ -18,6 +18,7 @@ from rtdecode.preprocessing import Chain, read_steps
 from tests.test_training import configuration
 
 CLOSED = {"network": "csp-lda", "settings": {}}
+OWN = "nobodys_nets:Net"
 
 
 def mirrored(recording):
@@ -59,6 +60,19 @@ def closed(folder):
     )
 
 
+@pytest.fixture(scope="module")
+def own(folder, network):
+    """A checkpoint that speaks of a module that nobody has."""
+    checkpoint = read_checkpoint(network)
+    provenance = checkpoint.contract.provenance
+    document = {**provenance.configuration, "model": {"network": OWN, "settings": {}}}
+    changed = provenance.model_copy(update={"configuration": document})
+    replace(checkpoint, contract=checkpoint.contract.model_copy(update={"provenance": changed})).save(
+        folder / "own.pt"
+    )
+    return folder / "own.pt"
+
+
 def test_a_network_learns_a_cap_the_wrong_way_round(folder, network, tmp_path, capsys):
     output, file = tmp_path / "adapted.onnx", tmp_path / "old.onnx"
     export(read_checkpoint(network), file)
@@ -85,6 +99,7 @@ def test_a_network_learns_a_cap_the_wrong_way_round(folder, network, tmp_path, c
         ("closed", "new.npz", [], "cannot go on from its result"),
         ("closed", "new.npz", ["old.npz", "old.npz"], "names a recording twice"),
         ("closed", "new.npz", ["new.npz"], "is not what .* was trained on: old"),
+        ("own", "new.npz", [], f"code would be run: if you trust .* give --network {OWN}"),
     ],
 )
 def test_what_cannot_be_adapted_is_refused(folder, request, tmp_path, which, recording, trained_on, told):
@@ -92,6 +107,11 @@ def test_what_cannot_be_adapted_is_refused(folder, request, tmp_path, which, rec
         model = request.getfixturevalue(which)
         adapt(model, folder / recording, [folder / name for name in trained_on], tmp_path / "a.onnx", 0.1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_ones_own_that_is_named_is_looked_for(folder, own, tmp_path):
+    with pytest.raises(ConfigurationError, match=f"Network '{OWN}' cannot be imported"):
+        adapt(own, folder / "new.npz", [], tmp_path / "a.onnx", 0.1, OWN)
 
 
 def test_what_is_fitted_in_closed_form_is_fitted_to_all_of_it(folder, closed, tmp_path, capsys):

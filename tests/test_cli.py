@@ -48,9 +48,9 @@ def refused(*arguments, code):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command):
-    code, output = run_rtdecode(command, "--help")
-    assert code == 0 and "Usage: rtdecode" in output.replace("python -m ", "")
+def test_every_command_has_help(called, command):
+    code, output = called(command, "--help")
+    assert code == 0 and "Usage: " in output and f"rtdecode {command} " in output
 
 
 def test_inspect_shows_what_a_person_wants_to_know(model_path):
@@ -89,8 +89,8 @@ def test_verify_finds_a_decoder_that_depends_on_chunking(model_path, recording_p
     assert "depends on chunking" in refused("verify", model_path, recording_path, code=3)
 
 
-def test_replay_writes_and_scores(model_path, recording_path, tmp_path):
-    code, output = run_rtdecode("replay", recording_path, "--model", model_path, "-o", tmp_path / "p.csv")
+def test_replay_writes_and_scores(called, model_path, recording_path, tmp_path):
+    code, output = called("replay", recording_path, "--model", model_path, "-o", tmp_path / "p.csv")
     assert code == 0 and "accuracy over trials" in output and "chance" in output
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert lines[0] == "timestamp,sample,label,reason,decision,proba_left,proba_right"
@@ -104,8 +104,8 @@ def test_replay_writes_and_scores(model_path, recording_path, tmp_path):
     assert np.array([float(v) for v in last[5:]], np.float32).tobytes() == expected[-1].proba.tobytes()
 
 
-def test_replay_can_begin_later(model_path, recording_path, tmp_path):
-    code, _ = run_rtdecode("replay", recording_path, "--model", model_path, "--start", 300, "-o", tmp_path / "p.npz")
+def test_replay_can_begin_later(called, model_path, recording_path, tmp_path):
+    code, _ = called("replay", recording_path, "--model", model_path, "--start", 300, "-o", tmp_path / "p.npz")
     assert code == 0
     recording = build_recording()
     expected = rtdecode.load(model_path).push(recording.samples[300:], recording.timestamps[300:])
@@ -115,19 +115,19 @@ def test_replay_can_begin_later(model_path, recording_path, tmp_path):
         assert arrays["prediction_decisions"].tolist() == decided and max(decided) >= 0
 
 
-def test_models_tells_what_each_network_costs_and_why_one_does_not_fit():
+def test_models_tells_what_each_network_costs_and_why_one_does_not_fit(called):
     shape = ("--channels", 3, "--times", 60, "--outputs", 2, "--sfreq", 100)
-    code, output = run_rtdecode("models", "lfcnn", "deep4", *shape)
+    code, output = called("models", "lfcnn", "deep4", *shape)
     assert code == 0, output
     lfcnn = next(line for line in output.splitlines() if line.strip().startswith("lfcnn")).split()
     assert lfcnn[1:3] == ["3", "2,306"] and 0 < float(lfcnn[-2]) <= float(lfcnn[-1])
     assert "deep4: Network 'deep4' cannot be built: a window of 60 samples is too short" in output
 
 
-def test_config_prints_what_train_reads(tmp_path):
-    code, listed = run_rtdecode("config")
+def test_config_prints_what_train_reads(called, tmp_path):
+    code, listed = called("config")
     assert code == 0 and "eegmmidb-lfcnn" in listed.split()
-    code, text = run_rtdecode("config", "eegmmidb-lfcnn")
+    code, text = called("config", "eegmmidb-lfcnn")
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     assert code == 0
     told = refused("train", tmp_path / "mine.yaml", "--data", tmp_path, code=2)
@@ -169,16 +169,17 @@ def test_config_prints_what_train_reads(tmp_path):
     ],
 )
 def test_bad_input_gets_one_sentence_and_its_exit_code(
-    tmp_path, monkeypatch, model_path, recording_path, arguments, code, told
+    tmp_path, monkeypatch, called, model_path, recording_path, arguments, code, told
 ):
     monkeypatch.delenv("RTDECODE_DATA", raising=False)
     places = {"model": model_path, "recording": recording_path}
-    for name, signal in {"other": build_signal(3), "slow": build_signal(4, 64.0)}.items():
+    for name, source in {"other": build_signal(3), "slow": build_signal(4, 64.0)}.items():
         places[name] = tmp_path / f"{name}.npz"
-        build_recording(300, signal).save(places[name])
+        build_recording(300, source).save(places[name])
     places["typo"] = tmp_path / "typo.yaml"
     places["typo"].write_text("guard: {gap_tolerance: 3}\n")
-    output = refused(*(a.format(**places) for a in arguments), code=code)
+    got, output = called(*(a.format(**places) for a in arguments))
+    assert got == code, output
     assert told in " ".join(output.replace("│", " ").split())
 
 
@@ -256,7 +257,6 @@ def test_another_module_called_offline_is_told(tmp_path):
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 sys.argv = ["rtdecode", "train", "demo"]
-from rtdecode.cli import main
 main()
 """
     done = python(code)

@@ -82,10 +82,10 @@ def told(folder, paths):
 
 
 class TestCommand:
-    def test_its_windows_are_those_of_replay_to_the_last_bit(self, told, folder, paths):
+    def test_its_windows_are_those_of_replay_to_the_last_bit(self, called, told, folder, paths):
         _, document = told
         for path, one in list(zip(paths, document["recordings"], strict=True))[1:]:
-            code, output = run_rtdecode("replay", path, "--model", folder / "m.onnx", "-o", folder / "p.npz")
+            code, output = called("replay", path, "--model", folder / "m.onnx", "-o", folder / "p.npz")
             assert code == 0, output
             with np.load(folder / "p.npz") as replayed:
                 proba = np.array(one["prediction_proba"], np.float32)
@@ -135,26 +135,27 @@ def test_who_is_not_known_is_no_further_person(model, paths):
     assert list(evaluate(model, paths, person=r"sub-([12])").by_person) == ["1", "2"]
 
 
-def test_what_was_trained_on_is_told_loudly(model, paths, tmp_path):
+def test_what_was_trained_on_is_told_loudly(called, model, paths, tmp_path):
     trained = "+".join(read_recording(path).fingerprint()[:16] for path in paths[:2])
     path = with_provenance(model, tmp_path, data_fingerprint=trained).path
-    code, output = run_rtdecode("evaluate", path, *paths[1:], "--permutations", 10, "--output", tmp_path / "e.html")
+    code, output = called("evaluate", path, *paths[1:], "--permutations", 10, "--output", tmp_path / "e.html")
     page = Page((tmp_path / "e.html").read_text(encoding="utf-8")).text
     assert code == 0 and f"TRAINED ON: the decoder learned from {paths[1].name}" in output
     assert "trained on these" in page and f"trained on 1 of these 2 recordings: {paths[1].name}" in page
     assert "held out" not in page
 
 
-def test_what_tuned_the_policy_is_told_loudly(folder, paths, tmp_path):
+def test_what_tuned_the_policy_is_told_loudly(called, folder, paths, tmp_path):
     tuned, outputs = tmp_path / "tuned.onnx", ("--permutations", 10, "--output", tmp_path / "e.html")
-    code, output = run_rtdecode("tune", folder / "m.onnx", paths[0], "--false-per-minute", 20, "--output", tuned)
+    code, output = called("tune", folder / "m.onnx", paths[0], "--false-per-minute", 20, "--output", tuned)
     assert code == 0, output
-    code, output = run_rtdecode("evaluate", tuned, *paths, *outputs)
+    code, output = called("evaluate", tuned, *paths, *outputs)
     page = Page((tmp_path / "e.html").read_text(encoding="utf-8")).text
     assert code == 0 and f"TUNED ON: the policy was tuned on {paths[0].name}. " in output
     assert "policy tuned on these" in page and f"tuned on 1 of these 3 recordings: {paths[0].name}." in page
     assert "held out" not in page and "trained on these" not in page
-    assert [one.tuned_on for one in evaluate(read_model(tuned), paths).decoded] == [True, False, False]
+    found = evaluate(read_model(tuned), paths, n_permutations=10)
+    assert [one.tuned_on for one in found.decoded] == [True, False, False]
 
 
 def test_rest_alone_counts_for_false_activations(model, paths, tmp_path):

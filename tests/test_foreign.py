@@ -155,7 +155,7 @@ def test_it_exports_and_comes_back_from_its_checkpoint(tmp_path):
     network = make_network("tests.test_foreign:Mean", INPUTS, {"width": 5}).eval()
     checkpoint = described(network, "Mean", {"width": 5})
     checkpoint.save(tmp_path / "c.pt")
-    again = read_checkpoint(tmp_path / "c.pt")
+    again = read_checkpoint(tmp_path / "c.pt", "tests.test_foreign:Mean")
     x = torch.randn(3, 4, 32)
     assert torch.equal(again.network(x), checkpoint.network(x))
     assert export(again, tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
@@ -167,9 +167,17 @@ def test_it_is_told_where_the_sensors_are_and_its_checkpoint_knows_it(tmp_path):
     assert network.module.places.tolist() == [0.5, 1.5, 0.75, 1.5]
     checkpoint = described(network, "Placed")
     replace(checkpoint, probe=replace(checkpoint.probe, positions=places)).save(tmp_path / "c.pt")
-    again, x = read_checkpoint(tmp_path / "c.pt"), torch.randn(3, 4, 32)
+    again, x = read_checkpoint(tmp_path / "c.pt", "tests.test_foreign:Placed"), torch.randn(3, 4, 32)
     assert torch.equal(again.network(x), network(x))
     assert export(again, tmp_path / "m.onnx").contract.parity.torch_onnx_max < 1e-5
+
+
+@pytest.mark.parametrize("named", [None, "tests.test_foreign:Placed"])
+def test_code_that_a_checkpoint_speaks_of_is_not_run_unless_it_is_named(tmp_path, monkeypatch, named):
+    described(make_network("tests.test_foreign:Mean", INPUTS, {})).save(tmp_path / "c.pt")
+    monkeypatch.setitem(sys.modules, "tests.test_foreign", None)
+    with pytest.raises(ConfigurationError, match=r"c\.pt has a network of .*if you trust .* --network tests\.test_f"):
+        read_checkpoint(tmp_path / "c.pt", named)
 
 
 def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from scipy.io import savemat
 from offline.configuration import TrainingConfiguration
 from offline.dataset import load_dataset
 from offline.given import keep
+from offline.partition import make_folds
 from offline.sources import data_folder, find_sources
 from offline.workflow import train
 from rtdecode.contract import Trials
@@ -459,6 +460,24 @@ class TestBadInput:
             recording.save(path)
         targets = {"channels": ["E3"], "segment_s": 1.0}
         self.refused(data, "E3 is 5 throughout all recordings", trials=None, targets=targets)
+
+    def test_pieces_of_an_epoch_on_two_sides(self, tmp_path):
+        rng = np.random.default_rng(0)
+        X, numbers = rng.standard_normal((12, 4, 200)), np.arange(12.0)
+        np.savez(tmp_path / "run-1.npz", X=X, targets=numbers, target_names=["size"], sfreq=100)
+        changes = {"trials": None, "split": {"kind": "blocks", "n_folds": 3}, "training": {"validation": 0.3}}
+
+        def targets(segment_s):
+            return {"channels": ["size"], "segment_s": segment_s}
+
+        self.refused(
+            tmp_path,
+            r"pieces of one epoch of .*run-1\.npz, whose target is \[\d+\.0\] throughout, stand in .*: 2 s\.",
+            targets=targets(0.5),
+            **changes,
+        )
+        folds = make_folds(dataset_of(tmp_path, targets=targets(2.0), **changes))
+        assert len(folds) == 3 and sum(len(fold.test) for fold in folds) == 12
 
     def test_a_target_without_a_logarithm(self, data):
         targets = {"channels": ["E3"], "segment_s": 1.0, "transform": "log"}

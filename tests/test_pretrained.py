@@ -1,5 +1,7 @@
 """Training that begins with the weights of a decoder."""
 
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,9 @@ MODEL = {"network": "eegnet", "settings": {"kernel_length": 8, "padding": "valid
 
 
 def dataset(folder, **changes):
-    return dataset_of(folder, {"max_epochs": 1, **changes.pop("training", {})}, **{"model": MODEL, **changes})
+    split = {"kind": "stratified-blocks", "n_folds": 2}
+    training = {"max_epochs": 1, **changes.pop("training", {})}
+    return dataset_of(folder, training, **{"model": MODEL, "split": split, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,16 @@ def test_what_does_not_fit_is_told_before_training(folder, person, changes, told
     data = dataset(folder / person, training={"init_from": str(folder / "a.onnx")}, **changes)
     with pytest.raises(ConfigurationError, match=rf"cannot begin with .*a.onnx \(training.init_from\): {told}"):
         build(data, data.trials)
+
+
+def test_what_no_fold_is_tested_on_may_have_been_learned_from(folder, tmp_path):
+    for number, subject in enumerate("ab", 1):
+        shutil.copy(folder / subject / "sub-a_run-01.npz", tmp_path / f"sub-a_run-0{number}.npz")
+    for tested, told in (("sub-a_run-02#*", None), ("sub-a_run-01#*", "has learned from sub-a_run-01, on which")):
+        split = {"kind": "predefined", "folds": {"last": [tested]}}
+        data = dataset(tmp_path, training={"init_from": str(folder / "a.onnx")}, split=split)
+        with pytest.raises(ConfigurationError, match=told) if told else nullcontext():
+            build(data, data.trials)
 
 
 def test_a_person_that_no_name_tells_of_is_told(folder):

@@ -15,7 +15,6 @@ from offline.tracking import Tracker
 from offline.workflow import make_plans, train
 from rtdecode.errors import ConfigurationError
 from rtdecode.scoring import mean_interval
-from tests.processes import run_rtdecode
 from tests.test_comparison import FORCE, named
 from tests.test_latency import Page
 from tests.test_training import QUIET, data  # noqa: F401
@@ -121,10 +120,10 @@ class TestList:
         with pytest.raises(ConfigurationError, match=told):
             matching(find_runs(compared.folder), [condition])
 
-    def test_the_command_lists_compares_and_gives_json(self, compared):
-        code, output = run_rtdecode("runs", compared.folder, "--compare")
+    def test_the_command_lists_compares_and_gives_json(self, called, compared):
+        code, output = called("runs", compared.folder, "--compare")
         assert code == 0 and all(word in output for word in ("lfcnn", "model.network", "over 1, paired")), output
-        code, output = run_rtdecode("runs", compared.folder, "--where", "network=lfcnn", "--json")
+        code, output = called("runs", compared.folder, "--where", "network=lfcnn", "--json")
         (run,) = json.loads(output)
         assert code == 0 and run["configuration"]["training.max_epochs"] == "2" and list(run["scores"]) == ["a", "b"]
         assert run["score"] == mean_interval([score["value"] for score in run["scores"].values()])[0]
@@ -135,14 +134,14 @@ class TestList:
         changed = replace(one, recordings=dict.fromkeys(one.recordings, "other"))
         assert changed.over(two) is None
 
-    def test_a_run_that_is_not_done_says_so(self, slow, tmp_path):
+    def test_a_run_that_is_not_done_says_so(self, called, slow, tmp_path):
         for name in ("began", "configuration", "partition", "origin"):
             (tmp_path / f"{name}.json").write_bytes((slow.folder / f"{name}.json").read_bytes())
-        code, output = run_rtdecode("runs", tmp_path)
+        code, output = called("runs", tmp_path)
         assert code == 0 and "0 of 6" in output and "not done" in output
 
-    def test_a_folder_that_is_none_is_told(self, tmp_path):
-        code, output = run_rtdecode("runs", tmp_path / "none")
+    def test_a_folder_that_is_none_is_told(self, called, tmp_path):
+        code, output = called("runs", tmp_path / "none")
         assert code == 2 and "it is no folder" in output
 
 

@@ -42,7 +42,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(data, tmp_path, eventually):  
     before = files(tmp_path / "killed")
     assert 1 <= len(before) < 3 and not (tmp_path / "killed" / "scores.csv").exists()
     with rtdecode(*command) as program:
-        assert program.wait(120) == 0, program.output
+        assert program.wait() == 0, program.output
         assert program.saw(f"{len(before)} of 3 folds were done before")
     assert before.items() <= files(tmp_path / "killed").items()
     whole = train(settings, data, tmp_path / "whole", ["a"], [], 1, QUIET)
@@ -71,6 +71,24 @@ def test_a_fold_that_was_killed_goes_on(data, tmp_path, monkeypatch):  # noqa: F
     assert resumed.comparisons == whole.comparisons and not list((tmp_path / "killed").rglob("*.training"))
     some, other = (read_checkpoint(run.finals["a"]).network.state_dict() for run in (resumed, whole))
     assert all(torch.equal(some[name], other[name]) for name in some)
+
+
+def test_a_decoder_of_all_runs_is_kept_before_the_folds_are_done(data, tmp_path, monkeypatch):  # noqa: F811
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    settings, finished = configuration(**BRIEF), workflow.finished
+    with monkeypatch.context() as patch:
+        # As several workers may end: that of all runs first.
+        patch.setattr(workflow, "finished", lambda fit, work, workers: finished(fit, work[::-1], workers))
+        patch.setattr(workflow, "run_fold", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, data, tmp_path / "run", ["a"], ["a"], 1, QUIET)
+    assert not read_checkpoint(tmp_path / "run" / "a.pt").contract.provenance.scores
+    monkeypatch.setattr(workflow, "fit_calibrated", killed)
+    run = train(settings, data, tmp_path / "run", ["a"], ["a"], 1, QUIET)
+    (score,) = read_checkpoint(run.finals["a"]).contract.provenance.scores
+    assert score.value == run.comparisons["a"].network[0].value and "folds: 3" in score.split
 
 
 def test_a_fold_may_be_called_what_it_likes(data, tmp_path):  # noqa: F811

@@ -20,7 +20,7 @@ from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.preprocessing import Standardize
 from rtdecode.recording import Event, Recording, read_recording
-from tests.processes import Program, rtdecode, run_rtdecode
+from tests.processes import Program, rtdecode
 from tests.test_training import configuration, data, dataset_of  # noqa: F401
 
 
@@ -172,7 +172,7 @@ def test_two_processes_that_make_the_same_at_once_end_with_one_good_set(data, ke
     runs = [tmp_path / "run-1", tmp_path / "run-2"]
     with ExitStack() as stack:
         programs = [stack.enter_context(rtdecode("train", path, "--data", data, "-o", run)) for run in runs]
-        assert [program.wait(120) for program in programs] == [0, 0], programs[0].output + programs[1].output
+        assert [program.wait() for program in programs] == [0, 0], programs[0].output + programs[1].output
     names = made(kept)
     assert all("." not in name for name in names) and len(names) == 18
     assert (runs[0] / "scores.csv").read_bytes() == (runs[1] / "scores.csv").read_bytes()
@@ -180,12 +180,12 @@ def test_two_processes_that_make_the_same_at_once_end_with_one_good_set(data, ke
     assert made(kept) == names
 
 
-def test_the_store_tells_its_size_and_is_cleared_of_nothing_else(data, kept):  # noqa: F811
+def test_the_store_tells_its_size_and_is_cleared_of_nothing_else(called, data, kept):  # noqa: F811
     windows_of(dataset_of(data))
     (kept / "mine.txt").write_text("not of the store")
-    code, output = run_rtdecode("store")
+    code, output = called("store")
     assert code == 0 and str(kept) in "".join(output.split()) and "9 parts" in output
-    code, output = run_rtdecode("store", "--clear")
+    code, output = called("store", "--clear")
     assert code == 0 and made(kept) == ["mine.txt"]
 
 

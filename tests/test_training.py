@@ -29,7 +29,6 @@ from rtdecode.proof import one_shot
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import decode_recording
 from rtdecode.scoring import accuracy, mean_interval
-from tests.processes import run_rtdecode
 
 FILTERED = ["C4 12-16 Hz", "C3 8-12 Hz"]
 QUIET = Console(file=StringIO())
@@ -152,7 +151,7 @@ def gapped(folder):
     )
 
 
-def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(tmp_path):
+def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(called, tmp_path):
     settings = gapped(tmp_path)
     run = train(settings, tmp_path, tmp_path / "run", [], ["all"], 1, QUIET)
     model = export(read_checkpoint(run.finals["all"]), tmp_path / "m.onnx")
@@ -165,7 +164,7 @@ def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(t
     features = dataset.preprocessor(decoder.chain.steps)(0)[1].astype(np.float32)
     end = last.sample + 1 - 2600
     assert seen[-1].tobytes() == np.ascontiguousarray(features[end - seen[-1].shape[1] : end].T).tobytes()
-    code, output = run_rtdecode("replay", tmp_path / "run-1.npz", "--model", model.path)
+    code, output = called("replay", tmp_path / "run-1.npz", "--model", model.path)
     assert code == 0 and "The decoder was trained on this recording" in output
 
 

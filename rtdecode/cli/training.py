@@ -12,6 +12,13 @@ from rtdecode.cli.live import end_on_sigterm
 from rtdecode.errors import ConfigurationError
 
 _EXTRA = "pip install 'rtdecode[offline,cpu]'"
+_Network = Annotated[
+    str | None,
+    typer.Option(
+        help="The network of somebody's own that the file speaks of: its code is run only if it is named here.",
+        metavar="MODULE:CLASS",
+    ),
+]
 
 
 def _offline(module: str) -> Any:
@@ -85,9 +92,10 @@ def export(
         str | None,
         typer.Option(help="windowed, incremental, or auto: the faster one.", show_default="as it was trained"),
     ] = None,
+    network: _Network = None,
 ) -> None:
     """Turn a checkpoint into a decoder file, proven: torch = ONNX Runtime, chunked = one-shot."""
-    _offline("commands").export(checkpoint, output, subject, form)
+    _offline("commands").export(checkpoint, output, subject, form, network)
 
 
 def runs(
@@ -154,9 +162,10 @@ def adapt(
         typer.Option(help="What it was trained on, for what is fitted in closed form; may be repeated."),
     ] = None,
     rate: Annotated[float, typer.Option(help="Learning rate, relative to that of its training.", min=1e-6)] = 0.1,
+    network: _Network = None,
 ) -> None:
     """Fit a decoder further on a new recording, and tell how good it was and is on trials it never saw."""
-    _offline("adaptation").adapt(model, recording, trained_on or [], output, rate)
+    _offline("adaptation").adapt(model, recording, trained_on or [], output, rate, network)
 
 
 def collect(

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset, event_window
 from offline.inputs import inputs_of
 from offline.models import Network, make_network
 from offline.store import scratch
+from offline.stored import sensor_samples
+from rtdecode.configuration import validate
 from rtdecode.contract import (
     Amplitude,
     Contract,
@@ -169,6 +172,19 @@ def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
         proto.graph.metadata_props.add(key=_KEY, value=base64.b64encode(buffer.getvalue()).decode("ascii"))
 
 
+def configuration_for_files(contract: Contract, path: Path, **changes: Any) -> TrainingConfiguration:
+    """Return what a decoder was trained by, as of recordings that are given by themselves.
+
+    They are named by themselves; their arrays are called as those it was trained on. `changes` stand in the place of
+    other parts, `training` in that of some of its own. ConfigurationError if this version does not understand it.
+    """
+    document = dict(contract.provenance.configuration)
+    document["recordings"] = {"pattern": "*.npz", "arrays": document["recordings"].get("arrays", {})}
+    document["channels"] = {"names": contract.signal.ch_names}
+    document["training"] = {**document["training"], "own_weight": 1, "init_from": None, **changes.pop("training", {})}
+    return validate(TrainingConfiguration, {**document, **changes}, f"The configuration in {path}")
+
+
 def network_with(
     weights: dict[str, Tensor], contract: Contract, path: Path, positions: Positions, n_subjects: int = 0
 ) -> Network:
@@ -270,9 +286,7 @@ def _amplitude(dataset: Dataset, numbers: list[int]) -> Amplitude:
     within = []
     for number, end in zip(numbers, ends, strict=True):
         recording = dataset.recording(number)
-        adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", ModelError)
-        adapted = np.empty((len(recording.samples), signal.n_channels))
-        adapt(recording.samples, adapted)
+        adapted = sensor_samples(recording, signal)
         channels[:, end - len(adapted) : end] = adapted.T
         within.append(spreads(adapted, signal.sfreq))
     spread = np.concatenate(within)

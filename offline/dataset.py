@@ -207,18 +207,31 @@ def _outputs(trial: Trial, chain: Chain) -> tuple[int, int]:
 class Cutter:
     """Cuts windows out of trials; keeps what was preprocessed for the next call, in a file that goes with it.
 
+    Parameters
+    ----------
+    dataset : Dataset
+        Whose trials they are.
+    steps : sequence of Step
+        The preprocessing.
+    preprocess : callable, optional
+        What gives the preprocessed samples, in the place of the data set's own `preprocessor`.
+
     Attributes
     ----------
     longest : int
         Samples of the longest window that fits into every trial.
+    before : int
+        Preprocessed samples that a window at an event needs before its own, for its baseline.
     """
 
-    def __init__(self, dataset: Dataset, steps: Sequence[Step]) -> None:
-        self._dataset, self._preprocess = dataset, dataset.preprocessor(steps)
+    def __init__(
+        self, dataset: Dataset, steps: Sequence[Step], preprocess: Callable[[int], dict[int, Samples]] | None = None
+    ) -> None:
+        self._dataset, self._preprocess = dataset, preprocess or dataset.preprocessor(steps)
         self._chain = Chain(steps, dataset.signal)
         self._at_events = event_window(dataset.configuration, self._chain, dataset.signal.sfreq)
-        self._before = self._at_events.before if self._at_events else 0
-        self.longest = self._chain.outputs_within(dataset.trial_length)[0] - self._before
+        self.before = self._at_events.before if self._at_events else 0
+        self.longest = self._chain.outputs_within(dataset.trial_length)[0] - self.before
         self._numbers = {trial: number for number, trial in enumerate(dataset.trials)}
         self._of: defaultdict[int, list[Trial]] = defaultdict(list)
         for trial in dataset.trials:
@@ -240,7 +253,7 @@ class Cutter:
 
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
         """Cut windows of `n_times` every `stride` outputs of each trial, each whole in its trial."""
-        reach = self._before + n_times
+        reach = self.before + n_times
         y, at, last, numbers, subjects = [], [], [], [], []
         for number, trial in enumerate(trials):
             source = self._dataset.stretches[trial.recording][0]
@@ -285,8 +298,12 @@ def load_dataset(
     configuration: TrainingConfiguration,
     sources: list[Source],
     read: Callable[[Path, Arrays], StoredRecording] = store_recording,
+    every_class: bool = True,
 ) -> Dataset:
-    """Read the recordings of one decoder with `read`, and find their trials."""
+    """Read the recordings of one decoder with `read`, and find their trials.
+
+    RecordingError if there are none, or none of a class where `every_class` is to have some.
+    """
     stored = [read(source.path, configuration.recordings.arrays) for source in sources]
     targets = configuration.target_channels
     signal = choose_signal(stored, configuration.channels, targets)
@@ -302,7 +319,8 @@ def load_dataset(
                 dataset.trials.append(Trial(trial_id, len(dataset.stretches), *trial))
             dataset.stretches.append((number, start, stop))
         dataset.values.append(values)
-    _refuse_absent_classes(configuration, stored, dataset.trials)
+    if every_class or not dataset.trials:
+        _refuse_absent_classes(configuration, stored, dataset.trials)
     if targets:
         _refuse_values(dataset)
     return dataset

@@ -32,7 +32,7 @@ from rtdecode.preprocessing import Chain, Step, read_steps
 
 _BLOCK_S = 0.01
 # Windows that are decided at once.
-_AT_ONCE = 256
+AT_ONCE = 256
 # As in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -76,7 +76,7 @@ class Fitted:
         parts = (
             [numbers[windows.trial == trial][None] for trial in np.unique(windows.trial)]
             if self.network.state_names
-            else [numbers[i : i + _AT_ONCE] for i in range(0, len(numbers), _AT_ONCE)]
+            else [numbers[i : i + AT_ONCE] for i in range(0, len(numbers), AT_ONCE)]
         )
         with torch.no_grad():
             given = [

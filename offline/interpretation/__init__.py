@@ -1,5 +1,6 @@
 """What a decoder has learned, as figures."""
 
+from offline.interpretation.examined import Examined, Material, look_at, read_examined
 from offline.interpretation.patterns import PatternForm, combined_patterns, covariance, spatial_patterns
 from offline.interpretation.relevance import (
     Elimination,
@@ -19,6 +20,8 @@ from offline.interpretation.spectra import Spectra, component_spectra, frequency
 
 __all__ = [
     "Elimination",
+    "Examined",
+    "Material",
     "PatternForm",
     "Readout",
     "Spectra",
@@ -34,7 +37,9 @@ __all__ = [
     "component_spectra",
     "covariance",
     "frequency_response",
+    "look_at",
     "ranked",
+    "read_examined",
     "recursive_elimination",
     "spatial_patterns",
 ]

@@ -1,8 +1,9 @@
-"""The components of a network: what it reads off the channels by linear spatial filters, and what it makes of them."""
+"""The components of a network: what it reads off the channels by linear filters, and what it makes of them."""
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,7 +156,7 @@ def _time_then_space(network: TimeThenSpace) -> Components:
         kernels=time[:, 0],
         in_power=getattr(getattr(network, "nonlinearity", None), "name", "") == "square",
         share=share,
-        exact="each filter over time and space is shown by its nearest product of one spatial and one temporal filter",
+        exact="each filter over time and space is shown by the nearest product of a spatial and a temporal one",
         without=_without(network, "spatial" if isinstance(network.spatial, nn.Conv2d) else "temporal"),
     )
 
@@ -208,8 +209,8 @@ def _lda(network: ShrinkageLDA) -> Components:
 def _tangent(network: TangentSpace) -> Components | str:
     if len(network.prototypes):
         return (
-            "With prototypes a tangent space rests on how windows go along with time courses: no spatial filter tells "
-            "that. See the responses, and what it rests on by leaving out channels, times and bands."
+            "With prototypes a tangent space rests on how windows go along with time courses, which no spatial "
+            "filter tells. See the responses, and what it rests on by leaving out channels, times and bands."
         )
     size, whitening = network.n_channels, array(network.whitening)
     rows, columns = np.triu_indices(size)
@@ -231,7 +232,7 @@ def _tangent(network: TangentSpace) -> Components | str:
     )
 
 
-_OF: dict[type[Network], Callable[..., Components | str]] = {
+_OF: dict[Any, Callable[[Any], Components | str]] = {
     LFCNN: _lfcnn,
     EEGNet: _eegnet,
     TimeThenSpace: _time_then_space,

@@ -1,0 +1,479 @@
+"""All that is told of a decoder: its components at the sensors, how relevant each is, and what they do in trials."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from offline.dataset import Cutter, from_sensors
+from offline.interpretation.averages import (
+    Average,
+    PowerContrast,
+    Response,
+    Trials,
+    average,
+    filtered,
+    power_contrast,
+    response,
+    smoothed_power,
+)
+from offline.interpretation.components import Components, centred, components_of
+from offline.interpretation.examined import Examined, Material
+from offline.interpretation.patterns import PatternForm, combined_patterns, spatial_patterns
+from offline.interpretation.relevance import (
+    Elimination,
+    Readout,
+    by_correlation,
+    by_cross_entropy,
+    by_elimination,
+    by_norm,
+    by_permutation,
+    by_weight,
+    by_weighted_correlation,
+    combined_relevance,
+    recursive_elimination,
+)
+from offline.interpretation.spectra import Spectra, component_spectra, frequency_response
+from offline.sensors import AtSensors, SensorMoments, sensor_moments
+from rtdecode.contract import Signal
+from rtdecode.preprocessing import Chain, FilterBank
+from rtdecode.recording import Positions
+from rtdecode.scoring import Figure, accuracy, regression
+
+_Floats = NDArray[np.float64]
+_FORMS: tuple[PatternForm, ...] = ("haufe", "mneflow")
+# Windows that a network is run on once for each component.
+_MOST_LEFT_OUT = 256
+_MOST_TRIALS = 400
+_N_FREQS = 257
+
+# What each measure is, in words; the first that is there says which components are shown first.
+MEASURES = {
+    "elimination": "growth of the loss when the component is left out of this output",
+    "left out": "growth of the loss of this class's windows when the component is left out of the network",
+    "own weight": "weight of the component in the network's own linear model",
+    "l2": "norm of its weights in the last layer",
+    "weight": "largest of its weights in the last layer",
+    "output_corr": "largest correlation of its features with the output's truth",
+    "weight_corr": "largest |weight times correlation|",
+    "cross_entropy": "minus the cross-entropy (nats) between its best feature and the class",
+    "combined": "largest product of weight and the class's mean feature",
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of a decoder, from its file and, where they are given, from recordings.
+
+    Attributes
+    ----------
+    examined : Examined
+        The decoder.
+    material : Material or None
+        What it sees of the recordings.
+    parts : AtSensors
+        Its preprocessing, taken apart.
+    moments : SensorMoments or None
+        Of the sensors.
+    of_moments : str
+        Of which trials these are.
+    components : Components or None
+        What it reads off the channels.
+    filters : array, (n_components, n_moments) or None
+        The components' filters for what the moments are of.
+    patterns : dict of str to array, (n_components, n_sensors)
+        By the form: what a component of one standard deviation is at the sensors, in their units.
+    evidence : array, (n_components, n_outputs) or None
+        Where a component's power counts: whether more of it speaks for an output (above 0) or against it.
+    class_patterns : array, (n_outputs, n_sensors) or None
+        The components' patterns together, each by its relevance for the output.
+    relevance : dict of str to array, (n_components, n_outputs)
+        By the measure.
+    elimination : Elimination or None
+        Components left out one after the other.
+    permuted : array, (n_repeats, n_components) or None
+        Growth of the loss when a component's features are from other windows.
+    spectra : Spectra or None
+        Of the components, over all trials.
+    class_spectra : array, (n_classes, n_filters, n_freqs) or None
+        Behind their kernels, of each class's trials.
+    freqs, gain : arrays, (n_freqs,) and (n_filters, n_freqs), or None
+        |H|^2 of the kernels; over several components the largest of each filter.
+    trials : Trials or None
+        What the averages are of.
+    waveforms : Average or None
+        Of the components behind their kernels; their power where that is what counts.
+    responses : Average or None
+        Of the sensors.
+    tested : dict of (int, str) to Response
+        The strongest moment by class and type of sensor.
+    power : PowerContrast or None
+        Of the sensors.
+    score : tuple of Figure
+        How the decoder does on these recordings.
+    notes : tuple of str
+        What is not exact, and what is missing and why.
+    warnings : tuple of str
+        What must not be overlooked.
+    sections : list of str
+        More for the report, as markup.
+    more : dict
+        More for the JSON.
+    """
+
+    examined: Examined
+    material: Material | None
+    parts: AtSensors
+    moments: SensorMoments | None
+    of_moments: str
+    components: Components | None
+    filters: _Floats | None
+    patterns: dict[str, _Floats]
+    evidence: _Floats | None
+    class_patterns: _Floats | None
+    relevance: dict[str, _Floats]
+    elimination: Elimination | None
+    permuted: _Floats | None
+    spectra: Spectra | None
+    class_spectra: _Floats | None
+    freqs: _Floats | None
+    gain: _Floats | None
+    trials: Trials | None
+    waveforms: Average | None
+    responses: Average | None
+    tested: dict[tuple[int, str], Response]
+    power: PowerContrast | None
+    score: tuple[Figure, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    created: str = ""
+    sections: list[str] = field(default_factory=list)
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def positions(self) -> Positions:
+        """Where the sensors are, as far as file or recordings tell."""
+        return {**(self.material.positions if self.material else {}), **self.examined.positions}
+
+    @property
+    def sensors(self) -> Signal:
+        """The sensors behind the filters; with a filter bank those of one band."""
+        return Chain([s for s in self.parts.steps if not isinstance(s, FilterBank)], self.examined.signal).output
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands of a filter bank; one without a name if there is none."""
+        for step in self.parts.steps:
+            if isinstance(step, FilterBank):
+                return tuple(f"{low:g}-{high:g} Hz" for low, high in step.bands_hz)
+        return ("",)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of trials; of a regression by classes these are not its outputs."""
+        return self.material.dataset.configuration.class_names if self.material else ()
+
+    @property
+    def measure(self) -> str:
+        """The measure by which components are ranked; empty if there is none."""
+        return next((name for name in MEASURES if name in self.relevance), "")
+
+    def best(self, output: int, n: int = 3) -> list[int]:
+        """Return the components that are most relevant for an output, those that speak for it first."""
+        if not self.measure:
+            return []
+        relevance = self.relevance[self.measure][:, output]
+        strength = np.abs(relevance) if self.measure == "own weight" else relevance
+        found = [int(i) for i in np.argsort(-strength, kind="stable") if strength[i] > 0]
+        if self.evidence is None:
+            return found[:n]
+        speaks_for = [i for i in found if self.evidence[i, output] > 0]
+        return [*speaks_for, *(i for i in found if i not in speaks_for)][:n]
+
+
+def explain(
+    examined: Examined,
+    material: Material | None = None,
+    n_repeats: int = 100,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda told: None,
+) -> Explanation:
+    """Look into a decoder. Nothing of it is changed.
+
+    Parameters
+    ----------
+    examined : Examined
+        The decoder.
+    material : Material, optional
+        What it sees of recordings: without it there are patterns and kernels alone.
+    n_repeats : int
+        Permutations of each component, and draws of each test.
+    seed : int
+        Of these.
+    progress : callable
+        Is told what is being done.
+    """
+    random, notes, warnings = np.random.default_rng(seed), list[str](), list[str]()
+    parts = AtSensors.of(examined.steps, examined.signal)
+    found = components_of(examined.network)
+    components = None if isinstance(found, str) else found
+    notes += [found] if isinstance(found, str) else [found.exact] if found.exact else []
+    moments, of_moments = _moments(examined, material, notes)
+    filters, patterns = None, dict[str, _Floats]()
+    if components and moments:
+        filters = _for_moments(components, parts)
+        patterns = _patterns(filters, moments, parts)
+        if parts.mixing is None:
+            notes.append(
+                "The preprocessing learns as it runs (an alignment or a running standardisation): patterns are the "
+                "regression of the sensors on the components over those trials, and change with what it has learned."
+            )
+    relevance, elimination, permuted = dict[str, _Floats](), None, None
+    readout = None
+    if components:
+        progress("relevance")
+        readout = _readout(components, examined, material)
+        relevance = _relevance(components, readout, examined, material)
+        if readout is not None and material is not None:
+            elimination, permuted = recursive_elimination(readout), by_permutation(readout, n_repeats, random)
+    evidence = _evidence(components, readout, relevance) if components else None
+    class_patterns = _class_patterns(components, patterns, relevance, evidence) if components and patterns else None
+    freqs, gain = _gain(components, examined)
+    trials = None
+    if material is None:
+        notes.append(
+            "No recordings were given: spectra, waveforms, responses, and what relevance needs data are missing."
+        )
+    else:
+        progress("trials")
+        trials = _trials(material, parts)
+        notes += [] if trials else ["Target channels have no events: there are no averages over trials."]
+        if material.trained_on:
+            warnings.append(
+                f"The decoder was trained on {', '.join(material.trained_on)} (or on parts of them): what is told of "
+                "accuracy and relevance there says nothing about new data."
+            )
+        notes += _left_out(material)
+    spectra, class_spectra, waveforms, responses, tested, power = _of_trials(
+        examined, components, parts, trials, n_repeats, random, material
+    )
+    return Explanation(
+        examined, material, parts, moments, of_moments, components, filters, patterns, evidence, class_patterns,
+        relevance, elimination, permuted, spectra, class_spectra, freqs, gain, trials, waveforms, responses, tested, power,
+        _score(material), tuple(notes), tuple(warnings), datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+
+
+def _left_out(material: Material) -> list[str]:
+    left = material.n_cut - len(material.windows)
+    present = set(material.truth.tolist()) if material.examined.classifies else set()
+    missing = [n for i, n in enumerate(material.examined.names) if material.examined.classifies and i not in present]
+    return [
+        *([f"Of {material.n_cut} windows every n-th of each trial is looked at: {left} are not."] if left else []),
+        *([f"The recordings hold no trial of {', '.join(missing)}."] if missing else []),
+    ]
+
+
+def _moments(examined: Examined, material: Material | None, notes: list[str]) -> tuple[SensorMoments | None, str]:
+    """Return the moments in the file; of an older one those of the recordings."""
+    if examined.moments is not None:
+        return examined.moments, f"{sum(examined.moments.n_trials)} trials it was trained on, kept in the file"
+    if material is None:
+        notes.append(
+            f"{examined.path.name} does not hold the covariances of its sensors (it is older than that, or they are "
+            "too many): give recordings, and patterns are of these."
+        )
+        return None, ""
+    moments = sensor_moments(material.dataset, examined.steps, material.dataset.trials)
+    if moments is None:
+        notes.append("The sensors are too many for patterns: their covariances would fill the memory.")
+        return None, ""
+    notes.append("The file does not hold the covariances of its sensors: patterns are of the recordings given here.")
+    return moments, f"{sum(moments.n_trials)} trials of the recordings given"
+
+
+def _for_moments(components: Components, parts: AtSensors) -> _Floats:
+    """Return the filters for what moments are of: the sensors, or these and what the network sees beside them."""
+    if parts.mixing is not None:
+        return np.asarray(components.filters @ parts.mixing)
+    return np.concatenate([np.zeros((components.n, parts.signal.n_channels)), components.filters], axis=1)
+
+
+def _patterns(filters: _Floats, moments: SensorMoments, parts: AtSensors) -> dict[str, _Floats]:
+    cov, n = moments.pooled, parts.signal.n_channels
+    variance = np.einsum("ki,ij,kj->k", filters, cov, filters)
+    std = np.sqrt(np.maximum(variance, 0))
+    safe = np.where(std > 0, std, 1)
+    scale = {"haufe": std, "mneflow": 1 / safe}
+    return {form: spatial_patterns(filters, cov, form)[:, :n] * scale[form][:, None] for form in _FORMS}
+
+
+def _readout(components: Components, examined: Examined, material: Material | None) -> Readout | None:
+    if components.features is None:
+        return None
+    if material is not None:
+        return components.readout(examined.network, material.windows, material.truth)
+    # What needs no data is of the weights alone.
+    shape = (1, examined.network.n_channels, examined.network.n_times)
+    targets = np.zeros(1, np.int64) if examined.classifies else np.ones((1, len(examined.names)))
+    return components.readout(examined.network, np.zeros(shape, np.float32), targets)
+
+
+def _relevance(
+    components: Components, readout: Readout | None, examined: Examined, material: Material | None
+) -> dict[str, _Floats]:
+    found: dict[str, _Floats] = {}
+    if components.weights is not None:
+        found["own weight"] = components.weights
+    if readout is not None:
+        found |= {"l2": by_norm(readout), "weight": by_weight(readout)}
+        if material is not None:
+            found |= {
+                "elimination": by_elimination(readout),
+                "output_corr": by_correlation(readout),
+                "weight_corr": by_weighted_correlation(readout),
+            }
+            if readout.classifies:
+                found["cross_entropy"] = by_cross_entropy(readout)
+                present = readout.wanted.sum(axis=0) > 0
+                if present.all():
+                    found["combined"] = combined_relevance(readout)
+    elif components.without is not None and material is not None:
+        found["left out"] = _losses_without(components, examined, material)
+    return found
+
+
+def _losses_without(components: Components, examined: Examined, material: Material) -> _Floats:
+    """Return the growth of each class's (or value's) loss without each component, (n_components, n_outputs)."""
+    assert components.without is not None
+    every = -(-len(material.windows) // _MOST_LEFT_OUT)
+    x, truth = torch.from_numpy(material.windows[::every]), material.truth[::every]
+
+    def losses(network: torch.nn.Module) -> _Floats:
+        with torch.no_grad():
+            raw = torch.cat([network(x[i : i + 64]) for i in range(0, len(x), 64)]).double().numpy()
+        if truth.ndim == 1:
+            loss = -log_softmax(raw, axis=1)[np.arange(len(truth)), truth]
+            return np.array([loss[truth == c].mean() if (truth == c).any() else 0.0 for c in range(raw.shape[1])])
+        mean, std = (np.asarray(t.double()) for t in (examined.network.target_mean, examined.network.target_std))  # type: ignore[union-attr]
+        values = np.log(truth) if examined.network.target_log else truth
+        return np.asarray(((raw - (values - mean) / std) ** 2).mean(axis=0))
+
+    whole = losses(examined.network)
+    return np.stack([losses(components.without(k)) - whole for k in range(components.n)])
+
+
+def _evidence(components: Components, readout: Readout | None, relevance: dict[str, _Floats]) -> _Floats | None:
+    if not components.in_power:
+        return None
+    return relevance.get("own weight") if readout is None else centred(readout.weights.sum(axis=2)).T
+
+
+def _class_patterns(
+    components: Components, patterns: dict[str, _Floats], relevance: dict[str, _Floats], evidence: _Floats | None
+) -> _Floats | None:
+    """Return the patterns of all components together, by their relevance for each output.
+
+    Where a component's power counts, squares of patterns are added up: how much power at each sensor speaks for the
+    class, or against it. Otherwise patterns themselves are, each the way round in which its kernel sees it. Neither
+    changes when a component and its kernel both change sign.
+    """
+    haufe = patterns["haufe"]
+    if evidence is not None:
+        return combined_patterns(haufe**2, evidence)
+    if components.in_power or "combined" not in relevance:
+        return None
+    return combined_patterns(haufe * components.signs[:, None], relevance["combined"])
+
+
+def _gain(components: Components | None, examined: Examined) -> tuple[_Floats | None, _Floats | None]:
+    if components is None or components.kernels is None:
+        return None, None
+    freqs = np.linspace(0, examined.seen.sfreq / 2, _N_FREQS)
+    gain = np.abs(frequency_response(components.kernels, freqs, examined.seen.sfreq)) ** 2
+    return freqs, gain if gain.ndim == 2 else gain.max(axis=1)
+
+
+def _trials(material: Material, parts: AtSensors) -> Trials | None:
+    dataset, examined = material.dataset, material.examined
+    spans = dataset.configuration.trials
+    if spans is None:
+        return None
+    every = -(-len(dataset.trials) // _MOST_TRIALS)
+    chosen = dataset.trials[::every]
+    whole, sensors = Cutter(dataset, examined.steps), Cutter(dataset, parts.steps, from_sensors(dataset, parts.steps))
+    n = min(whole.longest, sensors.longest)
+    seen, at_sensors = (cutter.cut(chosen, n, n).x[:].astype(np.float64) for cutter in (whole, sensors))
+    time_s = spans.tmin_s + np.arange(n) / examined.seen.sfreq
+    return Trials(at_sensors, seen, np.array([trial.truth for trial in chosen]), time_s)
+
+
+def _of_trials(
+    examined: Examined,
+    components: Components | None,
+    parts: AtSensors,
+    trials: Trials | None,
+    n_draws: int,
+    random: np.random.Generator,
+    material: Material | None,
+) -> tuple[Any, ...]:
+    """Return spectra, spectra of classes, waveforms, responses with their tests, and powers."""
+    if trials is None or material is None:
+        return None, None, None, None, {}, None
+    n_classes, sfreq = len(material.dataset.configuration.class_names), examined.seen.sfreq
+    spectra = class_spectra = waveforms = None
+    if components:
+        latent = np.einsum("kc,nct->nkt", components.filters, trials.seen, optimize=True)
+        kernels = np.ones((components.n, 1)) if components.kernels is None else components.kernels
+        n_fft = max(16, min(latent.shape[2], round(4 * sfreq)))
+        spectra = component_spectra(latent, kernels, sfreq, n_fft)
+        of_classes = [latent[trials.truth == c] for c in range(n_classes)]
+        class_spectra = np.stack(
+            [
+                component_spectra(own, kernels, sfreq, n_fft).filtered
+                if len(own)
+                else np.full_like(spectra.filtered, np.nan)
+                for own in of_classes
+            ]
+        )
+        shaped = filtered(latent, components.kernels)
+        waves = smoothed_power(shaped, sfreq) if components.in_power else shaped * _signs(components)
+        waveforms = average(waves, trials.truth, n_classes)
+    types = np.array(parts.signal.ch_types)
+    tested = {
+        (c, kind): response(trials.sensors[trials.truth == c][:, types == kind], n_draws, random)
+        for c in range(n_classes)
+        for kind in dict.fromkeys(parts.signal.ch_types)
+        if (trials.truth == c).sum() > 1
+    }
+    responses = average(trials.sensors, trials.truth, n_classes)
+    power = None
+    if len(set(trials.truth.tolist())) > 1:
+        power = power_contrast(trials.sensors, trials.truth, n_classes, n_draws, random)
+    return spectra, class_spectra, waveforms, responses, tested, power
+
+
+def _signs(components: Components) -> Any:
+    """Return what turns filtered components the way their patterns are turned: not at all, as kernels do that."""
+    return 1.0 if components.kernels is not None else components.signs[None, :, None]
+
+
+def _score(material: Material | None) -> tuple[Figure, ...]:
+    """Return how the decoder does, trial by trial."""
+    if material is None:
+        return ()
+    given = material.predict()
+    of_trials = [material.trial == number for number in np.unique(material.trial)]
+    if material.examined.classifies:
+        evidence = [np.log(np.maximum(given[own], 1e-12)).mean(axis=0) for own in of_trials]
+        return (accuracy([material.truth[own][0] for own in of_trials], np.argmax(evidence, axis=1)),)
+    n = min(int(own.sum()) for own in of_trials)
+    truth, predicted = (
+        np.stack([values[own][:n] for own in of_trials]).astype(np.float64) for values in (material.truth, given)
+    )
+    return tuple(regression(truth, predicted, material.examined.names)) if len(truth) > 1 else ()

@@ -50,7 +50,6 @@ class Explained:
     filters: np.ndarray
     kernels: np.ndarray
     latent: np.ndarray
-    filtered: np.ndarray
     readout: Readout
 
     @property
@@ -96,14 +95,14 @@ def explained(folder, record, network, settings, seed):
     assert len(unseen) == 300
     seen, sensors = (Cutter(dataset, steps).cut(unseen, dipoles.N_TRIAL, 1) for steps in ((standardize,), ()))
     with torch.no_grad():
-        latent, filtered, pooled = (stage.numpy() for stage in network.stages(torch.from_numpy(seen.x[:])))
+        latent, _, pooled = (stage.numpy() for stage in network.stages(torch.from_numpy(seen.x[:])))
     weights = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
     # The sensors are divided by their deviations first.
     filters, kernels = weights["demix.weight"][:, :, 0] / standardize.std, weights["temporal.weight"]
     kernels = kernels[:, 0] if network.temporal.groups > 1 else kernels
     dense = weights["fc.weight"].reshape(3, *pooled.shape[1:])
     return Explained(
-        fields, sensors.x[:], filters, kernels, latent, filtered, Readout(pooled, dense, weights["fc.bias"], seen.y)
+        fields, sensors.x[:], filters, kernels, latent, Readout(pooled, dense, weights["fc.bias"], seen.y)
     )
 
 
@@ -171,9 +170,9 @@ def test_components_have_the_topographies_of_responses_in_what_goes_along_with_a
 def test_waveforms_peak_when_the_sources_respond(response):
     classes = response.readout.targets
     best = ranked(by_elimination(response.readout.centred.contrasted))[0]
-    others = class_waveforms(response.filtered, classes // 2, 2).mean[1]
+    others = class_waveforms(response.latent, classes // 2, 2).mean[1]
     for c, latency_s in enumerate(dipoles.LATENCY_S):
-        waves = (response.filtered[classes == c] - others)[:, best[c], None]
+        waves = (response.latent[classes == c] - others)[:, best[c], None]
         times = np.arange(waves.shape[2]) / dipoles.SFREQ
         told = peak_latency(waves, times, np.arange(len(waves)), 200, np.random.default_rng(0))
         assert abs(told.peak[0] - latency_s) <= 0.02

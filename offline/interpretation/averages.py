@@ -26,6 +26,8 @@ class Trials:
         As they enter the network.
     truth : array of int, (n_trials,)
         Their classes.
+    outputs : array, (n_trials, n_outputs)
+        What the decoder gives for each: the mean over its windows of log probabilities, or of values.
     time_s : array, (n_times,)
         From the event.
     """
@@ -33,43 +35,8 @@ class Trials:
     sensors: _Floats
     seen: _Floats
     truth: NDArray[np.int64]
+    outputs: _Floats
     time_s: _Floats
-
-
-@dataclass(frozen=True)
-class Average:
-    """Averages over the trials of each class.
-
-    Attributes
-    ----------
-    mean : array, (n_classes, n, n_times)
-        NaN of a class without a trial.
-    error : array, (n_classes, n, n_times)
-        Standard error over trials; NaN of fewer than two.
-    n : tuple of int
-        Trials of each class.
-    """
-
-    mean: _Floats
-    error: _Floats
-    n: tuple[int, ...]
-
-    @property
-    def peak(self) -> NDArray[np.int64]:
-        """Where each is largest in each class, (n_classes, n): an index of time."""
-        return np.asarray(np.abs(np.nan_to_num(self.mean)).argmax(axis=2))
-
-
-def average(values: _Floats, truth: NDArray[np.int64], n_classes: int) -> Average:
-    """Average values (n_trials, n, n_times) over the trials of each class."""
-    mean, error = (np.full((n_classes, *values.shape[1:]), np.nan) for _ in range(2))
-    counts = tuple(int((truth == c).sum()) for c in range(n_classes))
-    for c, n in enumerate(counts):
-        if n:
-            mean[c] = values[truth == c].mean(axis=0)
-        if n > 1:
-            error[c] = values[truth == c].std(axis=0, ddof=1) / np.sqrt(n)
-    return Average(mean, error, counts)
 
 
 def filtered(latent: _Floats, kernels: _Floats | None) -> _Floats:
@@ -148,7 +115,7 @@ def power_contrast(
     sensors: _Floats, truth: NDArray[np.int64], n_classes: int, n_draws: int, random: Generator
 ) -> PowerContrast:
     """Compare the log powers of trials (n_trials, n_sensors, n_times) between classes, each with all others."""
-    log = 10 * np.log10(np.maximum(sensors.var(axis=2), 1e-300))
+    log = log_power(sensors)
     spread = np.maximum(log.std(axis=0), 1e-12)
 
     def contrast(labels: NDArray[np.int64]) -> _Floats:
@@ -158,9 +125,14 @@ def power_contrast(
     drawn = np.stack(
         [np.nanmax(np.abs(contrast(random.permutation(truth)) / spread), axis=1) for _ in range(n_draws)]
     )
-    most = np.nanmax(np.abs(observed / spread), axis=1)
+    most = np.abs(observed / spread).max(axis=1)
     p = (1 + (drawn >= most).sum(axis=0)) / (1 + n_draws)
     return PowerContrast(observed, tuple(p.tolist()))
+
+
+def log_power(sensors: _Floats) -> _Floats:
+    """Return the power of each trial (n_trials, n_sensors, n_times) at each sensor in dB."""
+    return np.asarray(10 * np.log10(np.maximum(sensors.var(axis=2), 1e-300)))
 
 
 def _apart(log: _Floats, own: NDArray[np.bool_]) -> _Floats:

@@ -1,6 +1,6 @@
 """The figures of an explanation but for its maps, as SVG to stand in HTML; its style sheet gives the colours."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -17,7 +17,10 @@ N_COLOURS = 7
 _IN_ROW = 6
 _MOST_BARS = 32
 _MOST_POINTS = 400
+_DEPTH_DB = 40
 _Floats = NDArray[np.float64]
+# Name, values, half the height of a band about them, style.
+Curve = tuple[str, _Floats, _Floats | None, str]
 
 
 def style_of(number: int) -> str:
@@ -34,7 +37,13 @@ def keys(names: Sequence[str]) -> str:
     return told + ("; colours come again, dashed, after seven" if len(names) > N_COLOURS else "")
 
 
-def draw_maps(cells: Sequence[Cell], signal: Signal, bands: Sequence[str], found: Sequence[Layout]) -> str:
+def draw_maps(
+    cells: Sequence[Cell],
+    signal: Signal,
+    bands: Sequence[str],
+    found: Sequence[Layout],
+    hidden: Collection[str] = (),
+) -> str:
     """Draw values of all sensors as maps, one for every type of sensor and band.
 
     Parameters
@@ -47,10 +56,12 @@ def draw_maps(cells: Sequence[Cell], signal: Signal, bands: Sequence[str], found
         Their names, or one empty one.
     found : sequence of Layout
         The sensors that can be placed; others are drawn as bars.
+    hidden : collection of str
+        Sensors that are not drawn.
     """
     maps = list[str]()
     placed = {i for layout in found for pair in layout.pairs for i in pair.tolist()}
-    rest = [i for i in range(signal.n_channels) if i not in placed]
+    rest = [i for i, name in enumerate(signal.ch_names) if i not in placed and name not in hidden]
     n_maps = 0
 
     def next_place() -> tuple[float, float]:
@@ -74,7 +85,7 @@ def draw_maps(cells: Sequence[Cell], signal: Signal, bands: Sequence[str], found
 
 def draw_curves(
     x: _Floats,
-    curves: Sequence[tuple[str, _Floats, _Floats | None, str]],
+    curves: Sequence[Curve],
     x_title: str,
     y_title: str,
     width: int = HALF,
@@ -101,6 +112,13 @@ def draw_curves(
             parts.append(axes.band(x.tolist(), (y - error).tolist(), (y + error).tolist(), style + " spread"))
     parts += [axes.curve(x.tolist(), y.tolist(), style) for _, y, _, style in finite]
     return svg(width, HEIGHT, f"{y_title} over {x_title}", parts)
+
+
+def draw_spectra(freqs: _Floats, curves: Sequence[Curve], y_title: str, width: int = HALF) -> str:
+    """Draw spectra in dB down to 40 dB below the highest, from above 0 Hz."""
+    floor = max((float(np.nanmax(y)) for _, y, _, _ in curves), default=0.0) - _DEPTH_DB
+    shown = [(name, np.maximum(y, floor)[1:], error, style) for name, y, error, style in curves]
+    return draw_curves(freqs[1:], shown, "Hz", y_title, width)
 
 
 def draw_components(

@@ -12,19 +12,27 @@ from scipy.special import log_softmax
 
 from offline.dataset import Cutter, from_sensors
 from offline.interpretation.averages import (
-    Average,
     PowerContrast,
     Response,
     Trials,
-    average,
     filtered,
+    log_power,
     power_contrast,
     response,
     smoothed_power,
 )
 from offline.interpretation.components import Components, centred, components_of
 from offline.interpretation.examined import Examined, Material
-from offline.interpretation.patterns import PatternForm, combined_patterns, spatial_patterns
+from offline.interpretation.patterns import (
+    PatternForm,
+    combined_patterns,
+    evoked_patterns,
+    filter_patterns,
+    joint_filters,
+    lagged_covariances,
+    output_patterns,
+    spatial_patterns,
+)
 from offline.interpretation.relevance import (
     Elimination,
     Readout,
@@ -33,12 +41,14 @@ from offline.interpretation.relevance import (
     by_elimination,
     by_norm,
     by_permutation,
+    by_shapley,
     by_weight,
     by_weighted_correlation,
     combined_relevance,
     recursive_elimination,
 )
 from offline.interpretation.spectra import Spectra, component_spectra, frequency_response
+from offline.interpretation.waveforms import Latency, Waveforms, class_waveforms, peak_latency
 from offline.sensors import AtSensors, SensorMoments, sensor_moments
 from rtdecode.contract import Signal
 from rtdecode.preprocessing import Chain, FilterBank
@@ -51,6 +61,8 @@ _FORMS: tuple[PatternForm, ...] = ("haufe", "mneflow")
 _MOST_LEFT_OUT = 256
 _MOST_TRIALS = 400
 _N_FREQS = 257
+# Products of a sample with a sensor at a lag, beyond which patterns behind kernels would take minutes.
+_MOST_PRODUCTS = 1 << 34
 
 # What each measure is, in words; the first that is there says which components are shown first.
 MEASURES = {
@@ -90,12 +102,18 @@ class Explanation:
         By the form: what a component of one standard deviation is at the sensors, in their units.
     evidence : array, (n_components, n_outputs) or None
         Where a component's power counts: whether more of it speaks for an output (above 0) or against it.
-    class_patterns : array, (n_outputs, n_sensors) or None
-        The components' patterns together, each by its relevance for the output.
+    evoked : array, (n_outputs, n_components, n_sensors) or None
+        Patterns of the components in what goes along with each output, where their waveforms count.
+    along : array, (n_outputs, n_sensors) or (n_outputs, n_sensors, n_times), or None
+        What goes along with each output of the whole decoder over trials: the sensors' power in dB, or their signals.
+    class_patterns : dict of str to array, (n_outputs, n_sensors)
+        By the form: the components' patterns together, each by its relevance for the output.
     relevance : dict of str to array, (n_components, n_outputs)
         By the measure.
     elimination : Elimination or None
         Components left out one after the other.
+    shapley : array, (n_repeats, n_components) or None
+        How much the loss falls as components come in, in random orders.
     permuted : array, (n_repeats, n_components) or None
         Growth of the loss when a component's features are from other windows.
     spectra : Spectra or None
@@ -106,14 +124,18 @@ class Explanation:
         |H|^2 of the kernels; over several components the largest of each filter.
     trials : Trials or None
         What the averages are of.
-    waveforms : Average or None
+    waveforms : Waveforms or None
         Of the components behind their kernels; their power where that is what counts.
-    responses : Average or None
+    latency : tuple of Latency or None
+        When each class's waveforms are farthest from zero, or from the mean of the other classes' where power counts.
+    responses : Waveforms or None
         Of the sensors.
     tested : dict of (int, str) to Response
         The strongest moment by class and type of sensor.
     power : PowerContrast or None
         Of the sensors.
+    spectra_at, sensor_spectra : arrays, (n_freqs,) and (n_classes, n_freqs), or None
+        Mean power spectra of the sensors of the first type, behind the filters, of each class.
     score : tuple of Figure
         How the decoder does on these recordings.
     notes : tuple of str
@@ -135,19 +157,25 @@ class Explanation:
     filters: _Floats | None
     patterns: dict[str, _Floats]
     evidence: _Floats | None
-    class_patterns: _Floats | None
+    evoked: _Floats | None
+    along: _Floats | None
+    class_patterns: dict[str, _Floats]
     relevance: dict[str, _Floats]
     elimination: Elimination | None
+    shapley: _Floats | None
     permuted: _Floats | None
     spectra: Spectra | None
     class_spectra: _Floats | None
     freqs: _Floats | None
     gain: _Floats | None
     trials: Trials | None
-    waveforms: Average | None
-    responses: Average | None
+    waveforms: Waveforms | None
+    latency: tuple[Latency | None, ...]
+    responses: Waveforms | None
     tested: dict[tuple[int, str], Response]
     power: PowerContrast | None
+    spectra_at: _Floats | None
+    sensor_spectra: _Floats | None
     score: tuple[Figure, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -177,6 +205,14 @@ class Explanation:
     def class_names(self) -> tuple[str, ...]:
         """The classes of trials; of a regression by classes these are not its outputs."""
         return self.material.dataset.configuration.class_names if self.material else ()
+
+    @property
+    def form(self) -> str:
+        """The form of patterns that shows most: see `offline.interpretation.report.Pages`."""
+        if "band" in self.patterns:
+            return "band"
+        n_sensors = self.parts.signal.n_channels
+        return "mneflow" if self.components and self.components.n > n_sensors else "haufe"
 
     @property
     def measure(self) -> str:
@@ -233,16 +269,16 @@ def explain(
                 "The preprocessing learns as it runs (an alignment or a running standardisation): patterns are the "
                 "regression of the sensors on the components over those trials, and change with what it has learned."
             )
-    relevance, elimination, permuted = dict[str, _Floats](), None, None
+    relevance, elimination, shapley, permuted = dict[str, _Floats](), None, None, None
     readout = None
     if components:
         progress("relevance")
         readout = _readout(components, examined, material)
         relevance = _relevance(components, readout, examined, material)
         if readout is not None and material is not None:
-            elimination, permuted = recursive_elimination(readout), by_permutation(readout, n_repeats, random)
+            elimination, shapley = recursive_elimination(readout), by_shapley(readout, n_repeats, random)
+            permuted = by_permutation(readout, n_repeats, random)
     evidence = _evidence(components, readout, relevance) if components else None
-    class_patterns = _class_patterns(components, patterns, relevance, evidence) if components and patterns else None
     freqs, gain = _gain(components, examined)
     trials = None
     if material is None:
@@ -259,13 +295,35 @@ def explain(
                 "accuracy and relevance there says nothing about new data."
             )
         notes += _left_out(material)
-    spectra, class_spectra, waveforms, responses, tested, power = _of_trials(
-        examined, components, parts, trials, n_repeats, random, material
-    )
+    spectra = class_spectra = waveforms = responses = evoked = along = power = spectra_at = sensor_spectra = None
+    latency: tuple[Latency | None, ...] = ()
+    tested: dict[tuple[int, str], Response] = {}
+    if trials is not None and material is not None:
+        n_classes = len(material.dataset.configuration.class_names)
+        responses = class_waveforms(trials.sensors, trials.truth, n_classes)
+        tested = _tested(trials, parts, n_classes, n_repeats, random)
+        if len(set(trials.truth.tolist())) > 1:
+            power = power_contrast(trials.sensors, trials.truth, n_classes, n_repeats, random)
+        spectra_at, sensor_spectra = _sensor_spectra(trials, parts, examined.seen.sfreq, n_classes)
+        in_power = components.in_power if components else parts.n_bands > 1
+        along = output_patterns(log_power(trials.sensors) if in_power else trials.sensors, trials.outputs)
+        if components:
+            progress("spectra and waveforms")
+            spectra, class_spectra = _spectra(components, trials, examined.seen.sfreq, n_classes)
+            waveforms, latency = _waveforms(components, trials, examined.seen.sfreq, n_classes, n_repeats, random)
+            if filters is not None and patterns:
+                patterns |= _in_band(components, trials, parts)
+                evoked = None if in_power else _evoked(components, trials, parts)
+    class_patterns = {
+        form: combined
+        for form, own in patterns.items()
+        if components and (combined := _class_pattern(components, own, relevance, evidence)) is not None
+    }
     return Explanation(
-        examined, material, parts, moments, of_moments, components, filters, patterns, evidence, class_patterns,
-        relevance, elimination, permuted, spectra, class_spectra, freqs, gain, trials, waveforms, responses, tested, power,
-        _score(material), tuple(notes), tuple(warnings), datetime.now(UTC).isoformat(timespec="seconds"),
+        examined, material, parts, moments, of_moments, components, filters, patterns, evidence, evoked, along,
+        class_patterns, relevance, elimination, shapley, permuted, spectra, class_spectra, freqs, gain, trials,
+        waveforms, latency, responses, tested, power, spectra_at, sensor_spectra, _score(material), tuple(notes), tuple(warnings),
+        datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
 
 
@@ -369,13 +427,16 @@ def _losses_without(components: Components, examined: Examined, material: Materi
 
 
 def _evidence(components: Components, readout: Readout | None, relevance: dict[str, _Floats]) -> _Floats | None:
-    if not components.in_power:
-        return None
-    return relevance.get("own weight") if readout is None else centred(readout.weights.sum(axis=2)).T
+    """Return what each component's power gives each output beyond the mean over outputs, (n_components, n_outputs)."""
+    if not components.in_power or readout is None or "own weight" in relevance:
+        return relevance.get("own weight") if components.in_power else None
+    given = readout.contributions.mean(axis=0)
+    # Without recordings there are no features: the weights alone.
+    return centred((given if given.any() else readout.weights.sum(axis=2).T).T).T
 
 
-def _class_patterns(
-    components: Components, patterns: dict[str, _Floats], relevance: dict[str, _Floats], evidence: _Floats | None
+def _class_pattern(
+    components: Components, patterns: _Floats, relevance: dict[str, _Floats], evidence: _Floats | None
 ) -> _Floats | None:
     """Return the patterns of all components together, by their relevance for each output.
 
@@ -383,12 +444,11 @@ def _class_patterns(
     class, or against it. Otherwise patterns themselves are, each the way round in which its kernel sees it. Neither
     changes when a component and its kernel both change sign.
     """
-    haufe = patterns["haufe"]
     if evidence is not None:
-        return combined_patterns(haufe**2, evidence)
+        return combined_patterns(patterns**2, evidence)
     if components.in_power or "combined" not in relevance:
         return None
-    return combined_patterns(haufe * components.signs[:, None], relevance["combined"])
+    return combined_patterns(patterns * components.signs[:, None], relevance["combined"])
 
 
 def _gain(components: Components | None, examined: Examined) -> tuple[_Floats | None, _Floats | None]:
@@ -410,57 +470,96 @@ def _trials(material: Material, parts: AtSensors) -> Trials | None:
     n = min(whole.longest, sensors.longest)
     seen, at_sensors = (cutter.cut(chosen, n, n).x[:].astype(np.float64) for cutter in (whole, sensors))
     time_s = spans.tmin_s + np.arange(n) / examined.seen.sfreq
-    return Trials(at_sensors, seen, np.array([trial.truth for trial in chosen]), time_s)
+    given = material.predict()
+    told = np.log(np.maximum(given, 1e-12)) if examined.classifies else given
+    outputs = np.stack(
+        [told[material.trial == number].mean(axis=0) for number in range(len(dataset.trials))[::every]]
+    )
+    return Trials(at_sensors, seen, np.array([trial.truth for trial in chosen]), outputs, time_s)
 
 
-def _of_trials(
-    examined: Examined,
-    components: Components | None,
-    parts: AtSensors,
-    trials: Trials | None,
-    n_draws: int,
-    random: np.random.Generator,
-    material: Material | None,
-) -> tuple[Any, ...]:
-    """Return spectra, spectra of classes, waveforms, responses with their tests, and powers."""
-    if trials is None or material is None:
-        return None, None, None, None, {}, None
-    n_classes, sfreq = len(material.dataset.configuration.class_names), examined.seen.sfreq
-    spectra = class_spectra = waveforms = None
-    if components:
-        latent = np.einsum("kc,nct->nkt", components.filters, trials.seen, optimize=True)
-        kernels = np.ones((components.n, 1)) if components.kernels is None else components.kernels
-        n_fft = max(16, min(latent.shape[2], round(4 * sfreq)))
-        spectra = component_spectra(latent, kernels, sfreq, n_fft)
-        of_classes = [latent[trials.truth == c] for c in range(n_classes)]
-        class_spectra = np.stack(
-            [
-                component_spectra(own, kernels, sfreq, n_fft).filtered
-                if len(own)
-                else np.full_like(spectra.filtered, np.nan)
-                for own in of_classes
-            ]
-        )
-        shaped = filtered(latent, components.kernels)
-        waves = smoothed_power(shaped, sfreq) if components.in_power else shaped * _signs(components)
-        waveforms = average(waves, trials.truth, n_classes)
+def _tested(
+    trials: Trials, parts: AtSensors, n_classes: int, n_draws: int, random: np.random.Generator
+) -> dict[tuple[int, str], Response]:
     types = np.array(parts.signal.ch_types)
-    tested = {
+    return {
         (c, kind): response(trials.sensors[trials.truth == c][:, types == kind], n_draws, random)
         for c in range(n_classes)
         for kind in dict.fromkeys(parts.signal.ch_types)
         if (trials.truth == c).sum() > 1
     }
-    responses = average(trials.sensors, trials.truth, n_classes)
-    power = None
-    if len(set(trials.truth.tolist())) > 1:
-        power = power_contrast(trials.sensors, trials.truth, n_classes, n_draws, random)
-    return spectra, class_spectra, waveforms, responses, tested, power
 
 
-def _signs(components: Components) -> Any:
-    """Return what turns filtered components the way their patterns are turned: not at all, as kernels do that."""
-    return 1.0 if components.kernels is not None else components.signs[None, :, None]
+def _latent(components: Components, trials: Trials) -> _Floats:
+    return np.asarray(np.einsum("kc,nct->nkt", components.filters, trials.seen, optimize=True))
+
+
+def _spectra(components: Components, trials: Trials, sfreq: float, n_classes: int) -> tuple[Spectra, _Floats]:
+    """Return the components' spectra over all trials, and behind their kernels those of each class."""
+    latent = _latent(components, trials)
+    kernels = np.ones((components.n, 1)) if components.kernels is None else components.kernels
+    n_fft = max(16, min(latent.shape[2], round(4 * sfreq)))
+    spectra = component_spectra(latent, kernels, sfreq, n_fft)
+    of_classes = np.full((n_classes, *spectra.filtered.shape), np.nan)
+    for c in set(trials.truth.tolist()):
+        of_classes[c] = component_spectra(latent[trials.truth == c], kernels, sfreq, n_fft).filtered
+    return spectra, of_classes
+
+
+def _sensor_spectra(trials: Trials, parts: AtSensors, sfreq: float, n_classes: int) -> tuple[_Floats, _Floats]:
+    own = [i for i, kind in enumerate(parts.signal.ch_types) if kind == parts.signal.ch_types[0]]
+    n_fft = max(16, min(trials.sensors.shape[2], round(4 * sfreq)))
+    found = [
+        component_spectra(trials.sensors[chosen][:, own], np.ones((len(own), 1)), sfreq, n_fft)
+        for c in range(n_classes)
+        if (chosen := trials.truth == c).any()
+    ]
+    spectra = np.full((n_classes, len(found[0].freqs)), np.nan)
+    spectra[[c for c in range(n_classes) if (trials.truth == c).any()]] = [each.latent.mean(axis=0) for each in found]
+    return found[0].freqs, spectra
+
+
+def _waveforms(
+    components: Components,
+    trials: Trials,
+    sfreq: float,
+    n_classes: int,
+    n_repeats: int,
+    random: np.random.Generator,
+) -> tuple[Waveforms, tuple[Latency | None, ...]]:
+    shaped = filtered(_latent(components, trials), components.kernels)
+    waves = smoothed_power(shaped, sfreq) if components.in_power else shaped
+    found, latency = class_waveforms(waves, trials.truth, n_classes), list[Latency | None]()
+    for c in range(n_classes):
+        own = trials.truth == c
+        if not own.any() or (components.in_power and own.all()):
+            latency.append(None)
+            continue
+        level = waves[~own].mean(axis=0) if components.in_power else 0.0
+        latency.append(peak_latency(waves[own] - level, trials.time_s, np.arange(own.sum()), n_repeats, random))
+    return found, tuple(latency)
+
+
+def _joint(components: Components, parts: AtSensors) -> _Floats | None:
+    """Return the components as filters over sensors and time, if they are fixed ones of a kernel each."""
+    kernels = np.ones((components.n, 1)) if components.kernels is None else components.kernels
+    if parts.mixing is None or kernels.ndim != 2:
+        return None
+    return joint_filters(components.filters @ parts.mixing, kernels)
+
+
+def _in_band(components: Components, trials: Trials, parts: AtSensors) -> dict[str, _Floats]:
+    joint = _joint(components, parts)
+    if joint is None or trials.sensors.size * joint.shape[1] * joint.shape[2] > _MOST_PRODUCTS:
+        return {}
+    found = filter_patterns(joint, lagged_covariances(trials.sensors, joint.shape[2])).spatial
+    # The way round of the component, as the other forms have it, rather than of what its kernel gives.
+    return {"band": found * components.signs[:, None]}
+
+
+def _evoked(components: Components, trials: Trials, parts: AtSensors) -> _Floats | None:
+    joint = _joint(components, parts)
+    return None if joint is None else evoked_patterns(joint, trials.sensors, trials.outputs).spatial
 
 
 def _score(material: Material | None) -> tuple[Figure, ...]:

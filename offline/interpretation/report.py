@@ -7,17 +7,42 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.interpretation.drawing import HALF, draw_components, draw_curves, draw_maps, keys, style_of
+from offline.interpretation.drawing import (
+    HALF,
+    WIDE,
+    draw_components,
+    draw_curves,
+    draw_maps,
+    draw_spectra,
+    keys,
+    style_of,
+)
 from offline.interpretation.explanation import MEASURES, Explanation
 from offline.interpretation.topography import Cell, Layout, layouts
+from rtdecode.errors import ConfigurationError
 from rtdecode.page import badge, facts, figure, header, page, pair, table, tiles
 
 _Floats = NDArray[np.float64]
+FORMS = {
+    "haufe": "all components together (Haufe's transform, Cov(x) W Cov(s)^-1)",
+    "mneflow": "each component by itself (Cov(x) w, as MNEflow)",
+    "band": "each component by itself behind its temporal kernel (the nearest product of a map and a course)",
+}
 _LABELS = {"eeg": "EEG", "mag": "magnetometers", "grad": "gradiometers"}
 
 
 class Pages:
     """Draws an explanation; keeps every figure by its name.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        What is drawn.
+    form : str or None
+        Of the patterns, see FORMS; None: behind kernels where recordings tell that, otherwise all together unless there
+        are more components than sensors, among which a source would be divided.
+    hidden : sequence of str
+        Sensors that no map shows.
 
     Attributes
     ----------
@@ -25,11 +50,24 @@ class Pages:
         SVG of each figure, in order.
     """
 
-    def __init__(self, explanation: Explanation) -> None:
+    def __init__(self, explanation: Explanation, form: str | None = None, hidden: Sequence[str] = ()) -> None:
         self.e = explanation
+        self.form = form or explanation.form
+        if explanation.patterns and self.form not in explanation.patterns:
+            raise ConfigurationError(
+                f"There are no patterns {self.form!r} here: --form is one of {', '.join(explanation.patterns)} (`band` "
+                "needs recordings, and preprocessing and kernels that are fixed)."
+            )
         signal = explanation.sensors
+        if unknown := [name for name in hidden if name not in signal.ch_names]:
+            raise ConfigurationError(f"--hide {unknown[0]!r} is no sensor of this decoder.")
         self._layouts: list[Layout]
-        self._layouts, self.unplaced = layouts(signal.ch_names, signal.ch_types, signal.units, explanation.positions)
+        self._layouts, self.unplaced = layouts(
+            signal.ch_names, signal.ch_types, signal.units, explanation.positions, hidden
+        )
+        self._hidden = frozenset(hidden)
+        if hidden:
+            self.unplaced.append(f"Not shown in maps, though the decoder uses them: {', '.join(hidden)}.")
         self.figures: dict[str, str] = {}
 
     def _figure(self, name: str, title: str, words: str, drawing: str) -> str:
@@ -37,7 +75,7 @@ class Pages:
         return figure(title, words, drawing)
 
     def _maps(self, cells: Sequence[Cell]) -> str:
-        return draw_maps(cells, self.e.sensors, self.e.bands, self._layouts)
+        return draw_maps(cells, self.e.sensors, self.e.bands, self._layouts, self._hidden)
 
     def report(self) -> str:
         """Return the page."""
@@ -107,34 +145,46 @@ class Pages:
         parts = [f'<h2 class="class">{escape(name)}</h2>']
         cells = [*self._combined(output), *(self._cell(k, output) for k in best)]
         told = ""
-        if e.class_patterns is not None:
+        if self.form in e.class_patterns:
             power = "of their squares by weight, red where more power speaks for it"
             told = (
                 f"all: sum of all patterns, {power if e.components.in_power else 'each by weight times class mean'}; "
             )
         words = (
-            f"{told}the most relevant components ({MEASURES.get(e.measure, '')}); Haufe's patterns: what one standard "
-            f"deviation of each is at the sensors, over {e.of_moments}; the sign of a single one is arbitrary"
+            f"{told}the most relevant components ({MEASURES.get(e.measure, '')}); {FORMS[self.form]}: what one standard "
+            f"deviation of each is at the sensors, over {self._of_patterns()}; the sign of a single one is arbitrary"
         )
         if not best:
             parts.append('<p class="none">No component of this output has a relevance above 0 here.</p>')
         if cells:
             parts.append(self._figure(f"patterns-{name}", f"Patterns for {escape(name)}", words, self._maps(cells)))
+        if e.evoked is not None and e.trials is not None and best:
+            cells = [Cell(str(k), e.evoked[output, k], "a.u.") for k in best]
+            words = (
+                "the same components in what goes along with this output from trial to trial, where activity that goes "
+                f"on all the time does not show; n = {len(e.trials.truth)} trials"
+            )
+            title = f"Evoked patterns for {escape(name)}"
+            parts.append(self._figure(f"evoked-{name}", title, words, self._maps(cells)))
         halves = [*self._spectrum(output, best), *self._waveform(output, best)]
         return [*parts, *_in_pairs(halves)]
+
+    def _of_patterns(self) -> str:
+        e = self.e
+        return f"{len(e.trials.truth)} trials of the recordings" if self.form == "band" and e.trials else e.of_moments
 
     def _cell(self, k: int, output: int) -> Cell:
         """Return the map of a component; its largest value is drawn red, as its sign is arbitrary."""
         e = self.e
-        pattern = e.patterns["haufe"][k]
+        pattern = e.patterns[self.form][k]
         way = "" if e.evidence is None else " for" if e.evidence[k, output] > 0 else " against"
         return Cell(f"{k}{way}", pattern * (np.sign(pattern[np.abs(pattern).argmax()]) or 1.0))
 
     def _combined(self, output: int) -> list[Cell]:
-        if self.e.class_patterns is None or self.e.components is None:
+        if self.form not in self.e.class_patterns or self.e.components is None:
             return []
-        values, in_power = self.e.class_patterns[output], self.e.components.in_power
-        return [Cell("all", values, "any unit of power" if in_power else "any unit", in_power)]
+        values, in_power = self.e.class_patterns[self.form][output], self.e.components.in_power
+        return [Cell("all", values, "a.u.", in_power)]
 
     def _spectrum(self, output: int, best: Sequence[int]) -> list[str]:
         e = self.e
@@ -146,10 +196,8 @@ class Pages:
             (n, _db(e.class_spectra[c, k]), None, style_of(c)) for c, n in enumerate(e.class_names) if counts[c]
         ]
         told = ", ".join(f"{n} n = {counts[c]}" for c, n in enumerate(e.class_names))
-        words = f"{keys(e.class_names)}; behind its kernel, Welch; trials: {escape(told)}"
-        keep = e.spectra.freqs > 0
-        drawing = draw_curves(e.spectra.freqs[keep], [(n, y[keep], s, t) for n, y, s, t in curves], "Hz",
-                              "power in dB (component's unit)")  # fmt: skip
+        words = f"{keys(e.class_names)}; behind its kernel, Welch, down to 40 dB below the highest; trials: {escape(told)}"
+        drawing = draw_spectra(e.spectra.freqs, curves, "power in dB (component's unit)")
         return [self._figure(f"spectrum-{name}", f"Spectrum of component {k}", words, drawing)]
 
     def _waveform(self, output: int, best: Sequence[int]) -> list[str]:
@@ -158,16 +206,15 @@ class Pages:
             return []
         k, name = best[0], e.examined.names[output]
         curves = [
-            (n, e.waveforms.mean[c, k], e.waveforms.error[c, k], style_of(c)) for c, n in enumerate(e.class_names)
+            (n, e.waveforms.mean[c, k], e.waveforms.sem[c, k], style_of(c)) for c, n in enumerate(e.class_names)
         ]
         peaks = [
-            f"{n} {e.trials.time_s[e.waveforms.peak[c, k]]:.3f} s" for c, n in enumerate(e.class_names)
-            if e.waveforms.n[c]
-        ]  # fmt: skip
+            f"{n} {found.peak[k]:.3f} s [{found.low[k]:.3f}, {found.high[k]:.3f}]"
+            for n, found in zip(e.class_names, e.latency, strict=True)
+            if found
+        ]
         what = "power, means of 0.1 s" if e.components.in_power else "behind its kernel"
-        words = (
-            f"{keys(e.class_names)}; {what}; band: standard error over trials; largest at {escape(', '.join(peaks))}"
-        )
+        words = f"{keys(e.class_names)}; {what}; band: standard error over trials; farthest {'from the others' if e.components.in_power else 'from zero'} at {escape(', '.join(peaks))} (95 %, trials resampled)"
         unit = "component's unit" + (" squared" if e.components.in_power else "")
         drawing = draw_curves(e.trials.time_s, curves, "s from the event (delay of the filters included)", unit)
         return [self._figure(f"waveform-{name}", f"Waveform of component {k}", words, drawing)]
@@ -210,7 +257,13 @@ class Pages:
         drawing, told = draw_components(e.permuted.mean(axis=0)[:, None], ["f0"], "growth of the loss",
                                         e.permuted.std(axis=0)[:, None], HALF)  # fmt: skip
         words = f"features of other windows in their place, {len(e.permuted)} times; bars: standard deviation{told}"
-        return [self._figure("permutation", "Permutation importance", words, drawing)]
+        parts = [self._figure("permutation", "Permutation importance", words, drawing)]
+        if e.shapley is not None:
+            drawing, told = draw_components(e.shapley.mean(axis=0)[:, None], ["f0"], "fall of the loss",
+                                            e.shapley.std(axis=0)[:, None], HALF)  # fmt: skip
+            words = f"fall of the loss as components come in, in {len(e.shapley)} random orders; bars: s.d.{told}"
+            parts.append(self._figure("shapley", "Shapley values", words, drawing))
+        return parts
 
     def _kernels(self) -> list[str]:
         e = self.e
@@ -246,7 +299,7 @@ class Pages:
         types = np.array(e.parts.signal.ch_types)
         cells, told = [], []
         for c, name in enumerate(e.class_names):
-            if e.responses.n[c] < 2:
+            if e.responses.n_windows[c] < 2:
                 continue
             values = np.zeros(len(types))
             for kind in dict.fromkeys(e.parts.signal.ch_types):
@@ -254,7 +307,7 @@ class Pages:
                 values[types == kind] = e.responses.mean[c][types == kind, found.at]
                 verdict = "" if found.p <= 0.05 else ", no more than chance gives"
                 told.append(f"{name}, {_LABELS.get(kind, kind)}: {e.trials.time_s[found.at]:.3f} s, p = {found.p:.2g}"
-                            f"{verdict} (n = {e.responses.n[c]})")  # fmt: skip
+                            f"{verdict} (n = {e.responses.n_windows[c]})")  # fmt: skip
             cells.append(Cell(name, values))
         if cells and len(e.bands) == 1:
             words = (
@@ -268,9 +321,46 @@ class Pages:
                 "log power of its trials less that of the others'; p: classes exchanged between trials, any sensor: "
                 f"{escape(ps)}; n = {len(e.trials.truth)} trials"
             )
-            shown = [Cell(n, e.power.db[c], "dB", True) for c, n in enumerate(e.class_names) if e.responses.n[c]]
+            shown = [
+                Cell(n, e.power.db[c], "dB", True) for c, n in enumerate(e.class_names) if e.responses.n_windows[c]
+            ]
             parts.append(self._figure("power", "Power of each class", words, self._maps(shown)))
-        return parts
+        return [*parts, *self._along(), *self._sensor_spectra()]
+
+    def _sensor_spectra(self) -> list[str]:
+        e = self.e
+        if e.sensor_spectra is None or e.trials is None or e.spectra_at is None:
+            return []
+        counts = np.bincount(e.trials.truth, minlength=len(e.class_names))
+        kind, unit = e.parts.signal.ch_types[0], e.parts.signal.units[0]
+        curves = [(n, _db(e.sensor_spectra[c]), None, style_of(c)) for c, n in enumerate(e.class_names) if counts[c]]
+        told = ", ".join(f"{n} n = {counts[c]}" for c, n in enumerate(e.class_names))
+        words = (
+            f"{keys(e.class_names)}; mean over the {_LABELS.get(kind, kind)} behind the filters, Welch, down to 40 dB "
+            f"below the highest; trials: {escape(told)}"
+        )
+        drawing = draw_spectra(e.spectra_at, curves, f"dB of {unit}^2/Hz", WIDE)
+        return [self._figure("spectra", "Spectra at the sensors", words, drawing)]
+
+    def _along(self) -> list[str]:
+        """Return what goes along with the outputs of the decoder as a whole, whatever its network."""
+        e = self.e
+        if e.along is None or e.trials is None:
+            return []
+        names, n = e.examined.names, len(e.trials.truth)
+        if e.along.ndim == 2:
+            cells = [Cell(name, e.along[i], "dB a unit", True) for i, name in enumerate(names)]
+            words = "change of the sensors' power with each unit of log probability (or of the value)"
+        else:
+            spread = np.maximum(e.trials.sensors.std(axis=(0, 2)), 1e-300)
+            at = [int((along / spread[:, None]).std(axis=0).argmax()) for along in e.along]
+            cells = [
+                Cell(f"{name} {e.trials.time_s[t]:.3f} s", e.along[i, :, t])
+                for i, (name, t) in enumerate(zip(names, at, strict=True))
+            ]
+            words = "change of the sensors with each unit of log probability (or of the value), when it is strongest"
+        words += f"; the regression of the sensors on all outputs, trial by trial; n = {n} trials"
+        return [self._figure("along", "What goes along with each output", words, self._maps(cells))]
 
     def _delay(self) -> float:
         from rtdecode.preprocessing import Chain

@@ -98,7 +98,11 @@ class Cell:
 
 
 def layouts(
-    names: Sequence[str], types: Sequence[str], units: Sequence[str], positions: Positions
+    names: Sequence[str],
+    types: Sequence[str],
+    units: Sequence[str],
+    positions: Positions,
+    hidden: Sequence[str] = (),
 ) -> tuple[list[Layout], list[str]]:
     """Return the sensors on the head, type by type, and sentences on those that cannot be placed.
 
@@ -106,7 +110,9 @@ def layouts(
     """
     found, told = [], []
     for kind in dict.fromkeys(types):
-        own = np.array([i for i, t in enumerate(types) if t == kind])
+        own = np.array([i for i, t in enumerate(types) if t == kind and names[i] not in hidden], int)
+        if not len(own):
+            continue
         of_montage = _montage([names[i] for i in own]) if kind == "eeg" else None
         if of_montage is not None:
             places, head = of_montage
@@ -208,10 +214,14 @@ def _scale(left: float, top: float, width: float, most: float, signed: bool, uni
     return [
         f'<defs><linearGradient id="{name}">{marks}</linearGradient></defs>',
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="6" fill="url(#{name})"/>',
-        text(left, top + 16, f"{-most if signed else 0:.2g}", "tick", "middle"),
-        text(left + width, top + 16, f"{most:.2g}", "tick", "middle"),
+        text(left, top + 16, f"{'-' + _short(most) if signed else 0}", "tick", "middle"),
+        text(left + width, top + 16, _short(most), "tick", "middle"),
         text(left + width / 2, top + 16, unit, "tick", "middle"),
     ]
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if 100 <= value < 10_000 else f"{value:.2g}"
 
 
 def _image(
@@ -224,7 +234,7 @@ def _image(
     apart = cdist(grid, places).min(axis=1)
     neighbour = np.sort(cdist(places, places), axis=1)[:, 1]
     # Not where no sensor is near.
-    inside = (np.linalg.norm(grid, axis=1) <= reach) & (apart <= 2.5 * float(np.median(neighbour)))
+    inside = (np.linalg.norm(grid, axis=1) <= reach) & (apart <= 1.6 * float(np.median(neighbour)))
     try:
         smooth = RBFInterpolator(places, shown, kernel="thin_plate_spline", smoothing=1e-6)(grid)
     except (np.linalg.LinAlgError, ValueError):
@@ -280,5 +290,5 @@ def draw_bars(names: Sequence[str], values: _Floats, unit: str, left: float, top
         parts.append(rect(start, y, length, 9, "heat", f"{names[i]}: {values[i]:.3g} {unit}"))
         parts.append(text(left + 2, y + 8, fitting(50, names[i], names[i][-7:]), "tick"))
     parts.append(line(middle, top + 20, middle, top + 22 + 12 * len(best), "axis"))
-    parts.append(text(middle, top + TALL - 6, f"up to {most:.2g} {unit}", "tick", "middle"))
+    parts.append(text(middle, top + TALL - 6, f"up to {_short(most)} {unit}", "tick", "middle"))
     return parts

@@ -27,7 +27,7 @@ class Trials:
     truth : array of int, (n_trials,)
         Their classes.
     outputs : array, (n_trials, n_outputs)
-        What the decoder gives for each: the mean over its windows of log probabilities, or of values.
+        What the decoder gives for each, the mean over its windows: log probabilities about their mean, or values.
     time_s : array, (n_times,)
         From the event.
     """
@@ -78,8 +78,8 @@ class Response:
 def response(trials: _Floats, n_draws: int, random: Generator) -> Response:
     """Find the strongest moment of a mean over trials (n_trials, n_sensors, n_times), and test it.
 
-    Strength is the root mean square over the sensors, each by its standard deviation. Without a response a trial is as
-    likely as its negative (doi 10.1016/j.jneumeth.2007.03.024); p counts the observed one, so it is never 0.
+    Strength is the root mean square over the sensors, each by its standard deviation. Without a response a trial is
+    as likely as its negative (doi 10.1016/j.jneumeth.2007.03.024); p counts the observed one, so it is never 0.
     """
     trials = trials[:_MOST_TRIALS]
     scaled = trials / np.maximum(trials.std(axis=(0, 2), keepdims=True), 1e-300)

@@ -10,9 +10,11 @@ import numpy as np
 from rich.console import Console
 
 from offline.interpretation.examined import look_at, read_examined
+from offline.interpretation.explaining import explain as explain_decoder
 from offline.interpretation.explanation import MEASURES, Explanation
-from offline.interpretation.explanation import explain as explain_decoder
-from offline.interpretation.report import Pages
+from offline.interpretation.folds import OverFolds, over_folds
+from offline.interpretation.report import report
+from offline.interpretation.sheet import Sheet
 from rtdecode.errors import ConfigurationError
 
 
@@ -34,15 +36,14 @@ def explain(
         examined = read_examined(model, subject)
         material = look_at(examined, recordings) if recordings else None
         explanation = explain_decoder(examined, material, n_repeats, seed, status.update)
-        if folds is not None:
-            status.update("folds")
-        pages = Pages(explanation, form, hidden)
-        report = pages.report()
-    _write(output, report)
+        status.update("folds")
+        found = None if folds is None else over_folds(explanation, folds)
+        sheet = Sheet(explanation, form, hidden, found)
+        _write(output, report(sheet))
     if figures is not None:
-        _write_figures(pages.figures, figures)
+        _write_figures(sheet.figures, figures)
     if json is not None:
-        _write(json, json_text.dumps(document(explanation), ensure_ascii=False))
+        _write(json, json_text.dumps(document(explanation, found), ensure_ascii=False))
     _tell(explanation)
     print(f"written to {output}")
 
@@ -78,7 +79,7 @@ def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def document(e: Explanation) -> dict[str, Any]:
+def document(e: Explanation, folds: OverFolds | None = None) -> dict[str, Any]:
     """Return an explanation as JSON can hold it; NaN as null."""
     sensors, components = e.parts.signal, e.components
     return {
@@ -129,7 +130,7 @@ def document(e: Explanation) -> dict[str, Any]:
             for (c, kind), found in e.tested.items()
         ],
         "power_db": e.power and {"values": _plain(e.power.db), "p": e.power.p},
-        **e.more,
+        "folds": folds and {name: _plain(value) for name, value in vars(folds).items()},
     }  # fmt: skip
 
 

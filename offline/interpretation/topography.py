@@ -59,7 +59,7 @@ class Layout:
     @property
     def short(self) -> str:
         """The title in a word or two."""
-        return "grad RMS" if self.in_pairs else {v: k for k, v in _NAMES.items()}.get(self.title, self.title)
+        return "grad" if self.in_pairs else {v: k for k, v in _NAMES.items()}.get(self.title, self.title)
 
     @property
     def in_pairs(self) -> bool:
@@ -127,7 +127,7 @@ def layouts(
             )
             continue
         pairs = _pairs(places) if kind == "grad" else [np.array([i]) for i in range(len(own))]
-        title = _NAMES.get(kind, kind) + (", pairs by root mean square" if any(len(p) > 1 for p in pairs) else "")
+        title = _NAMES.get(kind, kind) + (", each pair as one" if any(len(p) > 1 for p in pairs) else "")
         found.append(
             Layout(
                 title=title,
@@ -188,7 +188,7 @@ def draw_map(layout: Layout, cell: Cell, left: float, top: float) -> list[str]:
         px, py = (place - [x, y]) / reach * size
         return float(middle_x + px), float(middle_y - py)
 
-    parts = [text(middle_x, top + 10, fitting(CELL, title, title[:20] + "..."), "small strong", "middle")]
+    parts = [text(middle_x, top + 10, fitting(CELL, title, title[:18] + "..."), "small strong", "middle")]
     if len(shown) >= _FEWEST:
         parts.append(_image(layout, shown, most, signed, (middle_x, middle_y, size), reach))
     r = size * radius / reach
@@ -283,7 +283,7 @@ def draw_bars(names: Sequence[str], values: _Floats, unit: str, left: float, top
     best = np.argsort(-np.abs(values), kind="stable")[:10]
     most = float(np.abs(values).max()) or 1.0
     middle, wide = left + CELL / 2 + 14, CELL / 2 - 22
-    parts = [text(left + CELL / 2, top + 10, fitting(CELL, title, title[:20] + "..."), "small strong", "middle")]
+    parts = [text(left + CELL / 2, top + 10, fitting(CELL, title, title[:18] + "..."), "small strong", "middle")]
     for row, i in enumerate(best.tolist()):
         y, length = top + 22 + 12 * row, wide * abs(values[i]) / most
         start = middle - length if values[i] < 0 else middle

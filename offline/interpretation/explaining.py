@@ -53,7 +53,7 @@ _Floats = NDArray[np.float64]
 
 _FORMS: tuple[PatternForm, ...] = ("haufe", "mneflow")
 # Windows that a network is run on once for each component.
-_MOST_LEFT_OUT = 256
+_MOST_LEFT_OUT = 128
 _MOST_TRIALS = 400
 _N_FREQS = 257
 # Products of a sample with a sensor at a lag, beyond which patterns behind kernels would take minutes.

@@ -43,12 +43,15 @@ class Part:
         Its edges, where a zero-phase filter lets half of the amplitude pass; 0 and infinity are none.
     span : (int, int), or None
         Samples [start, stop) of the window.
+    spread : array, (n_channels, n_channels), or None
+        What channels (columns) give of the part to all channels (rows), instead of `channels`.
     """
 
     name: str
     channels: tuple[int, ...] | None = None
     band_hz: tuple[float, float] | None = None
     span: tuple[int, int] | None = None
+    spread: _Floats | None = None
 
 
 def channel_parts(ch_names: Sequence[str]) -> list[Part]:
@@ -325,11 +328,15 @@ def mixed(own: NDArray[Any], other: NDArray[Any] | float, part: Part, sfreq: flo
     others = np.broadcast_to(np.asarray(other, out.dtype), out.shape)
     channels = slice(None) if part.channels is None else list(part.channels)
     span = slice(*part.span) if part.span else slice(None)
-    if part.band_hz is None:
+    if part.band_hz is None and part.spread is None:
         out[:, channels, span] = others[:, channels, span]
-    else:
-        change = in_band(others[:, channels].astype(np.float64) - out[:, channels], part.band_hz, sfreq)
-        out[:, channels, span] += change[..., span].astype(out.dtype)
+        return out
+    change = others[:, channels].astype(np.float64) - out[:, channels]
+    if part.band_hz is not None:
+        change = in_band(change, part.band_hz, sfreq)
+    if part.spread is not None:
+        change = part.spread @ change
+    out[:, channels, span] += change[..., span].astype(out.dtype)
     return out
 
 

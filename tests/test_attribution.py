@@ -168,7 +168,7 @@ class TestDonors:
 
     def test_trials_of_one_class_are_refused_in_a_sentence(self, telling):
         left = signals(telling.x, np.zeros(60, int), telling.predict)
-        with pytest.raises(RecordingError, match="All 60 trials .* are of one class: nothing tells"):
+        with pytest.raises(RecordingError, match=r"All 60 trials .* are of one class: nothing tells"):
             occlude(left, channel_parts("abcde"))
 
     def test_a_class_without_a_trial_does_no_harm(self, telling):
@@ -189,7 +189,9 @@ class TestBands:
         wave = np.sin(2 * np.pi * 20 * np.arange(400) / SFREQ)
         inside = in_band(wave, (13.0, 30.0), SFREQ)[100:300]
         assert np.abs(inside - wave[100:300]).max() < 0.02
-        assert max(np.abs(in_band(wave, band, SFREQ)[100:300]).max() for band in ((0, 4), (4, 8), (30, np.inf))) < 0.02
+        assert (
+            max(np.abs(in_band(wave, band, SFREQ)[100:300]).max() for band in ((0, 4), (4, 8), (30, np.inf))) < 0.02
+        )
 
     def test_beyond_half_the_rate_there_is_none(self):
         assert [part.name for part in band_parts(50.0)][-1] == "13-30 Hz"
@@ -283,5 +285,7 @@ class TestIntegratedGradients:
     def test_a_network_whose_gradients_cannot_be_integrated_is_told(self, least, missing):
         network = Logarithm(2, 5, 2).eval()
         network.least = least
-        with pytest.raises(ModelError, match=f"gradients of Logarithm cannot be integrated .* {missing} % is missing"):
+        with pytest.raises(
+            ModelError, match=f"gradients of Logarithm cannot be integrated .* {missing} % is missing"
+        ):
             integrated_gradients(network, windows_for(network), np.arange(6) % 2)

@@ -229,10 +229,12 @@ class Occlusion:
         drawn = np.random.default_rng(0).integers(n, size=(DRAWS, n))
         whole = self.whole.evidence - base
         figures = []
-        for judged in self.alone:
-            part = judged.evidence - base
-            draws = part[drawn].mean(axis=1) / whole[drawn].mean(axis=1)
-            figures.append(Figure("share", float(part.mean() / whole.mean()), *interval(draws), 0.0, n))
+        # Of a decoder whose outputs never change there is nothing to share.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for judged in self.alone:
+                part = judged.evidence - base
+                draws = part[drawn].mean(axis=1) / whole[drawn].mean(axis=1)
+                figures.append(Figure("share", float(part.mean() / whole.mean()), *interval(draws), 0.0, n))
         return figures
 
 

@@ -3,27 +3,33 @@
 Eyes show at frontal sensors below 4 Hz, muscles of the head at its frontal and temporal rim above 30 Hz (Goncharova
 et al. 2003, doi 10.1016/S1388-2457(03)00093-2). What a decoder rests on there is told by what is left of it when all
 else is exchanged between trials. What is lost without these signals tells less: a decoder also needs them to cancel
-what disturbs it elsewhere.
+what disturbs it elsewhere. Nor is it only the frontal channels that are read: eyes show at all of them, and where
+they are read is a matter of what else is there.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from offline.interpretation.occlusion import Occlusion, Part, Signals, Tell, occlude
+from offline.interpretation.occlusion import Occlusion, Part, Signals, Tell, band_name, in_band, occlude
 from rtdecode.contract import Signal
+from rtdecode.evaluation.permutation import exchanges
 from rtdecode.recording import Positions
 from rtdecode.scoring import Figure, mean_of
 
-SLOW_HZ, FAST_HZ = 4.0, 30.0
+SLOW_HZ, FAST_HZ = (0.0, 4.0), (30.0, np.inf)
+# Eyes move up and down, lids with them, and from side to side.
+_EYES = 2
 # What is warned of: settled on simulated heads.
 SHARE, SURE = 0.25, 0.1
 # With fewer trials, or of a class, no verdict is given.
-FEWEST_TRIALS, FEWEST_OF_CLASS = 24, 6
+FEWEST_TRIALS, FEWEST_OF_CLASS = 12, 5
 _WHOLE_HEAD = 16
+_PIECES, _ORDERS = 16, 100
 _TEN_TWENTY = re.compile(r"(?:EEG[ _-]?)?(Fp|AF|FT|TP|PO|FC|CP|F|T|C|P|O|I)(z|\d{1,2}h?)(?:-\w+)?", re.IGNORECASE)
 # Names of caps that count their electrodes by letters: A1 to A32, B1 and so on. Some of them look like 10-20 names.
 _LETTERS = re.compile(r"(?:EEG[ _-]?)?(?:[BDEGH]\d+|A(?:[3-9]|\d\d))", re.IGNORECASE)
@@ -38,6 +44,10 @@ class Regions(NamedTuple):
         Where eyes, and where muscles of the temples and the neck show most.
     rim : tuple of int
         The temporal ones, and of the frontal ones those at the edge.
+    foremost : tuple of int
+        Those next to the eyes: of the first row that there is.
+    ch_types : tuple of str
+        Of all channels: only those of a type can be compared in size.
     known : int
         How many channels it is known of where they are.
     by : str
@@ -47,6 +57,8 @@ class Regions(NamedTuple):
     frontal: tuple[int, ...]
     temporal: tuple[int, ...]
     rim: tuple[int, ...]
+    foremost: tuple[int, ...]
+    ch_types: tuple[str, ...]
     known: int
     by: str
 
@@ -68,32 +80,88 @@ def find_regions(signal: Signal, positions: Positions) -> Regions:
     read = {i: _TEN_TWENTY.fullmatch(names[i]) for i in of_head if signal.ch_types[i] == "eeg" and not lettered}
     named = {i: (match[1].lower(), match[2].lower()) for i, match in read.items() if match}
     if named:
-        return _regions({i: _place_by_name(*name) for i, name in named.items()}, "name")
+        return _regions({i: _place_by_name(*name) for i, name in named.items()}, signal.ch_types, "name")
     placed = {i: positions[names[i]] for i in of_head if names[i] in positions}
     if len(placed) < _WHOLE_HEAD:
-        return Regions((), (), (), 0, "")
-    return _regions({i: _place_on_plane(*at) for i, at in placed.items()}, "place")
+        return Regions((), (), (), (), signal.ch_types, 0, "")
+    return _regions({i: _place_on_plane(*at) for i, at in placed.items()}, signal.ch_types, "place")
 
 
-def _place_by_name(row: str, column: str) -> tuple[bool, bool, bool]:
-    """Return whether a 10-20 name is frontal, temporal, on the rim."""
+class _Place(NamedTuple):
+    """Whether a channel is frontal, temporal, on the rim; and which row from the front it stands in."""
+
+    frontal: bool
+    temporal: bool
+    rim: bool
+    row: int
+
+
+def _place_by_name(row: str, column: str) -> _Place:
     number = 0 if column == "z" else int(column.rstrip("h"))
-    frontal = row in ("fp", "af", "f")
     temporal = row in ("ft", "t", "tp")
     outer = row == "fp" or (row in ("af", "f", "p") and number >= 7)
-    return frontal, temporal, temporal or outer
+    return _Place(row in ("fp", "af", "f"), temporal, temporal or outer, 0 if row in ("fp", "af") else 1)
 
 
-def _place_on_plane(x: float, y: float) -> tuple[bool, bool, bool]:
+def _place_on_plane(x: float, y: float) -> _Place:
     right, front = abs(x - 0.5), y - 0.5
     frontal = front >= 0.2
     temporal = right >= 0.35 and not frontal
-    return frontal, temporal, temporal or (frontal and bool(np.hypot(right, front) >= 0.38))
+    outer = frontal and bool(np.hypot(right, front) >= 0.38)
+    return _Place(frontal, temporal, temporal or outer, 0 if front >= 0.35 else 1)
 
 
-def _regions(places: Mapping[int, tuple[bool, bool, bool]], by: str) -> Regions:
-    frontal, temporal, rim = (tuple(i for i, place in places.items() if place[k]) for k in range(3))
-    return Regions(frontal, temporal, rim, len(places), by)
+def _regions(places: Mapping[int, _Place], ch_types: tuple[str, ...], by: str) -> Regions:
+    first = min((place.row for place in places.values() if place.frontal), default=0)
+    return Regions(
+        tuple(i for i, place in places.items() if place.frontal),
+        tuple(i for i, place in places.items() if place.temporal),
+        tuple(i for i, place in places.items() if place.rim),
+        tuple(i for i, place in places.items() if place.frontal and place.row == first),
+        ch_types,
+        len(places),
+        by,
+    )
+
+
+def shared_with(
+    signals: Signals, ch_types: Sequence[str], channels: Sequence[int], band_hz: tuple[float, float], n_most: int
+) -> NDArray[np.float64]:
+    """Return what all channels have of the strongest signals of some, in a band: a matrix (n_channels, n_channels).
+
+    Times the signals it gives the regression of all channels on the first principal components of those, over all
+    stretches. As weights of a decoder are no pattern (Haufe et al. 2014, doi 10.1016/j.neuroimage.2013.10.067), what
+    it reads from frontal channels is not all that it may read from the eyes: they show at all channels.
+
+    Parameters
+    ----------
+    signals : Signals
+        Stretches of signal.
+    ch_types : sequence of str
+        The type of each channel; of each type the root mean square of `channels` counts as 1.
+    channels : sequence of int
+        Whose strongest signals.
+    band_hz : (float, float)
+        Edges of the band.
+    n_most : int
+        Components, at most.
+    """
+    n_channels, chosen = signals.x.shape[1], np.asarray(channels)
+    moments = np.zeros((n_channels, n_channels))
+    for stretch in signals.x:
+        inside = in_band(stretch, band_hz, signals.sfreq)
+        inside -= inside.mean(axis=1, keepdims=True)
+        moments += inside @ inside.T
+    kinds, scale = np.asarray(ch_types)[chosen], np.ones(len(chosen))
+    for kind in np.unique(kinds):
+        scale[kinds == kind] = np.sqrt(np.diag(moments)[chosen][kinds == kind].mean()) or 1.0
+    own = moments[np.ix_(chosen, chosen)] / np.outer(scale, scale)
+    power, axes = np.linalg.eigh(own)
+    kept = power > 1e-9 * power.max(initial=0.0)
+    readers = (axes[:, kept][:, ::-1][:, :n_most] / scale[:, None]).T
+    spread = np.zeros((n_channels, n_channels))
+    spread[:, chosen] = (moments[:, chosen] @ readers.T / power[kept][::-1][:n_most]) @ readers
+    return spread
 
 
 @dataclass(frozen=True)
@@ -173,28 +241,72 @@ def look_for_artifacts(
         There are too few trials to exchange, or nothing to be right or wrong about.
     """
     nyquist = signals.sfreq / 2
-    slow, fast = (0.0, SLOW_HZ), (FAST_HZ, np.inf)
-    eyes = Part("frontal channels below 4 Hz", regions.frontal, slow)
-    muscles = Part("frontal and temporal rim above 30 Hz", regions.rim, fast)
-    parts = [
-        Part("frontal channels", regions.frontal),
-        Part("temporal channels", regions.temporal),
-        Part("below 4 Hz", band_hz=slow),
-        Part("above 30 Hz", band_hz=fast),
-        eyes,
-        muscles,
+    eyes, muscles = _sources(signals, regions)
+    asked = [
+        *(Part("frontal channels", regions.frontal) for _ in regions.frontal[:1]),
+        *(Part("temporal channels", regions.temporal) for _ in regions.temporal[:1]),
+        *(Part(band_name(band), band_hz=band) for band in (SLOW_HZ, FAST_HZ) if band[0] < nyquist),
+        *(part for part in (eyes, muscles) if part),
     ]
-    asked = [part for part in parts if part.channels != () and not (part.band_hz == fast and nyquist <= FAST_HZ)]
     found = occlude(signals, asked, n_repeats, seed, alone=True, tell=tell)
-    rests = tuple(_rests(found))
-    doubts = _doubts(found)
+    rests, doubts = tuple(_rests(found)), _doubts(found)
     suspects = [rest for rest in rests if rest.part in (eyes, muscles)] if not doubts else []
     warnings = tuple(
         _warning(rest, "eyes" if rest.part is eyes else "muscles")
         for rest in suspects
-        if rest.share.value >= SHARE and rest.share.low >= SURE
+        if rest.share.value >= SHARE
+        and rest.share.low >= SURE
+        and (rest.part is muscles or _is_frontal(signals, regions))
     )
     return Sanity(found.accuracy, rests, warnings, (*doubts, *_unseen(regions, nyquist)), found.n_trials)
+
+
+def _sources(signals: Signals, regions: Regions) -> tuple[Part | None, Part | None]:
+    """Return what eyes and what muscles would show in, where there are such channels and such frequencies."""
+    eyes = muscles = None
+    if regions.frontal:
+        spread = shared_with(signals, regions.ch_types, regions.frontal, SLOW_HZ, _EYES)
+        eyes = Part(f"strongest frontal signals {band_name(SLOW_HZ)}", band_hz=SLOW_HZ, spread=spread)
+    if regions.rim and FAST_HZ[0] < signals.sfreq / 2:
+        spread = shared_with(signals, regions.ch_types, regions.rim, FAST_HZ, len(regions.rim))
+        muscles = Part(f"signals of the head's rim {band_name(FAST_HZ)}", band_hz=FAST_HZ, spread=spread)
+    return eyes, muscles
+
+
+def _is_frontal(signals: Signals, regions: Regions) -> bool:
+    """Tell whether what changes slowly with the truth is largest next to the eyes, of any type of channel.
+
+    Slow sources in the middle of the head show at frontal channels too, but not most there.
+    """
+    kinds, energy = np.asarray(regions.ch_types), _following(signals)
+    foremost = np.isin(np.arange(len(kinds)), regions.foremost)
+    return any(
+        foremost[kinds == kind][energy[kinds == kind].argmax()] and energy[kinds == kind].max() > 0
+        for kind in np.unique(kinds[foremost])
+    )
+
+
+def _following(signals: Signals) -> NDArray[np.float64]:
+    """Return the energy of what changes slowly with the truth at each channel (n_channels,), less that of noise.
+
+    It is the covariance of the truth with means over pieces of the stretches; noise is what it is with truths
+    exchanged between trials of a recording.
+    """
+    n, n_channels, n_times = signals.x.shape
+    starts = np.unique(np.linspace(0, n_times, min(_PIECES, n_times), endpoint=False).astype(int))
+    slow = np.empty((n, n_channels, len(starts)))
+    for i, stretch in enumerate(signals.x):
+        slow[i] = np.add.reduceat(in_band(stretch, SLOW_HZ, signals.sfreq), starts, axis=1)
+    slow -= slow.mean(axis=0)
+    first = np.searchsorted(signals.window, np.arange(n))
+    truth = signals.truth[first]
+    wanted = np.eye(int(truth.max()) + 1)[truth] if signals.classifies else truth / truth.std(axis=0)
+
+    def energy(order: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray((np.tensordot((wanted - wanted.mean(axis=0))[order], slow, (0, 0)) ** 2).sum(axis=(0, 2)))
+
+    exchanged = [energy(order) for order in exchanges(signals.block.tolist(), _ORDERS, 0)]
+    return np.asarray(energy(np.arange(n)) - np.mean(exchanged, axis=0))
 
 
 def _rests(found: Occlusion) -> Iterator[Rest]:
@@ -234,7 +346,7 @@ def _unseen(regions: Regions, nyquist: float) -> list[str]:
         unseen.append("No channel is frontal: eyes cannot be told by where they show.")
     if regions.known and not regions.rim:
         unseen.append("No channel is at the frontal or temporal rim: muscles cannot be told by where they show.")
-    if nyquist <= FAST_HZ:
+    if nyquist <= FAST_HZ[0]:
         unseen.append(f"At {2 * nyquist:g} Hz there is nothing above 30 Hz, where muscles would show.")
     return unseen
 
@@ -246,7 +358,7 @@ def _warning(rest: Rest, what: str) -> str:
     }[what]
     left = f" (accuracy {rest.alone})" if rest.alone else ""
     return (
-        f"It looks as if it read {what}: with all but the {rest.part.name} exchanged between trials, "
+        f"It looks as if it read {what}: with all but the {rest.part.name}, exchanged between trials, "
         f"{100 * rest.share.value:.0f} % [{100 * rest.share.low:.0f}, {100 * rest.share.high:.0f}] of what it tells "
         f"of the truth is left{left}, n = {rest.share.n} trials. {also}"
     )

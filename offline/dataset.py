@@ -15,7 +15,7 @@ from offline.configuration import Arrays, TrainingConfiguration
 from offline.moments import Moments
 from offline.sources import Source
 from offline.store import scratch
-from offline.stored import StoredRecording, store_features, store_recording, store_truth
+from offline.stored import StoredRecording, sensor_samples, store_features, store_recording, store_truth
 from offline.windows import Cuts, Windows
 from rtdecode.contract import Classification, EventWindow, Regression, Signal
 from rtdecode.errors import RecordingError
@@ -23,6 +23,8 @@ from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording
 
+# Gives the preprocessed samples (n_samples', n_channels') of each recording of a source, by its number.
+Preprocess = Callable[[int], dict[int, Samples]]
 # Values that a step learns from as they are.
 _MOST = 1 << 22
 
@@ -153,7 +155,7 @@ class Dataset:
         learned = [recipe.fitted for recipe in self.configuration.preprocessing]
         return Chain(steps[: learned.index(True)] if True in learned else steps, self.signal)
 
-    def preprocessor(self, steps: Sequence[Step]) -> Callable[[int], dict[int, Samples]]:
+    def preprocessor(self, steps: Sequence[Step]) -> Preprocess:
         """Return what runs all recordings of a source through the steps.
 
         It takes the source's number and gives (n_samples', n_channels') of each recording, by its number.
@@ -183,7 +185,7 @@ class Dataset:
         for trial in sorted(trials, key=lambda t: t.recording):
             if trial.recording not in features:
                 features = preprocess(self.stretches[trial.recording][0])
-            parts.append(np.array(features[trial.recording][slice(*_outputs(trial, chain))]))
+            parts.append(np.array(features[trial.recording][slice(*outputs_of(trial, chain))]))
             n += len(parts[-1])
             if n > n_most:
                 for part in parts:
@@ -199,9 +201,28 @@ def _anew(chain: Chain, samples: Samples) -> Samples:
     return chain.process(samples)
 
 
-def _outputs(trial: Trial, chain: Chain) -> tuple[int, int]:
+def outputs_of(trial: Trial, chain: Chain) -> tuple[int, int]:
     """Return the range of outputs whose newest input lies within a trial."""
     return chain.n_outputs(trial.start), chain.n_outputs(trial.stop)
+
+
+def from_sensors(
+    dataset: Dataset, steps: Sequence[Step], change: Callable[[Samples], Samples] = lambda samples: samples
+) -> Preprocess:
+    """Return what runs a source's recordings through steps, changed before; nothing of it is kept.
+
+    As the live decoder does: from the first sample of the file, anew after every gap, statistics kept.
+    """
+
+    def preprocess(source: int) -> dict[int, Samples]:
+        chain, given = Chain(steps, dataset.signal), {}
+        for number, (of, _, _) in enumerate(dataset.stretches):
+            if of == source:
+                chain.reset()
+                given[number] = chain.process(change(sensor_samples(dataset.recording(number), dataset.signal)))
+        return given
+
+    return preprocess
 
 
 class Cutter:
@@ -224,9 +245,7 @@ class Cutter:
         Preprocessed samples that a window at an event needs before its own, for its baseline.
     """
 
-    def __init__(
-        self, dataset: Dataset, steps: Sequence[Step], preprocess: Callable[[int], dict[int, Samples]] | None = None
-    ) -> None:
+    def __init__(self, dataset: Dataset, steps: Sequence[Step], preprocess: Preprocess | None = None) -> None:
         self._dataset, self._preprocess = dataset, preprocess or dataset.preprocessor(steps)
         self._chain = Chain(steps, dataset.signal)
         self._at_events = event_window(dataset.configuration, self._chain, dataset.signal.sfreq)
@@ -247,7 +266,7 @@ class Cutter:
     def _fill(self, source: int) -> None:
         for recording, features in self._preprocess(source).items():
             for trial in self._of[recording]:
-                first, stop = _outputs(trial, self._chain)
+                first, stop = outputs_of(trial, self._chain)
                 self._features[self._numbers[trial], :, : stop - first] = features[first:stop].T
         self._filled.add(source)
 
@@ -259,7 +278,7 @@ class Cutter:
             source = self._dataset.stretches[trial.recording][0]
             if source not in self._filled:
                 self._fill(source)
-            first, stop = _outputs(trial, self._chain)
+            first, stop = outputs_of(trial, self._chain)
             starts = range(0, stop - first - reach + 1, stride)
             y.append(self._dataset.truth(trial, [self._chain.newest_input(first + s + reach - 1) for s in starts]))
             at += [(self._numbers[trial], start) for start in starts]

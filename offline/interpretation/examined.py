@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from offline.checkpoint import configuration_for_files, network_with, read_checkpoint, read_weights
-from offline.dataset import Cutter, Dataset, load_dataset
+from offline.checkpoint import configuration_for_files, network_with, read_checkpoint, read_held
+from offline.dataset import Cutter, Dataset, Preprocess, from_sensors, load_dataset
 from offline.models import Network
+from offline.sensors import SensorMoments
 from offline.sources import Source
 from offline.stored import refuse_copies, sensor_samples
 from offline.training import AT_ONCE, n_samples
@@ -27,7 +28,6 @@ from rtdecode.recording import Positions
 _MOST = 1 << 26
 
 Change = Callable[[Samples], Samples]
-Preprocess = Callable[[int], dict[int, Samples]]
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,15 @@ class Examined:
         In evaluation mode.
     positions : Positions
         Where the sensors are on a plane, as far as the file tells: none in a decoder file that is older than that.
+    moments : SensorMoments or None
+        What the sensors did in the trials it was trained on; None in an older file.
     """
 
     path: Path
     contract: Contract
     network: Network
     positions: Positions
+    moments: SensorMoments | None = None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -122,11 +125,13 @@ def read_examined(path: Path, subject: str | None = None) -> Examined:
             if subject is None:
                 raise ConfigurationError(f"{path} tells people apart: say whose it is (--subject): {known}.")
             checkpoint = checkpoint.for_subject(subject)
-        return Examined(path, checkpoint.contract, checkpoint.network, checkpoint.probe.positions)
+        found = checkpoint.contract, checkpoint.network, checkpoint.probe.positions, checkpoint.moments
+        return Examined(path, *found)
     if subject is not None:
         raise ConfigurationError(f"{path} is of one person already: --subject is for a checkpoint of several.")
-    contract, weights = read_weights(path)
-    return Examined(path, contract, network_with(weights, contract, path, {}), {})
+    contract, weights, moments = read_held(path)
+    positions = moments.positions if moments else {}
+    return Examined(path, contract, network_with(weights, contract, path, positions), positions, moments)
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ class Material:
             Takes the samples of an unbroken stretch, (n_samples, n_channels) of float64, in the decoder's order and
             units at the rate of the recording, and returns as many.
         """
-        preprocess = _from_sensors(self.dataset, self.examined.steps, change)
+        preprocess = from_sensors(self.dataset, self.examined.steps, change)
         return _windows(self.dataset, self.examined, preprocess)[0][self.kept]
 
 
@@ -290,17 +295,3 @@ def _within_trial(trial: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of each window among those of its trial, which stand together."""
     first = np.searchsorted(trial, trial)
     return np.arange(len(trial)) - first
-
-
-def _from_sensors(dataset: Dataset, steps: tuple[Step, ...], change: Change) -> Preprocess:
-    """Return what gives the preprocessed samples of a source's recordings, by their numbers, changed before."""
-
-    def preprocess(source: int) -> dict[int, Samples]:
-        chain, given = Chain(steps, dataset.signal), {}
-        for number, (of, _, _) in enumerate(dataset.stretches):
-            if of == source:
-                chain.reset()
-                given[number] = chain.process(change(sensor_samples(dataset.recording(number), dataset.signal)))
-        return given
-
-    return preprocess

@@ -1,0 +1,160 @@
+"""What `rtdecode explain` does."""
+
+import json as json_text
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from offline.interpretation.examined import look_at, read_examined
+from offline.interpretation.explaining import explain as explain_decoder
+from offline.interpretation.explanation import MEASURES, Explanation
+from offline.interpretation.folds import OverFolds, over_folds
+from offline.interpretation.report import report
+from offline.interpretation.sheet import Sheet
+from rtdecode.errors import ConfigurationError
+
+
+def explain(
+    model: Path,
+    recordings: Sequence[Path],
+    output: Path,
+    json: Path | None,
+    figures: Path | None,
+    folds: Path | None,
+    form: str | None,
+    hidden: Sequence[str],
+    subject: str | None,
+    n_repeats: int,
+    seed: int,
+) -> None:
+    """Look into a decoder, write the report and what else is asked for, and tell the main of it."""
+    with Console(stderr=True).status("reading") as status:
+        examined = read_examined(model, subject)
+        material = look_at(examined, recordings) if recordings else None
+        explanation = explain_decoder(examined, material, n_repeats, seed, status.update)
+        status.update("folds")
+        found = None if folds is None else over_folds(explanation, folds)
+        sheet = Sheet(explanation, form, hidden, found)
+        _write(output, report(sheet))
+    if figures is not None:
+        _write_figures(sheet.figures, figures)
+    if json is not None:
+        _write(json, json_text.dumps(document(explanation, found), ensure_ascii=False))
+    _tell(explanation)
+    print(f"written to {output}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
+
+
+def _write_figures(figures: dict[str, str], folder: Path) -> None:
+    """Write each figure as a file of its own, with the style it has on the page."""
+    style = "".join(
+        (files(package) / name).read_text(encoding="utf-8")
+        for package, name in (
+            ("rtdecode.page", "page.css"),
+            ("rtdecode.evaluation", "report.css"),
+            ("offline.interpretation", "explain.css"),
+        )
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {folder}: {error.strerror}.") from None
+    for name, drawing in figures.items():
+        whole = drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+        head, _, rest = whole.partition(">")
+        _write(folder / f"{_safe(name)}.svg", f"{head}>\n<style>{style}svg {{ width: auto; }}</style>{rest}")
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def document(e: Explanation, folds: OverFolds | None = None) -> dict[str, Any]:
+    """Return an explanation as JSON can hold it; NaN as null."""
+    sensors, components = e.parts.signal, e.components
+    return {
+        "model": e.examined.path.name,
+        "created": e.created,
+        "outputs": list(e.examined.names),
+        "warnings": list(e.warnings),
+        "notes": list(e.notes),
+        "sensors": {"ch_names": sensors.ch_names, "ch_types": sensors.ch_types, "units": sensors.units},
+        "recordings": list(e.material.names) if e.material else [],
+        "trained_on": list(e.material.trained_on) if e.material else [],
+        "score": [
+            {"name": f.name, "value": f.value, "low": f.low, "high": f.high, "chance": f.chance, "n": f.n}
+            for f in e.score
+        ],
+        "components": None if components is None else {
+            "what": components.what,
+            "filters": _plain(components.filters),
+            "kernels": _plain(components.kernels),
+            "share": _plain(components.share),
+            "in_power": components.in_power,
+        },
+        "patterns": {
+            "of": e.of_moments,
+            "unit": "the sensor's, for one standard deviation of the component",
+            **{form: _plain(values) for form, values in e.patterns.items()},
+        },
+        "class_patterns": {form: _plain(values) for form, values in e.class_patterns.items()},
+        "evoked_patterns": _plain(e.evoked),
+        "relevance": {name: {"what": MEASURES[name], "values": _plain(v)} for name, v in e.relevance.items()},
+        "elimination": e.elimination and {
+            "order": _plain(e.elimination.order), "losses": _plain(e.elimination.losses)
+        },
+        "permutation": _plain(e.permuted),
+        "shapley": _plain(e.shapley),
+        "spectra": e.spectra and {
+            "freqs": _plain(e.spectra.freqs), "latent": _plain(e.spectra.latent),
+            "filtered": _plain(e.spectra.filtered), "of_classes": _plain(e.class_spectra),
+        },
+        "response": None if e.gain is None else {"freqs": _plain(e.freqs), "power": _plain(e.gain)},
+        "waveforms": e.waveforms and e.trials and {
+            "classes": e.class_names, "time_s": _plain(e.trials.time_s), "mean": _plain(e.waveforms.mean),
+            "sem": _plain(e.waveforms.sem), "n": _plain(e.waveforms.n_windows),
+            "latency_s": [f and {name: _plain(v) for name, v in f._asdict().items()} for f in e.latency],
+        },
+        "responses": e.responses and e.trials and [
+            {"class": e.class_names[c], "ch_type": kind, "time_s": float(e.trials.time_s[found.at]), "p": found.p}
+            for (c, kind), found in e.tested.items()
+        ],
+        "power_db": e.power and {"values": _plain(e.power.db), "p": e.power.p},
+        "folds": folds and {name: _plain(value) for name, value in vars(folds).items()},
+    }  # fmt: skip
+
+
+def _plain(values: Any) -> Any:
+    """Return an array as nested lists of six digits, NaN as None."""
+    if values is None:
+        return None
+    if isinstance(values, (list, tuple)):
+        return [_plain(value) for value in values]
+    if isinstance(values, np.ndarray):
+        return _plain(values.tolist())
+    if isinstance(values, float):
+        return float(f"{values:.6g}") if np.isfinite(values) else None
+    return values
+
+
+def _tell(e: Explanation) -> None:
+    for figure in e.score:
+        print(f"{figure.name} over trials: {figure}")
+    for note in e.notes:
+        print(note)
+    for i, name in enumerate(e.examined.names):
+        best = e.best(i)
+        if best:
+            print(f"{name}: components {', '.join(map(str, best))} are the most relevant ({MEASURES[e.measure]})")
+    for warning in e.warnings:
+        Console(stderr=True).print(f"WARNING: {warning}", soft_wrap=True, markup=False, highlight=False)

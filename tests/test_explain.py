@@ -3,12 +3,12 @@
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from offline.checkpoint import hold_weights, read_checkpoint
 from offline.interpretation import look_at, read_examined
@@ -25,6 +25,7 @@ from offline.models import Inputs, make_network
 from offline.models.closed_form import ClosedForm
 from offline.sensors import AtSensors, sensor_moments
 from offline.training import build
+from rtdecode.cli import app
 from rtdecode.contract import Event
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, ModelError, RecordingError
@@ -32,7 +33,6 @@ from rtdecode.model_file import parse, read_model, write_model
 from rtdecode.preprocessing import Chain
 from rtdecode.recording import read_recording
 from tests.builders import build_model, build_telling_recording, linear_graph
-from tests.processes import run_rtdecode
 from tests.test_imports import dataset_of, trained
 
 FILTER = {"step": "filter", "l_freq": 1, "h_freq": 30, "order": 2}
@@ -323,7 +323,7 @@ class TestFigures:
 
     def test_every_figure_is_a_file_of_its_own_with_title_and_units(self, file, new, tmp_path):
         output, folder = tmp_path / "report.html", tmp_path / "figures"
-        explain_command(file, [new], output, tmp_path / "told.json", folder, None, None, [], None, 5, 0)
+        explain_command(file, [new], output, tmp_path / "told.json", folder, None, None, [], None, [], 5, 0)
         told = json.loads((tmp_path / "told.json").read_text())
         assert np.shape(told["patterns"]["haufe"]) == (len(told["components"]["filters"]), 4)
         drawings = sorted(folder.glob("*.svg"))
@@ -369,6 +369,21 @@ class TestFolds:
 
 
 def test_the_command_writes_a_report_and_says_what_is_missing(file, tmp_path):
-    code, output = run_rtdecode("explain", str(file), "-o", str(tmp_path / "told.html"))
-    assert code == 0 and "No recordings were given" in output and "written to" in output
-    assert "Patterns for left" in Path(tmp_path / "told.html").read_text()
+    told = CliRunner().invoke(app, ["explain", str(file), "-o", str(tmp_path / "told.html")])
+    assert told.exit_code == 0 and "No recordings were given" in told.output and "written to" in told.output
+    assert "Patterns for left" in (tmp_path / "told.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["-o", "told.pdf"], "html"),
+        (["--control", "randomised"], "--control needs recordings"),
+        (["--form", "weights"], "--form is one of"),
+        (["--subject", "me"], "--subject is for a checkpoint of several"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_a_sentence(file, tmp_path, monkeypatch, options, error):
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["explain", str(file), *options])
+    assert isinstance(told.exception, ConfigurationError) and error in str(told.exception)

@@ -50,6 +50,7 @@ class Explained:
     filters: np.ndarray
     kernels: np.ndarray
     latent: np.ndarray
+    filtered: np.ndarray
     readout: Readout
 
     @property
@@ -84,8 +85,8 @@ def configuration(network, settings):
 def explained(folder, record, network, settings, seed):
     fields = dipoles.topographies(seed)
     # Filters over all components have more weights to find.
-    n_trials = 300 if network == "varcnn" else 150
-    for run, n_trials in ((1, n_trials), (2, n_trials), (3, 300)):
+    to_learn = 300 if network == "varcnn" else 150
+    for run, n_trials in ((1, to_learn), (2, to_learn), (3, 300)):
         record(fields, 10 * seed + run, n_trials).save(folder / f"run-{run}.npz")
     settings = configuration(network, settings)
     train(settings, folder, folder / "kept", [], [], 1, Console(file=StringIO()))
@@ -97,15 +98,14 @@ def explained(folder, record, network, settings, seed):
     assert len(unseen) == 300
     seen, sensors = (Cutter(dataset, steps).cut(unseen, dipoles.N_TRIAL, 1) for steps in ((standardize,), ()))
     with torch.no_grad():
-        latent, _, pooled = (stage.numpy() for stage in network.stages(torch.from_numpy(seen.x[:])))
+        latent, filtered, pooled = (stage.numpy() for stage in network.stages(torch.from_numpy(seen.x[:])))
     weights = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
     # The sensors are divided by their deviations first.
     filters, kernels = weights["demix.weight"][:, :, 0] / standardize.std, weights["temporal.weight"]
     kernels = kernels[:, 0] if network.temporal.groups > 1 else kernels
     dense = weights["fc.weight"].reshape(3, *pooled.shape[1:])
-    return Explained(
-        fields, sensors.x[:], filters, kernels, latent, Readout(pooled, dense, weights["fc.bias"], seen.y)
-    )
+    readout = Readout(pooled, dense, weights["fc.bias"], seen.y)
+    return Explained(fields, sensors.x[:], filters, kernels, latent, filtered, readout)
 
 
 def slow(*values):
@@ -179,11 +179,12 @@ def test_components_have_the_topographies_of_responses_in_what_goes_along_with_a
 def test_waveforms_peak_when_the_sources_respond(response):
     classes = response.readout.targets
     best = ranked(by_elimination(response.readout.centred.contrasted))[0]
-    others = class_waveforms(response.latent, classes // 2, 2).mean[1]
+    others = class_waveforms(response.filtered, classes // 2, 2).mean[1]
     for c, latency_s in enumerate(dipoles.LATENCY_S):
-        waves = (response.latent[classes == c] - others)[:, best[c], None]
+        waves = (response.filtered[classes == c] - others)[:, best[c], None]
         times = np.arange(waves.shape[2]) / dipoles.SFREQ
         told = peak_latency(waves, times, np.arange(len(waves)), 200, np.random.default_rng(0))
-        # Two samples.
-        assert abs(told.peak[0] - latency_s) < 0.025
-        assert told.low[0] - 0.025 < latency_s < told.high[0] + 0.025
+        # Half of the kernel may move it.
+        reach = response.kernels.shape[-1] / 2 / dipoles.SFREQ
+        assert abs(told.peak[0] - latency_s) < reach
+        assert told.low[0] - reach < latency_s < told.high[0] + reach

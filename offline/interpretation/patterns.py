@@ -180,9 +180,10 @@ def output_patterns(values: ArrayLike, outputs: ArrayLike) -> NDArray[np.float64
         Change of the values per unit of an output.
     """
     values, outputs = np.asarray(values, np.float64), np.asarray(outputs, np.float64)
-    # Outputs that add up to the same for every window vary in fewer dimensions than there are of them.
+    # Outputs that add up to the same for every window vary in fewer dimensions than there are of them. Each row adds
+    # up to zero: what all windows have in common is taken out of the values too.
     regression: NDArray[np.float64] = np.linalg.pinv(outputs - outputs.mean(axis=0))
-    return np.tensordot(regression, values - values.mean(axis=0), axes=1)
+    return np.tensordot(regression, values, axes=1)
 
 
 def evoked_patterns(filters: ArrayLike, windows: ArrayLike, outputs: ArrayLike) -> FilterPatterns:

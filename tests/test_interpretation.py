@@ -375,11 +375,11 @@ class TestWaveforms:
     def test_each_class_has_its_mean_and_its_standard_error(self):
         rng = np.random.default_rng(0)
         activations, classes = rng.standard_normal((30, 2, 9)), np.repeat([0, 1, 3], 10)
-        told = class_waveforms(activations, classes, 4)
-        assert told.n_windows.tolist() == [10, 10, 0, 10]
+        told = class_waveforms(activations, classes, 5)
+        assert told.n_windows.tolist() == [10, 10, 0, 10, 0]
         assert np.allclose(told.mean[3], activations[20:].mean(axis=0))
         assert np.allclose(told.sem[1], sem(activations[10:20], axis=0))
-        assert np.isnan(told.mean[2]).all() and np.isnan(told.sem[2]).all()
+        assert np.isnan(told.mean[[2, 4]]).all() and np.isnan(told.sem[[2, 4]]).all()
 
     def test_one_window_tells_no_standard_error(self):
         told = class_waveforms(np.ones((1, 2, 9)), [0], 1)
@@ -411,6 +411,7 @@ class TestWaveforms:
     def test_windows_of_one_trial_are_drawn_together(self, responses):
         waves, times = responses
         told = peak_latency(waves, times, np.zeros(200), 50, np.random.default_rng(1))
+        assert np.array_equal(told.peak, times[np.abs(waves.mean(axis=0)).argmax(axis=1)])
         assert np.array_equal(told.low, told.peak) and np.array_equal(told.high, told.peak)
 
 

@@ -104,7 +104,7 @@ def explain(
         readout = _readout(components, examined, material)
         relevance = _relevance(components, readout, examined, material)
         if readout is not None and material is not None:
-            elimination, shapley = recursive_elimination(readout), by_shapley(readout, n_repeats, random)
+            elimination, shapley = recursive_elimination(readout.centred), by_shapley(readout, n_repeats, random)
             permuted = by_permutation(readout, n_repeats, random)
     evidence = _evidence(components, readout, relevance) if components else None
     freqs, gain = _gain(components, examined)
@@ -221,7 +221,7 @@ def _relevance(
         found |= {"l2": by_norm(readout), "weight": by_weight(readout)}
         if material is not None:
             found |= {
-                "elimination": by_elimination(readout),
+                "elimination": by_elimination(readout.centred),
                 "output_corr": by_correlation(readout),
                 "weight_corr": by_weighted_correlation(readout),
             }

@@ -1,7 +1,7 @@
 """Figures of what decoders rest on, as SVG to stand in HTML.
 
-Their colours are those of the reports (`rtdecode/evaluation/report.css`) and of `charts.css` here: blue for what
-speaks for an output, orange for what speaks against it, which the colour-blind can tell apart too.
+Their colours are those of `explain.css` and `rtdecode/evaluation/report.css`: blue for what speaks for an output,
+vermilion for what speaks against it, which the colour-blind can tell apart too.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _MOST_ROWS, _MOST_COLUMNS = 24, 120
 _ROW, _LABELS, _RIGHT, _BOTTOM = 17, 150, 14, 38
 
 
-def draw_bars(
+def draw_figures(
     rows: Sequence[tuple[str, Figure]],
     axis: str,
     title: str,
@@ -69,7 +69,7 @@ def draw_bars(
 
 def _bar(x: Scale, y: float, name: str, figure: Figure) -> list[str]:
     middle, start, stop = y + _ROW / 2, *sorted((x(0), x(figure.value)))
-    style = "heat" if figure.value >= 0 else "against"
+    style = "f0" if figure.value >= 0 else "f1"
     told = f"{name}: {figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"
     label = fitting(_LABELS - 8, name, f"{name[:19]}...")
     parts = [
@@ -93,7 +93,7 @@ def draw_over_time(
     figures : sequence of Figure
         Of each.
     axis, title : str
-        See `draw_bars`.
+        See `draw_figures`.
     sfreq : float
         Rate of the window's samples in Hz.
     first_s : float
@@ -116,10 +116,10 @@ def draw_over_time(
     return svg(_WIDE, _HEIGHT, title, drawn)
 
 
-def draw_map(
+def draw_attributions(
     values: ArrayLike, ch_names: Sequence[str], title: str, sfreq: float, n: int, unit: str, first_s: float = 0.0
 ) -> str:
-    """Draw attributions of channels over time: blue for the output, orange against it.
+    """Draw attributions of channels over time: blue for the output, vermilion against it.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def draw_map(
     largest = float(np.abs(means).max()) or 1.0
     row, top = max(6, min(_ROW, 480 // len(strongest))), 22
     bottom, x = top + row * len(strongest), Scale(0.0, values.shape[1] / sfreq, _LABELS / 2, _WIDE - _RIGHT)
-    parts = [text(_LABELS / 2, 12, f"full colour: {largest:.2g} {unit}; blue for it, orange against it", "small")]
+    parts = [text(_LABELS / 2, 12, f"full colour: {largest:.2g} {unit}; blue for it, vermilion against it", "small")]
     if len(strongest) < len(values):
         told = f"the {len(strongest)} strongest of {len(values)} channels"
         parts.append(text(_WIDE - _RIGHT, 12, told, "small", "end"))
@@ -170,7 +170,7 @@ def _cells(
 ) -> list[str]:
     # What is too faint to be seen is not drawn: a map of many channels is a large page.
     return [
-        rect(x(start), y, x(stop) - x(start), row - 0.5, "heat" if v > 0 else "against", "", abs(v) / largest)
+        rect(x(start), y, x(stop) - x(start), row - 0.5, "f0" if v > 0 else "f1", "", abs(v) / largest)
         for (start, stop), v in zip(pairwise(edges_s.tolist()), means.tolist(), strict=True)
         if abs(v) > 0.01 * largest
     ]
@@ -183,7 +183,7 @@ def draw_randomised(found: Randomised, title: str) -> str:
         for number, (name, values) in enumerate(zip(found.layers, found.correlation, strict=True))
     ]
     n = found.correlation.shape[1]
-    return draw_bars(rows, "correlation with the map as it is", title, n, largest_first=False, unit="draws")
+    return draw_figures(rows, "correlation with the map as it is", title, n, largest_first=False, unit="draws")
 
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float, float]:

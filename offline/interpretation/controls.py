@@ -18,7 +18,7 @@ from offline.dataset import Dataset
 from offline.models import Network
 from offline.partition import divide_for_stopping
 from offline.training import Fitted, fit_network
-from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.errors import ConfigurationError
 
 _Floats = NDArray[np.float64]
 Tell = Callable[[int, int], None]
@@ -85,15 +85,8 @@ def randomise_layers(
         How often, and from which draws.
     tell : callable, optional
         Called with how many of how many maps are done.
-
-    Raises
-    ------
-    ModelError
-        It has no weights.
     """
     layers = _layers(network)
-    if not layers:
-        raise ModelError(f"{type(network).__name__} has no weights to draw anew: there is nothing to control.")
     original = np.asarray(attribute(network))
     found = np.empty((2, len(layers), n_repeats))
     for repeat in range(n_repeats):

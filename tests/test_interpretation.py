@@ -3,6 +3,7 @@
 import inspect
 import re
 from dataclasses import replace
+from functools import cache
 from itertools import permutations
 
 import numpy as np
@@ -235,6 +236,7 @@ class TestPatterns:
         level = np.arange(4.0)[:, None]
         assert np.allclose(covariance(windows), covariance(windows + level))
         assert np.allclose(covariance(windows), np.cov(windows.transpose(1, 0, 2).reshape(4, -1)))
+        assert np.allclose(covariance(windows + level, demean=False)[3, 3], covariance(windows)[3, 3] + 9, atol=0.5)
 
     def test_covariances_at_lags_are_of_channels_and_what_they_were_before(self):
         windows = 3 + np.random.default_rng(4).standard_normal((20, 4, 30))
@@ -263,6 +265,10 @@ class TestPatterns:
         expected = sum(joint[:, :, t] @ window[0, :, t : t + 17].numpy() for t in range(4))
         assert np.allclose(expected, given, atol=1e-5)
 
+    def test_combined_they_are_added_up_by_their_relevance(self):
+        told = combined_patterns([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]], [[2.0, 0.0], [-1.0, 3.0]])
+        assert told.tolist() == [[2.0, 3.0, 7.0], [0.0, 3.0, -3.0]]
+
     def test_an_unknown_form_is_named(self):
         with pytest.raises(ValueError, match="haufe, mneflow; got 'inverse'"):
             spatial_patterns(np.eye(2), np.eye(2), "inverse")
@@ -273,7 +279,7 @@ def moving():
     """Two sources with rhythms of their own, and white noise: topographies, filters on both, windows."""
     rng = np.random.default_rng(0)
     topographies, times = rng.standard_normal((2, 9)), np.arange(200) / SFREQ
-    phases = rng.uniform(0, 2 * np.pi, (2, 300, 1))
+    phases = rng.uniform(0, 2 * np.pi, (2, 100, 1))
     slow, fast = (np.sin(2 * np.pi * hz * times + phase) for hz, phase in zip((8, 30), phases, strict=True))
     windows = np.einsum("c,nt->nct", topographies[0], slow) + 3 * np.einsum("c,nt->nct", topographies[1], fast)
     windows += rng.standard_normal(windows.shape)
@@ -293,16 +299,17 @@ class TestFilterPatterns:
 
     def test_they_are_the_covariance_of_channels_at_each_tap_with_the_output(self):
         rng = np.random.default_rng(1)
-        windows, filters = rng.standard_normal((1, 4, 50_000)), rng.standard_normal((2, 4, 3))
+        windows, filters = rng.standard_normal((1, 4, 20_000)), rng.standard_normal((6, 4, 3))
         windows[:, 1:, 1:] += windows[:, :1, :-1]
         told = filter_patterns(filters, lagged_covariances(windows, 3))
-        given = sum(filters[:, :, t] @ windows[0, :, t : 49_998 + t] for t in range(3))
+        given = sum(filters[:, :, t] @ windows[0, :, t : 19_998 + t] for t in range(3))
         given = (given - given.mean(axis=1, keepdims=True)) / given.std(axis=1, keepdims=True)
-        whole = np.stack([given @ windows[0, :, t : 49_998 + t].T / 49_998 for t in range(3)], axis=2)
+        whole = np.stack([given @ windows[0, :, t : 19_998 + t].T / 19_998 for t in range(3)], axis=2)
         left, singular, right = np.linalg.svd(whole)
-        assert np.allclose(told.share, singular[:, 0] ** 2 / (singular**2).sum(axis=1), atol=1e-3)
+        assert np.allclose(told.share, singular[:, 0] ** 2 / (singular**2).sum(axis=1), atol=3e-3)
+        assert np.allclose(told.temporal.max(axis=1), 1) and told.temporal.min() > -1
         nearest = np.einsum("oc,o,ot->oct", left[:, :, 0], singular[:, 0], right[:, 0])
-        assert np.allclose(np.einsum("oc,ot->oct", told.spatial, told.temporal), nearest, atol=1e-3)
+        assert np.allclose(np.einsum("oc,ot->oct", told.spatial, told.temporal), nearest, atol=3e-3)
 
     def test_of_one_tap_they_are_those_of_the_covariance(self):
         rng = np.random.default_rng(2)
@@ -353,7 +360,7 @@ class TestOutputPatterns:
     def test_a_response_shows_in_the_filter_that_a_stronger_rhythm_leaks_into(self, moving):
         _, filters, _, windows = moving
         rng = np.random.default_rng(2)
-        response, outputs = np.exp(-(((np.arange(200) - 90) / 8) ** 2)), rng.standard_normal((300, 2))
+        response, outputs = np.exp(-(((np.arange(200) - 90) / 8) ** 2)), rng.standard_normal((100, 2))
         topography = rng.standard_normal(9)
         told = evoked_patterns(
             joint_filters(topography[None] + filters, np.ones((1, 5))),
@@ -368,11 +375,11 @@ class TestWaveforms:
     def test_each_class_has_its_mean_and_its_standard_error(self):
         rng = np.random.default_rng(0)
         activations, classes = rng.standard_normal((30, 2, 9)), np.repeat([0, 1, 3], 10)
-        told = class_waveforms(activations, classes, 4)
-        assert told.n_windows.tolist() == [10, 10, 0, 10]
+        told = class_waveforms(activations, classes, 5)
+        assert told.n_windows.tolist() == [10, 10, 0, 10, 0]
         assert np.allclose(told.mean[3], activations[20:].mean(axis=0))
         assert np.allclose(told.sem[1], sem(activations[10:20], axis=0))
-        assert np.isnan(told.mean[2]).all() and np.isnan(told.sem[2]).all()
+        assert np.isnan(told.mean[[2, 4]]).all() and np.isnan(told.sem[[2, 4]]).all()
 
     def test_one_window_tells_no_standard_error(self):
         told = class_waveforms(np.ones((1, 2, 9)), [0], 1)
@@ -404,6 +411,7 @@ class TestWaveforms:
     def test_windows_of_one_trial_are_drawn_together(self, responses):
         waves, times = responses
         told = peak_latency(waves, times, np.zeros(200), 50, np.random.default_rng(1))
+        assert np.array_equal(told.peak, times[np.abs(waves.mean(axis=0)).argmax(axis=1)])
         assert np.array_equal(told.low, told.peak) and np.array_equal(told.high, told.peak)
 
 
@@ -459,6 +467,43 @@ class TestRelevance:
         assert relevance.shape == (4, 3)
         assert ranked(relevance)[0, :2].tolist() == [2, 0]
 
+    def test_each_measure_is_its_formula(self, readout):
+        told = {
+            measure: measure(readout)
+            for measure in (by_norm, by_weight, by_correlation, by_weighted_correlation, combined_relevance)
+        }
+        for k, o in np.ndindex(4, 3):
+            weights, features, of_class = readout.weights[o, k], readout.features[:, k], readout.targets == o
+            correlations = np.array([np.corrcoef(feature, of_class)[0, 1] for feature in features.T])
+            expected = {
+                by_norm: np.sqrt((weights**2).sum()),
+                by_weight: weights.max(),
+                by_correlation: correlations.max(),
+                by_weighted_correlation: np.abs(weights * correlations).max(),
+                combined_relevance: (weights * features[of_class].mean(axis=0)).max(),
+            }
+            assert all(np.isclose(told[measure][k, o], value) for measure, value in expected.items())
+
+    def test_elimination_tells_what_the_loss_is_without_a_component_in_an_output(self, readout):
+        told = by_elimination(readout)
+        for k, o in np.ndindex(4, 3):
+            weights = readout.weights.copy()
+            weights[o, k] = 0
+            assert np.isclose(told[k, o], replace(readout, weights=weights).loss() - readout.loss())
+
+    def test_a_feature_that_never_changes_has_no_correlation(self, readout):
+        features = readout.features.copy()
+        features[:, 1] = 5
+        assert not replace(readout, features=features).correlations[:, 1].any()
+
+    def test_the_cross_entropy_of_a_feature_that_is_far_off_is_how_far(self, readout):
+        told = by_cross_entropy(replace(readout, features=np.full((180, 4, 5), -1500.0)))
+        assert np.allclose(told, -500)
+
+    def test_the_cross_entropy_is_for_classes(self):
+        with pytest.raises(ValueError, match="for classes"):
+            by_cross_entropy(Readout(np.ones((2, 1, 1)), np.ones((1, 1, 1)), np.zeros(1), np.zeros((2, 1))))
+
     def test_the_cross_entropy_is_least_for_the_component_of_a_class(self, readout):
         shifted = Readout(readout.features - 1.5, readout.weights, readout.bias, readout.targets)
         assert ranked(by_cross_entropy(shifted))[0, :2].tolist() == [2, 0]
@@ -495,6 +540,13 @@ class TestRelevance:
         assert grown.shape == (20, 4)
         assert grown.mean(axis=0).argsort()[::-1][:2].tolist() == [2, 0]
         assert (grown[:, [2, 0]].min(axis=0) > grown[:, [1, 3]].max(axis=0)).all()
+
+    def test_features_that_are_the_same_in_all_windows_may_come_from_any(self, readout):
+        features = readout.features.copy()
+        features[:, 3] = 5
+        constant = replace(readout, features=features, weights=readout.weights + np.arange(3)[:, None, None])
+        grown = by_permutation(constant, 3, np.random.default_rng(0))
+        assert np.allclose(grown[:, 3], 0) and (grown[:, 2] > 0.01).all()
 
     def test_with_values_correlations_are_of_ranks_and_the_loss_is_squared(self):
         rng = np.random.default_rng(0)
@@ -538,15 +590,16 @@ class TestRelevance:
         assert told.shape == (10, 4) and np.allclose(told.sum(axis=1), nothing.loss() - readout.loss())
 
     def test_the_mean_worth_is_shapleys(self, readout):
+        @cache
         def worth(there):
-            kept = replace(readout, features=readout.features * np.isin(range(4), there)[:, None])
+            kept = replace(readout, features=readout.features * np.isin(range(4), list(there))[:, None])
             return -kept.loss()
 
         orders = list(permutations(range(4)))
         exact = np.zeros(4)
         for order in orders:
             for i, k in enumerate(order):
-                exact[k] += (worth(order[: i + 1]) - worth(order[:i])) / len(orders)
+                exact[k] += (worth(frozenset(order[: i + 1])) - worth(frozenset(order[:i]))) / len(orders)
         told = by_shapley(readout, 300, np.random.default_rng(0))
         assert np.abs(told.mean(axis=0) - exact).max() < 4 * told.std(axis=0).max() / np.sqrt(300)
         assert exact.argsort()[::-1][:2].tolist() == told.mean(axis=0).argsort()[::-1][:2].tolist() == [2, 0]

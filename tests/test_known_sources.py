@@ -50,6 +50,7 @@ class Explained:
     filters: np.ndarray
     kernels: np.ndarray
     latent: np.ndarray
+    filtered: np.ndarray
     readout: Readout
 
     @property
@@ -83,7 +84,9 @@ def configuration(network, settings):
 
 def explained(folder, record, network, settings, seed):
     fields = dipoles.topographies(seed)
-    for run, n_trials in ((1, 150), (2, 150), (3, 300)):
+    # Filters over all components have more weights to find.
+    to_learn = 300 if network == "varcnn" else 150
+    for run, n_trials in ((1, to_learn), (2, to_learn), (3, 300)):
         record(fields, 10 * seed + run, n_trials).save(folder / f"run-{run}.npz")
     settings = configuration(network, settings)
     train(settings, folder, folder / "kept", [], [], 1, Console(file=StringIO()))
@@ -95,15 +98,14 @@ def explained(folder, record, network, settings, seed):
     assert len(unseen) == 300
     seen, sensors = (Cutter(dataset, steps).cut(unseen, dipoles.N_TRIAL, 1) for steps in ((standardize,), ()))
     with torch.no_grad():
-        latent, _, pooled = (stage.numpy() for stage in network.stages(torch.from_numpy(seen.x[:])))
+        latent, filtered, pooled = (stage.numpy() for stage in network.stages(torch.from_numpy(seen.x[:])))
     weights = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
     # The sensors are divided by their deviations first.
     filters, kernels = weights["demix.weight"][:, :, 0] / standardize.std, weights["temporal.weight"]
     kernels = kernels[:, 0] if network.temporal.groups > 1 else kernels
     dense = weights["fc.weight"].reshape(3, *pooled.shape[1:])
-    return Explained(
-        fields, sensors.x[:], filters, kernels, latent, Readout(pooled, dense, weights["fc.bias"], seen.y)
-    )
+    readout = Readout(pooled, dense, weights["fc.bias"], seen.y)
+    return Explained(fields, sensors.x[:], filters, kernels, latent, filtered, readout)
 
 
 def slow(*values):
@@ -128,28 +130,35 @@ def response(request, tmp_path_factory):
     return explained(tmp_path_factory.mktemp("response"), dipoles.evoked, network, RESPONSE, seed)
 
 
-def last_eliminated(told):
-    """Return the components that tell most: one a source that tells the class."""
-    return recursive_elimination(told.readout).order[:-3:-1]
+def best_of_sources(told, ranking):
+    """Return the sources that components show, in the order of their ranking, and the best component of each."""
+    shown = told.alike(told.patterns).argmax(axis=1)
+    sources = list(dict.fromkeys(shown[ranking]))
+    return sources, [next(k for k in ranking if shown[k] == source) for source in sources]
 
 
-def test_the_components_that_are_eliminated_last_have_the_patterns_of_the_sources(power):
-    alike = power.alike(power.patterns)[last_eliminated(power)]
-    assert set(alike.argmax(axis=1)) == {0, 1}
-    assert alike.max(axis=1).min() > 0.95
+def eliminated_last(told):
+    return recursive_elimination(told.readout.centred).order[::-1]
+
+
+def test_elimination_ranks_the_sources_first_and_their_components_have_the_topographies(power):
+    sources, best = best_of_sources(power, eliminated_last(power))
+    assert set(sources[:2]) == {0, 1}
+    alike = power.alike(power.patterns)
+    assert min(alike[best[i], sources[i]] for i in (0, 1)) > 0.95
 
 
 def test_what_each_component_is_worth_ranks_the_sources_first_too(power):
     worth = by_shapley(power.readout.centred, 50, np.random.default_rng(0)).mean(axis=0)
-    assert set(power.alike(power.patterns)[worth.argsort()[:-3:-1]].argmax(axis=1)) == {0, 1}
+    sources, _ = best_of_sources(power, worth.argsort()[::-1])
+    assert set(sources[:2]) == {0, 1}
 
 
 def test_behind_their_filters_they_have_the_rhythms_of_the_sources(power):
     spectra = component_spectra(power.latent, power.kernels, dipoles.SFREQ)
-    best = last_eliminated(power)
-    peaks = spectra.freqs[spectra.filtered[best].argmax(axis=1)]
-    source = power.alike(power.patterns)[best].argmax(axis=1)
-    assert np.abs(peaks - dipoles.RHYTHMS_HZ[source]).max() < 2
+    sources, best = best_of_sources(power, eliminated_last(power))
+    peaks = spectra.freqs[spectra.filtered[best[:2]].argmax(axis=1)]
+    assert np.abs(peaks - dipoles.RHYTHMS_HZ[sources[:2]]).max() < 2
 
 
 def test_the_power_that_goes_along_with_an_output_is_that_of_its_source(power):
@@ -170,10 +179,12 @@ def test_components_have_the_topographies_of_responses_in_what_goes_along_with_a
 def test_waveforms_peak_when_the_sources_respond(response):
     classes = response.readout.targets
     best = ranked(by_elimination(response.readout.centred.contrasted))[0]
-    others = class_waveforms(response.latent, classes // 2, 2).mean[1]
+    others = class_waveforms(response.filtered, classes // 2, 2).mean[1]
     for c, latency_s in enumerate(dipoles.LATENCY_S):
-        waves = (response.latent[classes == c] - others)[:, best[c], None]
+        waves = (response.filtered[classes == c] - others)[:, best[c], None]
         times = np.arange(waves.shape[2]) / dipoles.SFREQ
         told = peak_latency(waves, times, np.arange(len(waves)), 200, np.random.default_rng(0))
-        assert abs(told.peak[0] - latency_s) <= 0.02
-        assert told.low[0] - 0.02 <= latency_s <= told.high[0] + 0.02
+        # Half of the kernel may move it.
+        reach = response.kernels.shape[-1] / 2 / dipoles.SFREQ
+        assert abs(told.peak[0] - latency_s) < reach
+        assert told.low[0] - reach < latency_s < told.high[0] + reach

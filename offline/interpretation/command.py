@@ -14,6 +14,7 @@ from offline.interpretation.explaining import explain as explain_decoder
 from offline.interpretation.explanation import MEASURES, Explanation
 from offline.interpretation.folds import OverFolds, over_folds
 from offline.interpretation.report import report
+from offline.interpretation.rests_on import RestsOn, rest_sections, rests_on
 from offline.interpretation.sheet import Sheet
 from rtdecode.errors import ConfigurationError
 
@@ -28,6 +29,7 @@ def explain(
     form: str | None,
     hidden: Sequence[str],
     subject: str | None,
+    controls: Sequence[str],
     n_repeats: int,
     seed: int,
 ) -> None:
@@ -38,13 +40,18 @@ def explain(
         explanation = explain_decoder(examined, material, n_repeats, seed, status.update)
         status.update("folds")
         found = None if folds is None else over_folds(explanation, folds)
-        sheet = Sheet(explanation, form, hidden, found)
-        _write(output, report(sheet))
+        sheet, rests, sections = Sheet(explanation, form, hidden, found), None, list[str]()
+        if material is not None:
+            rests = rests_on(material, tuple(controls), seed, status.update)
+            sections = rest_sections(sheet, rests)
+        elif controls:
+            raise ConfigurationError("--control needs recordings: what is controlled is of these.")
+        _write(output, report(sheet, sections, rests.warnings if rests else ()))
     if figures is not None:
         _write_figures(sheet.figures, figures)
     if json is not None:
-        _write(json, json_text.dumps(document(explanation, found), ensure_ascii=False))
-    _tell(explanation)
+        _write(json, json_text.dumps({**document(explanation, found), **rest_document(rests)}, ensure_ascii=False))
+    _tell(explanation, rests)
     print(f"written to {output}")
 
 
@@ -63,6 +70,7 @@ def _write_figures(figures: dict[str, str], folder: Path) -> None:
             ("rtdecode.page", "page.css"),
             ("rtdecode.evaluation", "report.css"),
             ("offline.interpretation", "explain.css"),
+            ("offline.interpretation", "charts.css"),
         )
     )
     try:
@@ -134,6 +142,37 @@ def document(e: Explanation, folds: OverFolds | None = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def rest_document(rests: RestsOn | None) -> dict[str, Any]:
+    """Return what a decoder rests on as JSON can hold it."""
+    if rests is None:
+        return {}
+    of_parts = {"channels": rests.channels, "times": rests.times, "bands": rests.bands}
+    return {
+        "occlusion": {
+            name: found and [
+                {"part": part.name, "loss_growth": f.value, "low": f.low, "high": f.high, "n_trials": f.n}
+                for part, f in zip(found.parts, found.grown, strict=True)
+            ]
+            for name, found in of_parts.items()
+        },
+        "sanity": rests.sanity and {
+            "warnings": rests.sanity.warnings,
+            "unknown": rests.sanity.unknown,
+            "rests": [
+                {"part": rest.part.name, "share": _plain([rest.share.value, rest.share.low, rest.share.high])}
+                for rest in rests.sanity.rests
+            ],
+        },
+        "gradients": rests.gradients and _plain(rests.gradients.maps),
+        "control_randomised": rests.randomised and {
+            "layers": rests.randomised.layers, "correlation": _plain(rests.randomised.correlation)
+        },
+        "control_labels": rests.shuffled and {
+            "correlation": _plain(rests.shuffled.correlation), "size": _plain(rests.shuffled.size)
+        },
+    }  # fmt: skip
+
+
 def _plain(values: Any) -> Any:
     """Return an array as nested lists of six digits, NaN as None."""
     if values is None:
@@ -147,7 +186,7 @@ def _plain(values: Any) -> Any:
     return values
 
 
-def _tell(e: Explanation) -> None:
+def _tell(e: Explanation, rests: RestsOn | None) -> None:
     for figure in e.score:
         print(f"{figure.name} over trials: {figure}")
     for note in e.notes:
@@ -156,5 +195,10 @@ def _tell(e: Explanation) -> None:
         best = e.best(i)
         if best:
             print(f"{name}: components {', '.join(map(str, best))} are the most relevant ({MEASURES[e.measure]})")
-    for warning in e.warnings:
+    if rests and rests.sanity:
+        for rest in rests.sanity.rests:
+            print(f"{rest.part.name}: share of what it tells {rest.share.value:.2f} [{rest.share.low:.2f}, "
+                  f"{rest.share.high:.2f}]")  # fmt: skip
+        print("\n".join(rests.sanity.unknown), end="\n" if rests.sanity.unknown else "")
+    for warning in (*e.warnings, *(rests.warnings if rests else ())):
         Console(stderr=True).print(f"WARNING: {warning}", soft_wrap=True, markup=False, highlight=False)

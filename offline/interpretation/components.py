@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from offline.interpretation.relevance import Readout
 from offline.models import Network
 from offline.models.brainmodule import BrainModule
+from offline.models.closed_form import ClosedForm
 from offline.models.csplda import CSPLDA
 from offline.models.eegnet import EEGNet
 from offline.models.fblightconvnet import FBLightConvNet
@@ -95,6 +96,8 @@ class Components:
         pooled = torch.cat(parts).double().numpy()
         weights = array(network.fc.weight).reshape(network.n_outputs, *pooled.shape[1:])
         bias = array(network.fc.bias)
+        if isinstance(network, ClosedForm) and targets.ndim == 1:
+            weights, bias = centred(weights), centred(bias)
         if network.target_mean is not None and network.target_std is not None:
             values = np.log(targets) if network.target_log else targets
             targets = (values - array(network.target_mean)) / array(network.target_std)

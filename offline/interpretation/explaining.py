@@ -53,7 +53,7 @@ _Floats = NDArray[np.float64]
 
 _FORMS: tuple[PatternForm, ...] = ("haufe", "mneflow")
 # Windows that a network is run on once for each component.
-_MOST_LEFT_OUT = 256
+_MOST_LEFT_OUT = 128
 _MOST_TRIALS = 400
 _N_FREQS = 257
 # Products of a sample with a sensor at a lag, beyond which patterns behind kernels would take minutes.
@@ -104,7 +104,7 @@ def explain(
         readout = _readout(components, examined, material)
         relevance = _relevance(components, readout, examined, material)
         if readout is not None and material is not None:
-            elimination, shapley = recursive_elimination(readout), by_shapley(readout, n_repeats, random)
+            elimination, shapley = recursive_elimination(readout.centred), by_shapley(readout, n_repeats, random)
             permuted = by_permutation(readout, n_repeats, random)
     evidence = _evidence(components, readout, relevance) if components else None
     freqs, gain = _gain(components, examined)
@@ -221,7 +221,7 @@ def _relevance(
         found |= {"l2": by_norm(readout), "weight": by_weight(readout)}
         if material is not None:
             found |= {
-                "elimination": by_elimination(readout),
+                "elimination": by_elimination(readout.centred),
                 "output_corr": by_correlation(readout),
                 "weight_corr": by_weighted_correlation(readout),
             }

@@ -26,7 +26,7 @@ from rtdecode.scoring import Figure
 _Floats = NDArray[np.float64]
 # What each measure is, in words; the first that is there says which components are shown first.
 MEASURES = {
-    "elimination": "growth of the loss when the component is left out of this output",
+    "elimination": "growth of the loss when the component counts as its mean in this output",
     "left out": "growth of the loss of this class's windows when the component is left out of the network",
     "own weight": "weight of the component in the network's own linear model",
     "l2": "norm of its weights in the last layer",

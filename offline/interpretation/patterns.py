@@ -49,41 +49,7 @@ def covariance(windows: ArrayLike, demean: bool = True) -> NDArray[np.float64]:
     array of float64, (n_channels, n_channels)
         In that unit squared.
     """
-    windows = np.asarray(windows, np.float64)
-    n = windows.shape[0] * windows.shape[2]
-    moments = np.tensordot(windows, windows, axes=([0, 2], [0, 2]))
-    if demean:
-        mean = windows.mean(axis=(0, 2))
-        moments -= n * np.outer(mean, mean)
-    return np.asarray(moments / (n - 1))
-
-
-def spatial_patterns(filters: ArrayLike, cov: ArrayLike, form: PatternForm = "haufe") -> NDArray[np.float64]:
-    """Return the pattern of each component.
-
-    Parameters
-    ----------
-    filters : array, (n_components, n_channels)
-        A component is the sum over channels of filter times signal.
-    cov : array, (n_channels, n_channels)
-        Covariance of the channels.
-    form : str
-        `haufe`: Cov(x) W Cov(s)^-1, the regression of the channels on all components together. `mneflow`: Cov(x) w of
-        each by itself, in which components that vary together show each other's patterns.
-
-    Returns
-    -------
-    array of float64, (n_components, n_channels)
-        In units of the channels per unit of the component (`haufe`).
-    """
-    filters, cov = np.asarray(filters, np.float64), np.asarray(cov, np.float64)
-    if form not in get_args(PatternForm):
-        raise ValueError(f"form is one of {', '.join(get_args(PatternForm))}; got {form!r}")
-    shared = filters @ cov
-    if form == "mneflow":
-        return np.asarray(shared)
-    # More components than channels, or than the channels' rank, vary in fewer dimensions than there are of them.
-    return np.asarray(np.linalg.pinv(shared @ filters.T, hermitian=True) @ shared)
+    return lagged_covariances(windows, 1, demean)[0]
 
 
 def lagged_covariances(windows: ArrayLike, n_lags: int, demean: bool = True) -> NDArray[np.float64]:
@@ -115,6 +81,34 @@ def lagged_covariances(windows: ArrayLike, n_lags: int, demean: bool = True) -> 
         moments = np.tensordot(samples[:, :, lag:], samples[:, :, :n], axes=([0, 2], [0, 2]))
         cov[:] = moments / (n_windows * n - 1)
     return lagged
+
+
+def spatial_patterns(filters: ArrayLike, cov: ArrayLike, form: PatternForm = "haufe") -> NDArray[np.float64]:
+    """Return the pattern of each component.
+
+    Parameters
+    ----------
+    filters : array, (n_components, n_channels)
+        A component is the sum over channels of filter times signal.
+    cov : array, (n_channels, n_channels)
+        Covariance of the channels.
+    form : str
+        `haufe`: Cov(x) W Cov(s)^-1, the regression of the channels on all components together. `mneflow`: Cov(x) w of
+        each by itself, in which components that vary together show each other's patterns.
+
+    Returns
+    -------
+    array of float64, (n_components, n_channels)
+        In units of the channels per unit of the component (`haufe`).
+    """
+    filters, cov = np.asarray(filters, np.float64), np.asarray(cov, np.float64)
+    if form not in get_args(PatternForm):
+        raise ValueError(f"form is one of {', '.join(get_args(PatternForm))}; got {form!r}")
+    shared = filters @ cov
+    if form == "mneflow":
+        return np.asarray(shared)
+    # More components than channels, or than the channels' rank, vary in fewer dimensions than there are of them.
+    return np.asarray(np.linalg.pinv(shared @ filters.T, hermitian=True) @ shared)
 
 
 def joint_filters(filters: ArrayLike, kernels: ArrayLike) -> NDArray[np.float64]:
@@ -186,9 +180,10 @@ def output_patterns(values: ArrayLike, outputs: ArrayLike) -> NDArray[np.float64
         Change of the values per unit of an output.
     """
     values, outputs = np.asarray(values, np.float64), np.asarray(outputs, np.float64)
-    # Outputs that add up to the same for every window vary in fewer dimensions than there are of them.
+    # Outputs that add up to the same for every window vary in fewer dimensions than there are of them. Each row adds
+    # up to zero: what all windows have in common is taken out of the values too.
     regression: NDArray[np.float64] = np.linalg.pinv(outputs - outputs.mean(axis=0))
-    return np.tensordot(regression, values - values.mean(axis=0), axes=1)
+    return np.tensordot(regression, values, axes=1)
 
 
 def evoked_patterns(filters: ArrayLike, windows: ArrayLike, outputs: ArrayLike) -> FilterPatterns:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_softmax
+from scipy.special import log_expit, log_softmax
 from scipy.stats import rankdata
 
 
@@ -145,7 +145,7 @@ def by_cross_entropy(readout: Readout) -> NDArray[np.float64]:
     if not readout.classifies:
         raise ValueError("the cross-entropy distance is for classes")
     features, wanted = readout.features.astype(np.float64), readout.wanted
-    hit, miss = -np.log(np.maximum(expit(features), 1e-300)), -np.log(np.maximum(expit(-features), 1e-300))
+    hit, miss = -log_expit(features), -log_expit(-features)
     distance = np.einsum("no,nkt->okt", wanted, hit) + np.einsum("no,nkt->okt", 1 - wanted, miss)
     return np.asarray(-distance.min(axis=2).T / len(features))
 

@@ -11,12 +11,12 @@ from offline.interpretation.sheet import Sheet
 from rtdecode.page import badge, facts, header, page, pair, tiles
 
 
-def report(sheet: Sheet, sections: Sequence[str] = ()) -> str:
-    """Return the page."""
+def report(sheet: Sheet, sections: Sequence[str] = (), warnings: Sequence[str] = ()) -> str:
+    """Return the page, with more sections and warnings than those of the explanation."""
     e = sheet.e
     body = [
         header("explanation", e.examined.path.name, _lead(sheet), _badge(sheet)),
-        *(f'<p class="warning">{escape(told)}</p>' for told in e.warnings),
+        *(f'<p class="warning">{escape(told)}</p>' for told in (*e.warnings, *warnings)),
         tiles(_tiles(sheet)),
         *_notes(sheet),
         *class_sections(sheet),
@@ -29,7 +29,11 @@ def report(sheet: Sheet, sections: Sequence[str] = ()) -> str:
     ]
     style = "".join(
         (files(package) / name).read_text(encoding="utf-8")
-        for package, name in (("rtdecode.evaluation", "report.css"), ("offline.interpretation", "explain.css"))
+        for package, name in (
+            ("rtdecode.evaluation", "report.css"),
+            ("offline.interpretation", "explain.css"),
+            ("offline.interpretation", "charts.css"),
+        )
     )
     return page(f"Explanation of {e.examined.path.name}", style, body)
 

@@ -20,6 +20,7 @@ from rtdecode.recording.positions import on_plane
 
 _Floats = NDArray[np.float64]
 _GRID = 48
+_N_LEVELS = 64
 # Fewer than these are shown by themselves: nothing is known between them.
 _FEWEST = 6
 CELL, TALL = 140, 172
@@ -241,8 +242,10 @@ def _image(
         smooth = shown[cdist(grid, places).argmin(axis=1)]
     # Between sensors nothing is larger than at them.
     smooth = np.clip(smooth, shown.min(), shown.max())
-    pixels = np.concatenate([_colours(smooth / most, signed), np.where(inside, 255, 0)[:, None]], axis=1)
-    data = base64.b64encode(_png(pixels.astype(np.uint8).reshape(_GRID, _GRID, 4))).decode("ascii")
+    low = -1.0 if signed else 0.0
+    levels = 1 + ((smooth / most - low) / (1 - low) * (_N_LEVELS - 1)).round().astype(np.int64)
+    pixels = np.where(inside, levels, 0).astype(np.uint8).reshape(_GRID, _GRID)
+    data = base64.b64encode(_png(pixels, _colours(np.linspace(low, 1, _N_LEVELS), signed))).decode("ascii")
     left, top, size = circle[0] - circle[2], circle[1] - circle[2], 2 * circle[2]
     place = f'x="{left:.1f}" y="{top:.1f}" width="{size:.1f}" height="{size:.1f}"'
     return f'<image {place} preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
@@ -266,16 +269,18 @@ def _hex(colour: NDArray[np.int64]) -> str:
     return "#" + "".join(f"{part:02x}" for part in colour.tolist())
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return an image (height, width, 4) as a PNG file."""
-    height, width = pixels.shape[:2]
+def _png(pixels: NDArray[np.uint8], colours: NDArray[np.int64]) -> bytes:
+    """Return an image (height, width) of numbers of colours as a PNG file; 0 is transparent."""
+    height, width = pixels.shape
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(3) + colours.astype(np.uint8).tobytes()) + chunk(b"tRNS", b"\0")
+    body = chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + palette + body
 
 
 def draw_bars(names: Sequence[str], values: _Floats, unit: str, left: float, top: float, title: str) -> list[str]:

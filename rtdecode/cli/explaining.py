@@ -35,6 +35,10 @@ def explain(
         list[str] | None, typer.Option(help="Leave this sensor out of the maps (a bad one); may be repeated.")
     ] = None,
     subject: Annotated[str | None, typer.Option(help="Whose, of a checkpoint that tells people apart.")] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(help="`randomised`: weights drawn anew; `labels`: trained on shuffled ones; may be repeated."),
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Permutations and draws of each test.", min=1, max=100_000)] = 200,
     seed: Annotated[int, typer.Option(help="Of these.", min=0)] = 0,
 ) -> None:
@@ -48,5 +52,5 @@ def explain(
     if json:
         refuse_output(json, ".json")
     offline_module("interpretation.command").explain(
-        model, recordings or [], output, json, figures, folds, form, hide or [], subject, repeats, seed
+        model, recordings or [], output, json, figures, folds, form, hide or [], subject, control or [], repeats, seed
     )

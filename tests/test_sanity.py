@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from offline.interpretation.sanity import FEWEST_TRIALS, find_regions, look_for_artifacts, shared_with
+from offline.interpretation.sanity import FEWEST_TRIALS, find_regions, look_for_artifacts
+from offline.interpretation.topographies import shared_with
 from rtdecode.contract import Signal
 from rtdecode.errors import RecordingError
 from tests.heads import (

@@ -8,16 +8,16 @@ they are read is a matter of what else is there.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from offline.interpretation.occlusion import Occlusion, Part, Signals, Tell, band_name, in_band, occlude
+from offline.interpretation.occlusion import Occlusion, Signals, Tell, occlude
+from offline.interpretation.parts import Part, band_name
+from offline.interpretation.topographies import following, shared_with
 from rtdecode.contract import Signal
-from rtdecode.evaluation.permutation import exchanges
 from rtdecode.recording import Positions
 from rtdecode.scoring import Figure, mean_of
 
@@ -31,7 +31,6 @@ SHARE, SURE = 0.15, 0.05
 # With fewer trials, or of a class, no verdict is given.
 FEWEST_TRIALS, FEWEST_OF_CLASS = 12, 5
 _WHOLE_HEAD = 16
-_PIECES, _ORDERS = 16, 100
 _TEN_TWENTY = re.compile(r"(?:EEG[ _-]?)?(Fp|AF|FT|TP|PO|FC|CP|F|T|C|P|O|I)(z|\d{1,2}h?)(?:-\w+)?", re.IGNORECASE)
 # Names of caps that count their electrodes by letters: A1 to A32, B1 and so on. Some of them look like 10-20 names.
 _LETTERS = re.compile(r"(?:EEG[ _-]?)?(?:[BDEGH]\d+|A(?:[3-9]|\d\d))", re.IGNORECASE)
@@ -124,46 +123,6 @@ def _regions(places: Mapping[int, _Place], ch_types: tuple[str, ...], by: str) -
         len(places),
         by,
     )
-
-
-def shared_with(
-    signals: Signals, ch_types: Sequence[str], channels: Sequence[int], band_hz: tuple[float, float], n_most: int
-) -> NDArray[np.float64]:
-    """Return what all channels have of the strongest signals of some, in a band: a matrix (n_channels, n_channels).
-
-    Times the signals it gives the regression of all channels on the first principal components of those, over all
-    stretches. As weights of a decoder are no pattern (Haufe et al. 2014, doi 10.1016/j.neuroimage.2013.10.067), what
-    it reads from frontal channels is not all that it may read from the eyes: they show at all channels.
-
-    Parameters
-    ----------
-    signals : Signals
-        Stretches of signal.
-    ch_types : sequence of str
-        The type of each channel; of each type the root mean square of `channels` counts as 1.
-    channels : sequence of int
-        Whose strongest signals.
-    band_hz : (float, float)
-        Edges of the band.
-    n_most : int
-        Components, at most.
-    """
-    n_channels, chosen = signals.x.shape[1], np.asarray(channels)
-    moments = np.zeros((n_channels, n_channels))
-    for stretch in signals.x:
-        inside = in_band(stretch, band_hz, signals.sfreq)
-        inside -= inside.mean(axis=1, keepdims=True)
-        moments += inside @ inside.T
-    kinds, scale = np.asarray(ch_types)[chosen], np.ones(len(chosen))
-    for kind in np.unique(kinds):
-        scale[kinds == kind] = np.sqrt(np.diag(moments)[chosen][kinds == kind].mean()) or 1.0
-    own = moments[np.ix_(chosen, chosen)] / np.outer(scale, scale)
-    power, axes = np.linalg.eigh(own)
-    kept = power > 1e-9 * power.max(initial=0.0)
-    readers = (axes[:, kept][:, ::-1][:, :n_most] / scale[:, None]).T
-    spread = np.zeros((n_channels, n_channels))
-    spread[:, chosen] = (moments[:, chosen] @ readers.T / power[kept][::-1][:n_most]) @ readers
-    return spread
 
 
 @dataclass(frozen=True)
@@ -283,35 +242,12 @@ def _is_frontal(signals: Signals, regions: Regions) -> bool:
 
     Slow sources in the middle of the head show at frontal channels too, but not most there.
     """
-    kinds, energy = np.asarray(regions.ch_types), _following(signals)
+    kinds, energy = np.asarray(regions.ch_types), following(signals, _MOVING_HZ)
     foremost = np.isin(np.arange(len(kinds)), regions.foremost)
     return any(
         foremost[kinds == kind][energy[kinds == kind].argmax()] and energy[kinds == kind].max() > 0
         for kind in np.unique(kinds[foremost])
     )
-
-
-def _following(signals: Signals) -> NDArray[np.float64]:
-    """Return the energy of what changes slowly with the truth at each channel (n_channels,), less that of noise.
-
-    It is the covariance of the truth with means over pieces of the stretches; noise is what it is with truths
-    exchanged between trials of a recording.
-    """
-    n, n_channels, n_times = signals.x.shape
-    starts = np.unique(np.linspace(0, n_times, min(_PIECES, n_times), endpoint=False).astype(int))
-    slow = np.empty((n, n_channels, len(starts)))
-    for i, stretch in enumerate(signals.x):
-        slow[i] = np.add.reduceat(in_band(stretch, _MOVING_HZ, signals.sfreq), starts, axis=1)
-    slow -= slow.mean(axis=0)
-    first = np.searchsorted(signals.window, np.arange(n))
-    truth = signals.truth[first]
-    wanted = np.eye(int(truth.max()) + 1)[truth] if signals.classifies else truth / truth.std(axis=0)
-
-    def energy(order: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray((np.tensordot((wanted - wanted.mean(axis=0))[order], slow, (0, 0)) ** 2).sum(axis=(0, 2)))
-
-    exchanged = [energy(order) for order in exchanges(signals.block.tolist(), _ORDERS, 0)]
-    return np.asarray(energy(np.arange(n)) - np.mean(exchanged, axis=0))
 
 
 def _rests(found: Occlusion) -> Iterator[Rest]:

@@ -70,7 +70,6 @@ def _write_figures(figures: dict[str, str], folder: Path) -> None:
             ("rtdecode.page", "page.css"),
             ("rtdecode.evaluation", "report.css"),
             ("offline.interpretation", "explain.css"),
-            ("offline.interpretation", "charts.css"),
         )
     )
     try:

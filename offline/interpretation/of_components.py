@@ -44,7 +44,10 @@ def _elimination(sheet: Sheet) -> list[str]:
     drawing = draw_curves(np.arange(len(losses)).astype(float), [("loss", losses, None, "line c0")],
                           "components left out, the least relevant first", unit)  # fmt: skip
     last = ", ".join(map(str, e.elimination.order[::-1][:6].tolist()))
-    words = f"what is left out counts as its mean; kept to the last: {last}; n = {len(e.material.windows)} windows of {e.material.n_trials} trials"
+    words = (
+        f"what is left out counts as its mean; kept to the last: {last}; n = {len(e.material.windows)} windows of "
+        f"{e.material.n_trials} trials"
+    )
     return [sheet.figure("elimination", "Recursive elimination", words, drawing)]
 
 

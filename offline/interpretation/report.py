@@ -32,7 +32,6 @@ def report(sheet: Sheet, sections: Sequence[str] = (), warnings: Sequence[str] =
         for package, name in (
             ("rtdecode.evaluation", "report.css"),
             ("offline.interpretation", "explain.css"),
-            ("offline.interpretation", "charts.css"),
         )
     )
     return page(f"Explanation of {e.examined.path.name}", style, body)

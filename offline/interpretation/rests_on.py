@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.dataset import Cutter
-from offline.interpretation.charts import draw_bars, draw_map, draw_randomised
+from offline.interpretation.charts import draw_attributions, draw_figures, draw_randomised
 from offline.interpretation.controls import Randomised, Shuffled, randomise_layers, shuffle_labels
 from offline.interpretation.examined import Material
 from offline.interpretation.gradients import Gradients, integrated_gradients
@@ -210,14 +210,14 @@ def _channels(sheet: Sheet, found: Occlusion) -> list[str]:
         values = np.array([figure.value for figure in found.grown])
         drawing = sheet.maps([Cell("loss without", values, found.loss_unit.split()[0], True)])
         return [sheet.figure("channels", "Channels", words, drawing)]
-    drawing = draw_bars([*zip(names, found.grown, strict=True)], f"growth of the loss in {found.loss_unit}",
+    drawing = draw_figures([*zip(names, found.grown, strict=True)], f"growth of the loss in {found.loss_unit}",
                         "Channels", found.n_trials)  # fmt: skip
     return [sheet.figure("channels", "Channels", words, drawing)]
 
 
 def _bars(sheet: Sheet, name: str, title: str, found: Occlusion, largest_first: bool) -> list[str]:
     rows = [*zip([part.name for part in found.parts], found.grown, strict=True)]
-    drawing = draw_bars(rows, f"growth of the loss in {found.loss_unit}", title, found.n_trials, largest_first)
+    drawing = draw_figures(rows, f"growth of the loss in {found.loss_unit}", title, found.n_trials, largest_first)
     where = "of the window" if name == "times" else "at the sensors"
     words = f"{where}, as in other trials ({found.n_repeats} times); 95 % over trials"
     return [sheet.figure(name, title, words, drawing)]
@@ -231,10 +231,10 @@ def _gradients(sheet: Sheet, found: Gradients) -> list[str]:
             continue
         n = int(np.isfinite(found.difference[:, i]).sum())
         unit = "logit" if sheet.e.examined.classifies else "s.d. of the target"
-        drawing = draw_map(found.maps[i], seen.ch_names, f"Gradients for {name}", seen.sfreq, n, unit)
+        drawing = draw_attributions(found.maps[i], seen.ch_names, f"Gradients for {name}", seen.sfreq, n, unit)
         words = (
             "integrated from a window of zeros, of the channels as the network sees them: blue for the output, "
-            f"orange against it; n = {n} windows, {found.n_steps} steps (arXiv 1703.01365)"
+            f"vermilion against it; n = {n} windows, {found.n_steps} steps (arXiv 1703.01365)"
         )
         title = f"Integrated gradients for {escape(name)}"
         parts.append(sheet.figure(f"gradients-{name}", title, words, drawing))

@@ -26,7 +26,7 @@ CZ, FCZ, PZ = (0.0, 0.0), (0.0, 0.22), (0.0, -0.45)
 CONTAMINATED = {
     "blinks": ("eyes", PLACES, by_amplitude, [(blinks,)]),
     "blinks, and one frontal electrode": ("eyes", CENTRAL, by_amplitude, [(blinks,)]),
-    "blinks beside a wave of the brain": ("eyes", PLACES, by_amplitude, [(blinks,), (slow_wave, PZ, 12.0)]),
+    "blinks beside a wave of the brain": ("eyes", PLACES, by_amplitude, [(blinks,), (slow_wave, PZ, 6.0)]),
     "power of blinks": ("eyes", PLACES, by_power, [(blinks, 250.0)]),
     "muscles": ("muscles", PLACES, by_power, [(muscles,)]),
     "muscles beside a rhythm": ("muscles", PLACES, by_power, [(muscles,), (rhythm, 3.0)]),

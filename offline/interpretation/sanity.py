@@ -242,7 +242,7 @@ def _is_frontal(signals: Signals, regions: Regions) -> bool:
 
     Slow sources in the middle of the head show at frontal channels too, but not most there.
     """
-    kinds, energy = np.asarray(regions.ch_types), following(signals, _MOVING_HZ)
+    kinds, energy = np.asarray(regions.ch_types), following(signals, _MOVING_HZ, regions.foremost)
     foremost = np.isin(np.arange(len(kinds)), regions.foremost)
     return any(
         foremost[kinds == kind][energy[kinds == kind].argmax()] and energy[kinds == kind].max() > 0

@@ -27,6 +27,8 @@ from rtdecode.recording import Positions, Recording
 Preprocess = Callable[[int], dict[int, Samples]]
 # Values that a step learns from as they are.
 _MOST = 1 << 22
+# Samples that are preprocessed at once.
+_BLOCK = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -207,22 +209,37 @@ def outputs_of(trial: Trial, chain: Chain) -> tuple[int, int]:
 
 
 def from_sensors(
-    dataset: Dataset, steps: Sequence[Step], change: Callable[[Samples], Samples] = lambda samples: samples
+    dataset: Dataset, steps: Sequence[Step], change: Callable[[Samples], Samples] | None = None
 ) -> Preprocess:
-    """Return what runs a source's recordings through steps, changed before; nothing of it is kept.
+    """Return what runs a source's recordings through steps; nothing of it is kept in the store.
 
-    As the live decoder does: from the first sample of the file, anew after every gap, statistics kept.
+    As the live decoder does: from the first sample of the file, anew after every gap, statistics kept. What is given
+    goes with the arrays, which are in a file. What is to be changed before is in memory whole.
     """
 
     def preprocess(source: int) -> dict[int, Samples]:
-        chain, given = Chain(steps, dataset.signal), {}
+        chain, given = Chain(steps, dataset.signal), dict[int, Samples]()
         for number, (of, _, _) in enumerate(dataset.stretches):
             if of == source:
                 chain.reset()
-                given[number] = chain.process(change(sensor_samples(dataset.recording(number), dataset.signal)))
+                recording = dataset.recording(number)
+                if change is not None:
+                    given[number] = chain.process(change(sensor_samples(recording, dataset.signal)))
+                else:
+                    given[number] = _streamed(chain, recording, dataset.signal)
         return given
 
     return preprocess
+
+
+def _streamed(chain: Chain, recording: Recording, signal: Signal) -> Samples:
+    n = len(recording.samples)
+    out, done = scratch((chain.n_outputs(n), chain.output.n_channels), np.float64), 0
+    for start in range(0, n, _BLOCK):
+        given = chain.process(sensor_samples(recording, signal, slice(start, start + _BLOCK)))
+        out[done : done + len(given)] = given
+        done += len(given)
+    return out
 
 
 class Cutter:

@@ -49,7 +49,7 @@ def covariance(windows: ArrayLike, demean: bool = True) -> NDArray[np.float64]:
     array of float64, (n_channels, n_channels)
         In that unit squared.
     """
-    return lagged_covariances(windows, 1, demean)[0]
+    return np.asarray(lagged_covariances(windows, 1, demean)[0])
 
 
 def lagged_covariances(windows: ArrayLike, n_lags: int, demean: bool = True) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from offline.interpretation.occlusion import Signals, in_band
+from offline.interpretation.occlusion import Signals
+from offline.interpretation.parts import in_band
 from rtdecode.contract import Signal
 
 SFREQ, N_TIMES = 128.0, 192

@@ -8,17 +8,15 @@ import torch
 
 from offline.interpretation.gradients import integrated_gradients
 from offline.interpretation.occlusion import (
-    Part,
     Signals,
     band_parts,
     channel_parts,
     donors,
     group_parts,
-    in_band,
-    mixed,
     occlude,
     time_parts,
 )
+from offline.interpretation.parts import Part, in_band, mixed
 from offline.models import LFCNN, ShallowFBCSPNet
 from offline.models.base import Network
 from offline.models.recurrent import Recurrent

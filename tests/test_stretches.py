@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from offline.interpretation import look_at, read_examined
-from offline.interpretation.occlusion import Part, band_parts, channel_parts, occlude
+from offline.interpretation.occlusion import band_parts, channel_parts, occlude
+from offline.interpretation.parts import Part
 from offline.interpretation.stretches import channel_signals, sensor_signals, window_signals
 from rtdecode.contract import Event
 from tests.builders import build_telling_recording

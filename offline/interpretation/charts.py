@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offline.interpretation.controls import Randomised
-from offline.interpretation.occlusion import Part
+from offline.interpretation.parts import Part
 from rtdecode.evaluation.axes import Axes, Scale
 from rtdecode.page.svg import dot, fitting, line, rect, svg, text, upright
 from rtdecode.scoring import Figure

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfiltfilt
 
+from offline.interpretation.judging import Judged, judge
+from offline.interpretation.parts import Part, band_name, mixed
 from rtdecode.errors import RecordingError
 from rtdecode.scoring import DRAWS, Figure, interval, mean_of
 
@@ -25,33 +26,6 @@ Tell = Callable[[int, int], None]
 BANDS_HZ = ((0.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, np.inf))
 # Values of windows that are changed at once: beside the windows there are only a few copies of these.
 _AT_ONCE = 1 << 22
-_ORDER = 4
-_LEAST = 1e-12
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a signal.
-
-    Attributes
-    ----------
-    name : str
-        What it is called.
-    channels : tuple of int, or None
-        Their indices; None: all.
-    band_hz : (float, float), or None
-        Its edges, where a zero-phase filter lets half of the amplitude pass; 0 and infinity are none.
-    span : (int, int), or None
-        Samples [start, stop) of the window.
-    spread : array, (n_channels, n_channels), or None
-        What channels (columns) give of the part to all channels (rows), instead of `channels`.
-    """
-
-    name: str
-    channels: tuple[int, ...] | None = None
-    band_hz: tuple[float, float] | None = None
-    span: tuple[int, int] | None = None
-    spread: _Floats | None = None
 
 
 def channel_parts(ch_names: Sequence[str]) -> list[Part]:
@@ -76,14 +50,6 @@ def time_parts(n_times: int, n_segments: int, sfreq: float, first_s: float = 0.0
 def band_parts(sfreq: float, bands_hz: Sequence[tuple[float, float]] = BANDS_HZ) -> list[Part]:
     """Return bands as parts, as far as there are any below half the rate."""
     return [Part(band_name(band), band_hz=band) for band in bands_hz if band[0] < sfreq / 2]
-
-
-def band_name(band_hz: tuple[float, float]) -> str:
-    """Say which band it is."""
-    low, high = band_hz
-    if low <= 0:
-        return f"below {high:g} Hz"
-    return f"above {low:g} Hz" if np.isinf(high) else f"{low:g}-{high:g} Hz"
 
 
 @dataclass(frozen=True)
@@ -124,27 +90,6 @@ class Signals:
     def classifies(self) -> bool:
         """Whether the outputs are probabilities of classes; otherwise they are values."""
         return self.truth.ndim == 1
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What outputs are worth, trial by trial.
-
-    Attributes
-    ----------
-    right : array, (n_trials,)
-        Whether the class was right that is most probable over the windows of the trial; of values NaN.
-    loss : array, (n_trials,)
-        Cross-entropy in nats, mean over the windows; of values squared error in units of the truth's variance.
-    evidence : array, (n_trials,)
-        Covariance of truth and output is their mean: of the class (0 or 1) with its log probability, summed over
-        classes; of values in standard deviations of the truth. It does not saturate, and where decoders are linear
-        it is the sum of what each part of a signal gives.
-    """
-
-    right: _Floats
-    loss: _Floats
-    evidence: _Floats
 
 
 @dataclass(frozen=True)
@@ -322,61 +267,6 @@ def donors(trial: _Ints, block: _Ints, rng: Generator) -> _Ints:
             there = members[other]
             chosen[members[own]] = there[np.arange(len(members[own])) % len(there)]
     return chosen
-
-
-def mixed(own: NDArray[Any], other: NDArray[Any] | float, part: Part, sfreq: float) -> NDArray[Any]:
-    """Return stretches `own` (n_stretches, n_channels, n_times) with a part as in `other`."""
-    out = np.array(own)
-    others = np.broadcast_to(np.asarray(other, out.dtype), out.shape)
-    channels = slice(None) if part.channels is None else list(part.channels)
-    span = slice(*part.span) if part.span else slice(None)
-    if part.band_hz is None and part.spread is None:
-        out[:, channels, span] = others[:, channels, span]
-        return out
-    change = others[:, channels].astype(np.float64) - out[:, channels]
-    if part.band_hz is not None:
-        change = in_band(change, part.band_hz, sfreq)
-    if part.spread is not None:
-        change = part.spread @ change
-    out[:, channels, span] += change[..., span].astype(out.dtype)
-    return out
-
-
-def in_band(x: NDArray[np.floating], band_hz: tuple[float, float], sfreq: float) -> _Floats:
-    """Return what of signals (..., n_times) lies in a band: a Butterworth filter of order 4, forth and back."""
-    low, _ = band_hz
-    if low >= sfreq / 2:
-        return np.zeros(x.shape)
-    inner = [edge for edge in band_hz if 0 < edge < sfreq / 2]
-    if not inner:
-        return np.array(x, np.float64)
-    kind = "bandpass" if len(inner) == 2 else "highpass" if low > 0 else "lowpass"
-    sos = butter(_ORDER, inner if len(inner) == 2 else inner[0], kind, fs=sfreq, output="sos")
-    filtered: _Floats = sosfiltfilt(sos, x, axis=-1, padlen=min(x.shape[-1] - 1, round(2 * sfreq / inner[0])))
-    return filtered
-
-
-def judge(truth: NDArray[Any], outputs: NDArray[np.floating], trial: _Ints) -> Judged:
-    """Judge outputs (n_windows, n_outputs) of windows by their truth, trial by trial (see Judged)."""
-    of_trial = np.unique(trial, return_inverse=True)[1]
-    n_windows = np.bincount(of_trial)
-
-    def over_windows(values: _Floats) -> _Floats:
-        sums = np.zeros((len(n_windows), *values.shape[1:]))
-        np.add.at(sums, of_trial, values)
-        return np.asarray(sums / n_windows.reshape(-1, *(1,) * (values.ndim - 1)))
-
-    outputs = outputs.astype(np.float64)
-    if truth.ndim == 1:
-        told, wanted = np.log(np.maximum(outputs, _LEAST)), np.eye(outputs.shape[1])[truth.astype(int)]
-        loss = -(told * wanted).sum(axis=1)
-        right = over_windows(told).argmax(axis=1) == over_windows(wanted).argmax(axis=1)
-    else:
-        spread = truth.std(axis=0)
-        told, wanted = outputs / spread, truth / spread
-        loss, right = ((told - wanted) ** 2).mean(axis=1), np.full(len(n_windows), np.nan)
-    shared = (wanted - wanted.mean(axis=0)) * (told - told.mean(axis=0))
-    return Judged(right.astype(np.float64), over_windows(loss), over_windows(shared.sum(axis=1)))
 
 
 def _mean(judged: Sequence[Judged]) -> Judged:

@@ -8,28 +8,29 @@ they are read is a matter of what else is there.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from offline.interpretation.occlusion import Occlusion, Part, Signals, Tell, band_name, in_band, occlude
+from offline.interpretation.occlusion import Occlusion, Signals, Tell, occlude
+from offline.interpretation.parts import Part, band_name
+from offline.interpretation.topographies import following, shared_with
 from rtdecode.contract import Signal
-from rtdecode.evaluation.permutation import exchanges
 from rtdecode.recording import Positions
 from rtdecode.scoring import Figure, mean_of
 
 SLOW_HZ, FAST_HZ = (0.0, 4.0), (30.0, np.inf)
 # Eyes move up and down, lids with them, and from side to side.
 _EYES = 2
+# Where the topography of slow signals is looked for: below, electrodes drift.
+_MOVING_HZ = (0.5, 4.0)
 # What is warned of: settled on simulated heads.
-SHARE, SURE = 0.25, 0.1
+SHARE, SURE = 0.15, 0.05
 # With fewer trials, or of a class, no verdict is given.
 FEWEST_TRIALS, FEWEST_OF_CLASS = 12, 5
 _WHOLE_HEAD = 16
-_PIECES, _ORDERS = 16, 100
 _TEN_TWENTY = re.compile(r"(?:EEG[ _-]?)?(Fp|AF|FT|TP|PO|FC|CP|F|T|C|P|O|I)(z|\d{1,2}h?)(?:-\w+)?", re.IGNORECASE)
 # Names of caps that count their electrodes by letters: A1 to A32, B1 and so on. Some of them look like 10-20 names.
 _LETTERS = re.compile(r"(?:EEG[ _-]?)?(?:[BDEGH]\d+|A(?:[3-9]|\d\d))", re.IGNORECASE)
@@ -124,46 +125,6 @@ def _regions(places: Mapping[int, _Place], ch_types: tuple[str, ...], by: str) -
     )
 
 
-def shared_with(
-    signals: Signals, ch_types: Sequence[str], channels: Sequence[int], band_hz: tuple[float, float], n_most: int
-) -> NDArray[np.float64]:
-    """Return what all channels have of the strongest signals of some, in a band: a matrix (n_channels, n_channels).
-
-    Times the signals it gives the regression of all channels on the first principal components of those, over all
-    stretches. As weights of a decoder are no pattern (Haufe et al. 2014, doi 10.1016/j.neuroimage.2013.10.067), what
-    it reads from frontal channels is not all that it may read from the eyes: they show at all channels.
-
-    Parameters
-    ----------
-    signals : Signals
-        Stretches of signal.
-    ch_types : sequence of str
-        The type of each channel; of each type the root mean square of `channels` counts as 1.
-    channels : sequence of int
-        Whose strongest signals.
-    band_hz : (float, float)
-        Edges of the band.
-    n_most : int
-        Components, at most.
-    """
-    n_channels, chosen = signals.x.shape[1], np.asarray(channels)
-    moments = np.zeros((n_channels, n_channels))
-    for stretch in signals.x:
-        inside = in_band(stretch, band_hz, signals.sfreq)
-        inside -= inside.mean(axis=1, keepdims=True)
-        moments += inside @ inside.T
-    kinds, scale = np.asarray(ch_types)[chosen], np.ones(len(chosen))
-    for kind in np.unique(kinds):
-        scale[kinds == kind] = np.sqrt(np.diag(moments)[chosen][kinds == kind].mean()) or 1.0
-    own = moments[np.ix_(chosen, chosen)] / np.outer(scale, scale)
-    power, axes = np.linalg.eigh(own)
-    kept = power > 1e-9 * power.max(initial=0.0)
-    readers = (axes[:, kept][:, ::-1][:, :n_most] / scale[:, None]).T
-    spread = np.zeros((n_channels, n_channels))
-    spread[:, chosen] = (moments[:, chosen] @ readers.T / power[kept][::-1][:n_most]) @ readers
-    return spread
-
-
 @dataclass(frozen=True)
 class Rest:
     """How much a decoder rests on one part of the signals.
@@ -223,8 +184,9 @@ def look_for_artifacts(
     """Tell how much a decoder rests on what eyes and muscles show in, and warn if that is much.
 
     It warns where what is left of the covariance of truth and output, with all but these signals exchanged, is at
-    least a quarter, and surely (95 % interval over trials) a tenth. No verdict is given of a decoder that is not
-    surely better than chance, nor on few trials.
+    least 15 %, and surely (95 % interval over trials) 5 %; of eyes, if moreover what changes slowly with the truth is
+    largest next to them. No verdict is given of a decoder that is not surely better than chance, nor on few trials.
+    What comes from the frontal brain and is slow is warned of too.
 
     Parameters
     ----------
@@ -250,22 +212,24 @@ def look_for_artifacts(
     ]
     found = occlude(signals, asked, n_repeats, seed, alone=True, tell=tell)
     rests, doubts = tuple(_rests(found)), _doubts(found)
-    suspects = [rest for rest in rests if rest.part in (eyes, muscles)] if not doubts else []
-    warnings = tuple(
-        _warning(rest, "eyes" if rest.part is eyes else "muscles")
-        for rest in suspects
-        if rest.share.value >= SHARE
-        and rest.share.low >= SURE
-        and (rest.part is muscles or _is_frontal(signals, regions))
-    )
-    return Sanity(found.accuracy, rests, warnings, (*doubts, *_unseen(regions, nyquist)), found.n_trials)
+    warnings = []
+    for rest in rests if not doubts else ():
+        if rest.part not in (eyes, muscles) or rest.share.value < SHARE:
+            continue
+        what = "eyes" if rest.part is eyes else "muscles"
+        if rest.part is muscles or _is_frontal(signals, regions):
+            if rest.share.low >= SURE:
+                warnings.append(_warning(rest, what))
+            else:
+                doubts.append(_undecided(rest, what))
+    return Sanity(found.accuracy, rests, tuple(warnings), (*doubts, *_unseen(regions, nyquist)), found.n_trials)
 
 
 def _sources(signals: Signals, regions: Regions) -> tuple[Part | None, Part | None]:
     """Return what eyes and what muscles would show in, where there are such channels and such frequencies."""
     eyes = muscles = None
     if regions.frontal:
-        spread = shared_with(signals, regions.ch_types, regions.frontal, SLOW_HZ, _EYES)
+        spread = shared_with(signals, regions.ch_types, regions.frontal, _MOVING_HZ, _EYES)
         eyes = Part(f"strongest frontal signals {band_name(SLOW_HZ)}", band_hz=SLOW_HZ, spread=spread)
     if regions.rim and FAST_HZ[0] < signals.sfreq / 2:
         spread = shared_with(signals, regions.ch_types, regions.rim, FAST_HZ, len(regions.rim))
@@ -278,35 +242,12 @@ def _is_frontal(signals: Signals, regions: Regions) -> bool:
 
     Slow sources in the middle of the head show at frontal channels too, but not most there.
     """
-    kinds, energy = np.asarray(regions.ch_types), _following(signals)
+    kinds, energy = np.asarray(regions.ch_types), following(signals, _MOVING_HZ, regions.foremost)
     foremost = np.isin(np.arange(len(kinds)), regions.foremost)
     return any(
         foremost[kinds == kind][energy[kinds == kind].argmax()] and energy[kinds == kind].max() > 0
         for kind in np.unique(kinds[foremost])
     )
-
-
-def _following(signals: Signals) -> NDArray[np.float64]:
-    """Return the energy of what changes slowly with the truth at each channel (n_channels,), less that of noise.
-
-    It is the covariance of the truth with means over pieces of the stretches; noise is what it is with truths
-    exchanged between trials of a recording.
-    """
-    n, n_channels, n_times = signals.x.shape
-    starts = np.unique(np.linspace(0, n_times, min(_PIECES, n_times), endpoint=False).astype(int))
-    slow = np.empty((n, n_channels, len(starts)))
-    for i, stretch in enumerate(signals.x):
-        slow[i] = np.add.reduceat(in_band(stretch, SLOW_HZ, signals.sfreq), starts, axis=1)
-    slow -= slow.mean(axis=0)
-    first = np.searchsorted(signals.window, np.arange(n))
-    truth = signals.truth[first]
-    wanted = np.eye(int(truth.max()) + 1)[truth] if signals.classifies else truth / truth.std(axis=0)
-
-    def energy(order: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray((np.tensordot((wanted - wanted.mean(axis=0))[order], slow, (0, 0)) ** 2).sum(axis=(0, 2)))
-
-    exchanged = [energy(order) for order in exchanges(signals.block.tolist(), _ORDERS, 0)]
-    return np.asarray(energy(np.arange(n)) - np.mean(exchanged, axis=0))
 
 
 def _rests(found: Occlusion) -> Iterator[Rest]:
@@ -351,6 +292,14 @@ def _unseen(regions: Regions, nyquist: float) -> list[str]:
     return unseen
 
 
+def _undecided(rest: Rest, what: str) -> str:
+    return (
+        f"No verdict on {what}: with all but the {rest.part.name} exchanged, {100 * rest.share.value:.0f} % "
+        f"[{100 * rest.share.low:.0f}, {100 * rest.share.high:.0f}] of what it tells of the truth is left. Give more "
+        "trials."
+    )
+
+
 def _warning(rest: Rest, what: str) -> str:
     also = {
         "eyes": "Slow activity of the frontal brain shows there too: look at EOG channels, or at the eyes.",
@@ -358,7 +307,7 @@ def _warning(rest: Rest, what: str) -> str:
     }[what]
     left = f" (accuracy {rest.alone})" if rest.alone else ""
     return (
-        f"It looks as if it read {what}: with all but the {rest.part.name}, exchanged between trials, "
+        f"It looks as if it read {what}: with all but the {rest.part.name} exchanged between trials, "
         f"{100 * rest.share.value:.0f} % [{100 * rest.share.low:.0f}, {100 * rest.share.high:.0f}] of what it tells "
         f"of the truth is left{left}, n = {rest.share.n} trials. {also}"
     )

@@ -19,6 +19,7 @@ from offline.interpretation.drawing import keys
 from offline.interpretation.explaining import explain
 from offline.interpretation.folds import over_folds
 from offline.interpretation.report import report
+from offline.interpretation.rests_on import rest_sections, rests_on
 from offline.interpretation.sheet import Sheet
 from offline.interpretation.topography import layouts
 from offline.models import Inputs, make_network
@@ -344,6 +345,21 @@ class TestFigures:
     def test_an_unknown_form_is_refused(self, material):
         with pytest.raises(ConfigurationError, match="'weights' here: --form is one of haufe, mneflow, band"):
             Sheet(explain(material.examined, material, 5), form="weights")
+
+
+class TestWhatItRestsOn:
+    def test_the_channel_that_tells_the_class_is_what_it_rests_on(self, material):
+        found = rests_on(material, ("randomised",))
+        grown = [figure.value for figure in found.channels.grown]
+        assert np.argmax(grown) == 0 and found.randomised.layers
+        sheet = Sheet(explain(material.examined, material, 5))
+        page = report(sheet, rest_sections(sheet, found), ("It looks as if it read eyes.",))
+        assert page.index("It looks as if it read eyes") < page.index("Patterns for left") < page.index("Bands")
+        assert "Control: weights drawn anew" in page
+
+    def test_an_unknown_control_is_refused(self, material):
+        with pytest.raises(ConfigurationError, match="no control 'other'; there is randomised, labels"):
+            rests_on(material, ("other",))
 
 
 class TestFolds:

@@ -343,7 +343,7 @@ class TestFigures:
             Sheet(told, hidden=["E9"])
 
     def test_an_unknown_form_is_refused(self, material):
-        with pytest.raises(ConfigurationError, match="'weights' here: --form is one of haufe, mneflow, band"):
+        with pytest.raises(ConfigurationError, match="'weights' here: --form is one of haufe, mneflow "):
             Sheet(explain(material.examined, material, 5), form="weights")
 
 

@@ -380,7 +380,7 @@ def _joint(components: Components, parts: AtSensors) -> _Floats | None:
 
 
 def _in_band(components: Components, trials: Trials, parts: AtSensors) -> dict[str, _Floats]:
-    joint = _joint(components, parts)
+    joint = None if components.kernels is None else _joint(components, parts)
     if joint is None or trials.sensors.size * joint.shape[1] * joint.shape[2] > _MOST_PRODUCTS:
         return {}
     found = filter_patterns(joint, lagged_covariances(trials.sensors, joint.shape[2])).spatial

@@ -115,29 +115,38 @@ def document(e: Explanation, folds: OverFolds | None = None) -> dict[str, Any]:
             **{form: _plain(values) for form, values in e.patterns.items()},
         },
         "class_patterns": {form: _plain(values) for form, values in e.class_patterns.items()},
-        "evoked_patterns": _plain(e.evoked),
         "relevance": {name: {"what": MEASURES[name], "values": _plain(v)} for name, v in e.relevance.items()},
         "elimination": e.elimination and {
             "order": _plain(e.elimination.order), "losses": _plain(e.elimination.losses)
         },
         "permutation": _plain(e.permuted),
         "shapley": _plain(e.shapley),
-        "spectra": e.spectra and {
-            "freqs": _plain(e.spectra.freqs), "latent": _plain(e.spectra.latent),
-            "filtered": _plain(e.spectra.filtered), "of_classes": _plain(e.class_spectra),
-        },
         "response": None if e.gain is None else {"freqs": _plain(e.freqs), "power": _plain(e.gain)},
-        "waveforms": e.waveforms and e.trials and {
-            "classes": e.class_names, "time_s": _plain(e.trials.time_s), "mean": _plain(e.waveforms.mean),
-            "sem": _plain(e.waveforms.sem), "n": _plain(e.waveforms.n_windows),
-            "latency_s": [f and {name: _plain(v) for name, v in f._asdict().items()} for f in e.latency],
-        },
-        "responses": e.responses and e.trials and [
-            {"class": e.class_names[c], "ch_type": kind, "time_s": float(e.trials.time_s[found.at]), "p": found.p}
-            for (c, kind), found in e.tested.items()
-        ],
-        "power_db": e.power and {"values": _plain(e.power.db), "p": e.power.p},
+        **_trials_document(e),
         "folds": folds and {name: _plain(value) for name, value in vars(folds).items()},
+    }  # fmt: skip
+
+
+def _trials_document(e: Explanation) -> dict[str, Any]:
+    found = e.found
+    if found is None:
+        return {}
+    return {
+        "evoked_patterns": _plain(found.evoked),
+        "spectra": found.spectra and {
+            "freqs": _plain(found.spectra.freqs), "latent": _plain(found.spectra.latent),
+            "filtered": _plain(found.spectra.filtered), "of_classes": _plain(found.class_spectra),
+        },
+        "waveforms": found.waveforms and {
+            "classes": e.class_names, "time_s": _plain(found.trials.time_s), "mean": _plain(found.waveforms.mean),
+            "sem": _plain(found.waveforms.sem), "n": _plain(found.waveforms.n_windows),
+            "latency_s": [f and {name: _plain(v) for name, v in f._asdict().items()} for f in found.latency],
+        },
+        "responses": [
+            {"class": e.class_names[c], "ch_type": kind, "time_s": float(found.trials.time_s[each.at]), "p": each.p}
+            for (c, kind), each in found.tested.items()
+        ],
+        "power_db": found.power and {"values": _plain(found.power.db), "p": found.power.p},
     }  # fmt: skip
 
 

@@ -8,27 +8,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from offline.dataset import Cutter, from_sensors
-from offline.interpretation.averages import (
-    Response,
-    Trials,
-    filtered,
-    log_power,
-    power_contrast,
-    response,
-    smoothed_power,
-)
 from offline.interpretation.components import Components, array, centred, components_of
 from offline.interpretation.examined import Examined, Material
 from offline.interpretation.explanation import Explanation
+from offline.interpretation.in_trials import in_trials
 from offline.interpretation.patterns import (
     PatternForm,
     combined_patterns,
-    evoked_patterns,
-    filter_patterns,
-    joint_filters,
-    lagged_covariances,
-    output_patterns,
     spatial_patterns,
 )
 from offline.interpretation.relevance import (
@@ -44,8 +30,7 @@ from offline.interpretation.relevance import (
     combined_relevance,
     recursive_elimination,
 )
-from offline.interpretation.spectra import Spectra, component_spectra, frequency_response
-from offline.interpretation.waveforms import Latency, Waveforms, class_waveforms, peak_latency
+from offline.interpretation.spectra import frequency_response
 from offline.sensors import AtSensors, SensorMoments, sensor_moments
 from rtdecode.scoring import Figure, accuracy, regression
 
@@ -108,52 +93,52 @@ def explain(
             permuted = by_permutation(readout, n_repeats, random)
     evidence = _evidence(components, readout, relevance) if components else None
     freqs, gain = _gain(components, examined)
-    trials = None
+    found_in = None
     if material is None:
         notes.append(
             "No recordings were given: spectra, waveforms, responses, and what relevance needs data are missing."
         )
     else:
-        progress("trials")
-        trials = _trials(material, parts)
-        notes += [] if trials else ["Target channels have no events: there are no averages over trials."]
+        progress("spectra, waveforms and responses")
+        found_in = in_trials(material, parts, components if patterns else None, n_repeats, random)
+        if found_in is None:
+            notes.append("Target channels have no events: there are no averages over trials.")
+        else:
+            patterns |= found_in.patterns
         if material.trained_on:
             warnings.append(
                 f"The decoder was trained on {', '.join(material.trained_on)} (or on parts of them): what is told of "
                 "accuracy and relevance there says nothing about new data."
             )
         notes += _left_out(material)
-    spectra = class_spectra = waveforms = responses = evoked = along = power = spectra_at = sensor_spectra = None
-    latency: tuple[Latency | None, ...] = ()
-    tested: dict[tuple[int, str], Response] = {}
-    if trials is not None and material is not None:
-        n_classes = len(material.dataset.configuration.class_names)
-        responses = class_waveforms(trials.sensors, trials.truth, n_classes)
-        tested = _tested(trials, parts, n_classes, n_repeats, random)
-        if len(set(trials.truth.tolist())) > 1:
-            power = power_contrast(trials.sensors, trials.truth, n_classes, n_repeats, random)
-        spectra_at, sensor_spectra = _sensor_spectra(trials, parts, examined.seen.sfreq, n_classes)
-        in_power = components.in_power if components else parts.n_bands > 1
-        along = output_patterns(log_power(trials.sensors) if in_power else trials.sensors, trials.outputs)
-        if components:
-            progress("spectra and waveforms")
-            spectra, class_spectra = _spectra(components, trials, examined.seen.sfreq, n_classes)
-            waveforms, latency = _waveforms(components, trials, examined.seen.sfreq, n_classes, n_repeats, random)
-            if filters is not None and patterns:
-                patterns |= _in_band(components, trials, parts)
-                evoked = None if in_power else _evoked(components, trials, parts)
     class_patterns = {
         form: combined
         for form, own in patterns.items()
         if components and (combined := _class_pattern(components, own, relevance, evidence)) is not None
     }
     return Explanation(
-        examined, material, parts, moments, of_moments, components, filters, patterns, evidence, evoked, along,
-        class_patterns, relevance, elimination, shapley, permuted, spectra, class_spectra, freqs, gain, trials,
-        waveforms, latency, responses, tested, power, spectra_at, sensor_spectra,
-        _score(material), tuple(notes), tuple(warnings),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-    )  # fmt: skip
+        examined=examined,
+        material=material,
+        parts=parts,
+        moments=moments,
+        of_moments=of_moments,
+        components=components,
+        filters=filters,
+        patterns=patterns,
+        evidence=evidence,
+        class_patterns=class_patterns,
+        relevance=relevance,
+        elimination=elimination,
+        shapley=shapley,
+        permuted=permuted,
+        freqs=freqs,
+        gain=gain,
+        found=found_in,
+        score=_score(material),
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _left_out(material: Material) -> list[str]:
@@ -287,110 +272,6 @@ def _gain(components: Components | None, examined: Examined) -> tuple[_Floats | 
     freqs = np.linspace(0, examined.seen.sfreq / 2, _N_FREQS)
     gain = np.abs(frequency_response(components.kernels, freqs, examined.seen.sfreq)) ** 2
     return freqs, gain if gain.ndim == 2 else gain.max(axis=1)
-
-
-def _trials(material: Material, parts: AtSensors) -> Trials | None:
-    dataset, examined = material.dataset, material.examined
-    spans = dataset.configuration.trials
-    if spans is None:
-        return None
-    every = -(-len(dataset.trials) // _MOST_TRIALS)
-    chosen = dataset.trials[::every]
-    whole, sensors = Cutter(dataset, examined.steps), Cutter(dataset, parts.steps, from_sensors(dataset, parts.steps))
-    n = min(whole.longest, sensors.longest)
-    seen, at_sensors = (cutter.cut(chosen, n, n).x[:].astype(np.float64) for cutter in (whole, sensors))
-    time_s = spans.tmin_s + np.arange(n) / examined.seen.sfreq
-    given = material.predict()
-    told = np.log(np.maximum(given, 1e-12)) if examined.classifies else given
-    told = told - told.mean(axis=1, keepdims=True) if examined.classifies else told
-    outputs = np.stack(
-        [told[material.trial == number].mean(axis=0) for number in range(len(dataset.trials))[::every]]
-    )
-    return Trials(at_sensors, seen, np.array([trial.truth for trial in chosen]), outputs, time_s)
-
-
-def _tested(
-    trials: Trials, parts: AtSensors, n_classes: int, n_draws: int, random: np.random.Generator
-) -> dict[tuple[int, str], Response]:
-    types = np.array(parts.signal.ch_types)
-    return {
-        (c, kind): response(trials.sensors[trials.truth == c][:, types == kind], n_draws, random)
-        for c in range(n_classes)
-        for kind in dict.fromkeys(parts.signal.ch_types)
-        if (trials.truth == c).sum() > 1
-    }
-
-
-def _latent(components: Components, trials: Trials) -> _Floats:
-    return np.asarray(np.einsum("kc,nct->nkt", components.filters, trials.seen, optimize=True))
-
-
-def _spectra(components: Components, trials: Trials, sfreq: float, n_classes: int) -> tuple[Spectra, _Floats]:
-    """Return the components' spectra over all trials, and behind their kernels those of each class."""
-    latent = _latent(components, trials)
-    kernels = np.ones((components.n, 1)) if components.kernels is None else components.kernels
-    n_fft = max(16, min(latent.shape[2], round(4 * sfreq)))
-    spectra = component_spectra(latent, kernels, sfreq, n_fft)
-    of_classes = np.full((n_classes, *spectra.filtered.shape), np.nan)
-    for c in set(trials.truth.tolist()):
-        of_classes[c] = component_spectra(latent[trials.truth == c], kernels, sfreq, n_fft).filtered
-    return spectra, of_classes
-
-
-def _sensor_spectra(trials: Trials, parts: AtSensors, sfreq: float, n_classes: int) -> tuple[_Floats, _Floats]:
-    own = [i for i, kind in enumerate(parts.signal.ch_types) if kind == parts.signal.ch_types[0]]
-    n_fft = max(16, min(trials.sensors.shape[2], round(4 * sfreq)))
-    found = [
-        component_spectra(trials.sensors[chosen][:, own], np.ones((len(own), 1)), sfreq, n_fft)
-        for c in range(n_classes)
-        if (chosen := trials.truth == c).any()
-    ]
-    spectra = np.full((n_classes, len(found[0].freqs)), np.nan)
-    spectra[[c for c in range(n_classes) if (trials.truth == c).any()]] = [each.latent.mean(axis=0) for each in found]
-    return found[0].freqs, spectra
-
-
-def _waveforms(
-    components: Components,
-    trials: Trials,
-    sfreq: float,
-    n_classes: int,
-    n_repeats: int,
-    random: np.random.Generator,
-) -> tuple[Waveforms, tuple[Latency | None, ...]]:
-    shaped = filtered(_latent(components, trials), components.kernels)
-    waves = smoothed_power(shaped, sfreq) if components.in_power else shaped
-    found, latency = class_waveforms(waves, trials.truth, n_classes), list[Latency | None]()
-    for c in range(n_classes):
-        own = trials.truth == c
-        if not own.any() or (components.in_power and own.all()):
-            latency.append(None)
-            continue
-        level = waves[~own].mean(axis=0) if components.in_power else 0.0
-        latency.append(peak_latency(waves[own] - level, trials.time_s, np.arange(own.sum()), n_repeats, random))
-    return found, tuple(latency)
-
-
-def _joint(components: Components, parts: AtSensors) -> _Floats | None:
-    """Return the components as filters over sensors and time, if they are fixed ones of a kernel each."""
-    kernels = np.ones((components.n, 1)) if components.kernels is None else components.kernels
-    if parts.mixing is None or kernels.ndim != 2:
-        return None
-    return joint_filters(components.filters @ parts.mixing, kernels)
-
-
-def _in_band(components: Components, trials: Trials, parts: AtSensors) -> dict[str, _Floats]:
-    joint = None if components.kernels is None else _joint(components, parts)
-    if joint is None or trials.sensors.size * joint.shape[1] * joint.shape[2] > _MOST_PRODUCTS:
-        return {}
-    found = filter_patterns(joint, lagged_covariances(trials.sensors, joint.shape[2])).spatial
-    # The way round of the component, as the other forms have it, rather than of what its kernel gives.
-    return {"band": found * components.signs[:, None]}
-
-
-def _evoked(components: Components, trials: Trials, parts: AtSensors) -> _Floats | None:
-    joint = _joint(components, parts)
-    return None if joint is None else evoked_patterns(joint, trials.sensors, trials.outputs).spatial
 
 
 def _score(material: Material | None) -> tuple[Figure, ...]:

@@ -5,18 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.interpretation.averages import (
-    PowerContrast,
-    Response,
-    Trials,
-)
 from offline.interpretation.components import Components
 from offline.interpretation.examined import Examined, Material
+from offline.interpretation.in_trials import InTrials
 from offline.interpretation.relevance import (
     Elimination,
 )
-from offline.interpretation.spectra import Spectra
-from offline.interpretation.waveforms import Latency, Waveforms
 from offline.sensors import AtSensors, SensorMoments
 from rtdecode.contract import Signal
 from rtdecode.preprocessing import Chain, FilterBank
@@ -62,10 +56,6 @@ class Explanation:
         By the form: what a component of one standard deviation is at the sensors, in their units.
     evidence : array, (n_components, n_outputs) or None
         Where a component's power counts: whether more of it speaks for an output (above 0) or against it.
-    evoked : array, (n_outputs, n_components, n_sensors) or None
-        Patterns of the components in what goes along with each output, where their waveforms count.
-    along : array, (n_outputs, n_sensors) or (n_outputs, n_sensors, n_times), or None
-        What goes along with each output of the whole decoder over trials: the sensors' power in dB, or their signals.
     class_patterns : dict of str to array, (n_outputs, n_sensors)
         By the form: the components' patterns together, each by its relevance for the output.
     relevance : dict of str to array, (n_components, n_outputs)
@@ -76,26 +66,10 @@ class Explanation:
         How much the loss falls as components come in, in random orders.
     permuted : array, (n_repeats, n_components) or None
         Growth of the loss when a component's features are from other windows.
-    spectra : Spectra or None
-        Of the components, over all trials.
-    class_spectra : array, (n_classes, n_filters, n_freqs) or None
-        Behind their kernels, of each class's trials.
     freqs, gain : arrays, (n_freqs,) and (n_filters, n_freqs), or None
         |H|^2 of the kernels; over several components the largest of each filter.
-    trials : Trials or None
-        What the averages are of.
-    waveforms : Waveforms or None
-        Of the components behind their kernels; their power where that is what counts.
-    latency : tuple of Latency or None
-        When each class's waveforms are farthest from zero, or from the mean of the other classes' where power counts.
-    responses : Waveforms or None
-        Of the sensors.
-    tested : dict of (int, str) to Response
-        The strongest moment by class and type of sensor.
-    power : PowerContrast or None
-        Of the sensors.
-    spectra_at, sensor_spectra : arrays, (n_freqs,) and (n_classes, n_freqs), or None
-        Mean power spectra of the sensors of the first type, behind the filters, of each class.
+    found : InTrials or None
+        What sensors and components do in trials; None without recordings or events.
     score : tuple of Figure
         How the decoder does on these recordings.
     notes : tuple of str
@@ -115,25 +89,14 @@ class Explanation:
     filters: _Floats | None
     patterns: dict[str, _Floats]
     evidence: _Floats | None
-    evoked: _Floats | None
-    along: _Floats | None
     class_patterns: dict[str, _Floats]
     relevance: dict[str, _Floats]
     elimination: Elimination | None
     shapley: _Floats | None
     permuted: _Floats | None
-    spectra: Spectra | None
-    class_spectra: _Floats | None
     freqs: _Floats | None
     gain: _Floats | None
-    trials: Trials | None
-    waveforms: Waveforms | None
-    latency: tuple[Latency | None, ...]
-    responses: Waveforms | None
-    tested: dict[tuple[int, str], Response]
-    power: PowerContrast | None
-    spectra_at: _Floats | None
-    sensor_spectra: _Floats | None
+    found: InTrials | None
     score: tuple[Figure, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]

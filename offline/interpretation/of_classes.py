@@ -44,11 +44,11 @@ def _class(sheet: Sheet, output: int) -> list[str]:
         parts.append('<p class="none">No component of this output has a relevance above 0 here.</p>')
     if cells:
         parts.append(sheet.figure(f"patterns-{name}", f"Patterns for {escape(name)}", words, sheet.maps(cells)))
-    if e.evoked is not None and e.trials is not None and best:
-        cells = [Cell(str(k), e.evoked[output, k], "a.u.") for k in best]
+    if e.found and e.found.evoked is not None and best:
+        cells = [Cell(str(k), e.found.evoked[output, k], "a.u.") for k in best]
         words = (
             "the same components in what goes along with this output from trial to trial, where activity that "
-            f"goes on all the time does not show; n = {len(e.trials.truth)} trials"
+            f"goes on all the time does not show; n = {len(e.found.trials.truth)} trials"
         )
         title = f"Evoked patterns for {escape(name)}"
         parts.append(sheet.figure(f"evoked-{name}", title, words, sheet.maps(cells)))
@@ -58,7 +58,9 @@ def _class(sheet: Sheet, output: int) -> list[str]:
 
 def _of_patterns(sheet: Sheet) -> str:
     e = sheet.e
-    return f"{len(e.trials.truth)} trials of the recordings" if sheet.form == "band" and e.trials else e.of_moments
+    return (
+        f"{len(e.found.trials.truth)} trials of the recordings" if sheet.form == "band" and e.found else e.of_moments
+    )
 
 
 def _cell(sheet: Sheet, k: int, output: int) -> Cell:
@@ -78,30 +80,35 @@ def _combined(sheet: Sheet, output: int) -> list[Cell]:
 
 def _spectrum(sheet: Sheet, output: int, best: Sequence[int]) -> list[str]:
     e = sheet.e
-    if e.spectra is None or e.class_spectra is None or e.trials is None or not best:
+    if not e.found or e.found.spectra is None or e.found.class_spectra is None or not best:
         return []
     k, name = best[0], e.examined.names[output]
-    counts = np.bincount(e.trials.truth, minlength=len(e.class_names))
+    counts = np.bincount(e.found.trials.truth, minlength=len(e.class_names))
     curves = [
-        (n, decibels(e.class_spectra[c, k]), None, style_of(c)) for c, n in enumerate(e.class_names) if counts[c]
+        (n, decibels(e.found.class_spectra[c, k]), None, style_of(c))
+        for c, n in enumerate(e.class_names)
+        if counts[c]
     ]
     told = ", ".join(f"{n} n = {counts[c]}" for c, n in enumerate(e.class_names))
     words = (
         f"{keys(e.class_names)}; behind its kernel, Welch, down to 40 dB below the highest; trials: {escape(told)}"
     )
-    drawing = draw_spectra(e.spectra.freqs, curves, "power in dB (component's unit)")
+    drawing = draw_spectra(e.found.spectra.freqs, curves, "power in dB (component's unit)")
     return [sheet.figure(f"spectrum-{name}", f"Spectrum of component {k}", words, drawing)]
 
 
 def _waveform(sheet: Sheet, output: int, best: Sequence[int]) -> list[str]:
     e = sheet.e
-    if e.waveforms is None or e.trials is None or e.components is None or not best:
+    if not e.found or e.found.waveforms is None or e.components is None or not best:
         return []
     k, name = best[0], e.examined.names[output]
-    curves = [(n, e.waveforms.mean[c, k], e.waveforms.sem[c, k], style_of(c)) for c, n in enumerate(e.class_names)]
+    curves = [
+        (n, e.found.waveforms.mean[c, k], e.found.waveforms.sem[c, k], style_of(c))
+        for c, n in enumerate(e.class_names)
+    ]
     peaks = [
         f"{n} {found.peak[k]:.3f} s [{found.low[k]:.3f}, {found.high[k]:.3f}]"
-        for n, found in zip(e.class_names, e.latency, strict=True)
+        for n, found in zip(e.class_names, e.found.latency, strict=True)
         if found
     ]
     what = "power, means of 0.1 s" if e.components.in_power else "behind its kernel"
@@ -111,5 +118,5 @@ def _waveform(sheet: Sheet, output: int, best: Sequence[int]) -> list[str]:
         f"{escape(', '.join(peaks))} (95 %, trials resampled)"
     )
     unit = "component's unit" + (" squared" if e.components.in_power else "")
-    drawing = draw_curves(e.trials.time_s, curves, "s from the event (delay of the filters included)", unit)
+    drawing = draw_curves(e.found.trials.time_s, curves, "s from the event (delay of the filters included)", unit)
     return [sheet.figure(f"waveform-{name}", f"Waveform of component {k}", words, drawing)]

@@ -4,9 +4,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from offline.calibration import fit_calibrated
-from offline.checkpoint import make_checkpoint, network_with, read_weights
+from offline.checkpoint import configuration_for_files, make_checkpoint, network_with, read_weights
 from offline.commands import export
-from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset, Trial, load_dataset
 from offline.evaluation import FoldResult, decode
 from offline.models import NETWORKS, Network
@@ -14,7 +13,6 @@ from offline.models.closed_form import ClosedForm
 from offline.partition import Fold, make_folds
 from offline.sources import Source
 from offline.training import Fitted, as_fitted
-from rtdecode.configuration import validate
 from rtdecode.contract import Contract, Score
 from rtdecode.errors import ConfigurationError, refuse_output
 from rtdecode.scoring import Figure
@@ -76,7 +74,7 @@ def adapt(
 
 
 def _dataset(contract: Contract, model: Path, recording: Path, trained_on: list[Path], rate: float) -> Dataset:
-    document = dict(contract.provenance.configuration)
+    document = contract.provenance.configuration
     closed_form = issubclass(NETWORKS.get(contract.provenance.network, Network), ClosedForm)
     if contract.targets or document["recordings"].get("subject"):
         what = "continuous targets" if contract.targets else "people told apart"
@@ -90,14 +88,12 @@ def _dataset(contract: Contract, model: Path, recording: Path, trained_on: list[
         raise ConfigurationError(
             f"{model} goes on from its weights; --trained-on is for what is fitted in closed form."
         )
-    # Files that are given are named by themselves; their arrays are called as those it was trained on.
-    document["recordings"] = {"pattern": "*.npz", "arrays": document["recordings"].get("arrays", {})}
-    document["channels"] = {"names": contract.signal.ch_names}
-    document["split"] = {"kind": "stratified-blocks", "n_folds": _N_BLOCKS}
-    training = document["training"]
-    rate *= training["learning_rate"]
-    document["training"] = {**training, "learning_rate": rate, "own_weight": 1, "init_from": None}
-    configuration = validate(TrainingConfiguration, document, f"The configuration in {model}")
+    configuration = configuration_for_files(
+        contract,
+        model,
+        split={"kind": "stratified-blocks", "n_folds": _N_BLOCKS},
+        training={"learning_rate": rate * document["training"]["learning_rate"]},
+    )
     sources = [Source(path, path.stem, {}, own=path == recording) for path in (*trained_on, recording)]
     dataset = replace(load_dataset(configuration, sources), signal=contract.signal)
     *given, new = [fingerprint[:16] for fingerprint in dataset.fingerprints]

@@ -13,6 +13,7 @@ from offline.dataset import Cutter, Dataset, Trial
 from offline.learning import Progress
 from offline.models.closed_form import ClosedForm
 from offline.partition import blocks, divide_for_stopping, own_trials
+from offline.sensors import sensor_moments
 from offline.training import Fitted, by_trial, class_weights, fit_network, n_samples
 from rtdecode.contract import Calibration
 from rtdecode.errors import RecordingError
@@ -36,11 +37,14 @@ def fit_calibrated(
 ) -> Fitted:
     """Fit the configured preprocessing and network (see `fit_network`), and the temperature of its probabilities.
 
+    What the sensors did in these trials is kept with it, so that it can be explained (see `offline.sensors`).
+
     A network that stops early is calibrated on `validation`. One in closed form learns from that too; its like are
     fitted on all blocks of trials but one, and tried on that one. No other trial is seen. Where trials are too few
     to be divided so, probabilities stay as they are.
     """
     fitted = fit_network(dataset, train, validation, progress, start, state)
+    fitted = replace(fitted, moments=sensor_moments(dataset, fitted.steps, [*train, *validation]))
     if dataset.configuration.targets is not None:
         return fitted
     try:

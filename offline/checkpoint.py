@@ -15,10 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from offline.configuration import TrainingConfiguration
 from offline.dataset import Dataset, event_window
 from offline.inputs import inputs_of
 from offline.models import Network, make_network
+from offline.sensors import SensorMoments
 from offline.store import scratch
+from offline.stored import sensor_samples
+from rtdecode.configuration import validate
 from rtdecode.contract import (
     Amplitude,
     Contract,
@@ -64,12 +68,15 @@ class Checkpoint:
         Long enough for the warm-up and some predictions; its positions are those the network was built with.
     subjects : tuple of str
         The people it was trained on, in the order of their indices, if they are told apart.
+    moments : SensorMoments or None
+        What the sensors did in the trials it was trained on; None if that is not kept.
     """
 
     contract: Contract
     network: Network
     probe: Recording
     subjects: tuple[str, ...] = ()
+    moments: SensorMoments | None = None
 
     @property
     def form(self) -> str:
@@ -104,6 +111,7 @@ class Checkpoint:
                 "probe_positions": self.probe.positions,
                 "subjects": self.subjects,
                 "probe_samples": torch.tensor(self.probe.samples),
+                "moments": self.moments and self.moments.document(),
             },
             content,
         )
@@ -128,15 +136,28 @@ def read_checkpoint(path: Path, named: str | None = None) -> Checkpoint:
         network = network_with(content["weights"], contract, path, positions, len(subjects), named)
         samples: Tensor = content["probe_samples"]
         signal = Signal.model_validate_json(content["probe_signal"])
+        moments = _moments(content)
     except (RuntimeError, LookupError, TypeError, ValueError):
         raise _damaged(path) from None
     stamps = np.arange(len(samples)) / signal.sfreq
     probe = Recording(signal, samples.numpy(), stamps, path=str(path), positions=positions)
-    return Checkpoint(contract, network, probe, subjects)
+    return Checkpoint(contract, network, probe, subjects, moments)
+
+
+def _moments(content: dict[str, Any]) -> SensorMoments | None:
+    """Return what the sensors did, which older files do not tell."""
+    document = content.get("moments")
+    return SensorMoments.of_document(document) if document else None
 
 
 def read_weights(path: Path) -> tuple[Contract, dict[str, Tensor]]:
-    """Read what a decoder is and the weights of its network, of its file or its checkpoint (.pt).
+    """Read what a decoder is and the weights of its network, see `read_held`."""
+    contract, weights, _ = read_held(path)
+    return contract, weights
+
+
+def read_held(path: Path) -> tuple[Contract, dict[str, Tensor], SensorMoments | None]:
+    """Read what a decoder is, the weights of its network and what the sensors did, of its file or checkpoint (.pt).
 
     Raises
     ------
@@ -145,7 +166,7 @@ def read_weights(path: Path) -> tuple[Contract, dict[str, Tensor]]:
     """
     if path.suffix == ".pt":
         content, contract = _read(path)
-        return contract, content["weights"]
+        return contract, content["weights"], _moments(content)
     model = read_model(path)
     held = [entry.value for entry in parse(model.graph, model.path).graph.metadata_props if entry.key == _KEY]
     if not held:
@@ -155,9 +176,10 @@ def read_weights(path: Path) -> tuple[Contract, dict[str, Tensor]]:
     try:
         content = torch.load(io.BytesIO(base64.b64decode(held[0])), map_location="cpu", weights_only=True)
         trained, weights = read_metadata(content["metadata"], str(path)), content["weights"]
+        moments = _moments(content)
     except (RuntimeError, LookupError, TypeError, ValueError, EOFError, pickle.UnpicklingError):
         raise ModelError(f"{path}: the weights its network was trained to are damaged.") from None
-    return model.contract.model_copy(update={"preprocessing": trained.preprocessing}), weights
+    return model.contract.model_copy(update={"preprocessing": trained.preprocessing}), weights, moments
 
 
 def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
@@ -168,10 +190,27 @@ def hold_weights(proto: Any, checkpoint: Checkpoint) -> None:
     are many: the decoder keeps its file in memory.
     """
     buffer = io.BytesIO()
-    held = {"weights": checkpoint.network.state_dict(), "metadata": write_metadata(checkpoint.contract)}
+    held = {
+        "weights": checkpoint.network.state_dict(),
+        "metadata": write_metadata(checkpoint.contract),
+        "moments": checkpoint.moments and checkpoint.moments.document(),
+    }
     torch.save(held, buffer)
     if checkpoint.contract.provenance.subject is None and buffer.tell() <= _MOST_HELD:
         proto.graph.metadata_props.add(key=_KEY, value=base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def configuration_for_files(contract: Contract, path: Path, **changes: Any) -> TrainingConfiguration:
+    """Return what a decoder was trained by, as of recordings that are given by themselves.
+
+    They are named by themselves; their arrays are called as those it was trained on. `changes` stand in the place of
+    other parts, `training` in that of some of its own. ConfigurationError if this version does not understand it.
+    """
+    document = dict(contract.provenance.configuration)
+    document["recordings"] = {"pattern": "*.npz", "arrays": document["recordings"].get("arrays", {})}
+    document["channels"] = {"names": contract.signal.ch_names}
+    document["training"] = {**document["training"], "own_weight": 1, "init_from": None, **changes.pop("training", {})}
+    return validate(TrainingConfiguration, {**document, **changes}, f"The configuration in {path}")
 
 
 def network_with(
@@ -273,7 +312,7 @@ def make_checkpoint(dataset: Dataset, fitted: "Fitted", trained_on: set[int], sc
     needed = chain.warm_up + chain.newest_input(reach + _PROBE_HOPS * fitted.hop)
     longest = max(sorted(trained_on), key=dataset.length)
     probe = replace(dataset.recording(longest).crop(0, needed), positions=dataset.positions)
-    return Checkpoint(contract, fitted.network, probe, dataset.subjects)
+    return Checkpoint(contract, fitted.network, probe, dataset.subjects, fitted.moments)
 
 
 def versions() -> dict[str, str]:
@@ -293,9 +332,7 @@ def _amplitude(dataset: Dataset, numbers: list[int]) -> Amplitude:
     within = []
     for number, end in zip(numbers, ends, strict=True):
         recording = dataset.recording(number)
-        adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", ModelError)
-        adapted = np.empty((len(recording.samples), signal.n_channels))
-        adapt(recording.samples, adapted)
+        adapted = sensor_samples(recording, signal)
         channels[:, end - len(adapted) : end] = adapted.T
         within.append(spreads(adapted, signal.sfreq))
     spread = np.concatenate(within)

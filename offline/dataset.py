@@ -15,7 +15,7 @@ from offline.configuration import Arrays, TrainingConfiguration
 from offline.moments import Moments
 from offline.sources import Source
 from offline.store import scratch
-from offline.stored import StoredRecording, store_features, store_recording, store_truth
+from offline.stored import StoredRecording, sensor_samples, store_features, store_recording, store_truth
 from offline.windows import Cuts, Windows
 from rtdecode.contract import Classification, EventWindow, Regression, Signal
 from rtdecode.errors import RecordingError
@@ -23,8 +23,12 @@ from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording
 
+# Gives the preprocessed samples (n_samples', n_channels') of each recording of a source, by its number.
+Preprocess = Callable[[int], dict[int, Samples]]
 # Values that a step learns from as they are.
 _MOST = 1 << 22
+# Samples that are preprocessed at once.
+_BLOCK = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class Dataset:
         learned = [recipe.fitted for recipe in self.configuration.preprocessing]
         return Chain(steps[: learned.index(True)] if True in learned else steps, self.signal)
 
-    def preprocessor(self, steps: Sequence[Step]) -> Callable[[int], dict[int, Samples]]:
+    def preprocessor(self, steps: Sequence[Step]) -> Preprocess:
         """Return what runs all recordings of a source through the steps.
 
         It takes the source's number and gives (n_samples', n_channels') of each recording, by its number.
@@ -183,7 +187,7 @@ class Dataset:
         for trial in sorted(trials, key=lambda t: t.recording):
             if trial.recording not in features:
                 features = preprocess(self.stretches[trial.recording][0])
-            parts.append(np.array(features[trial.recording][slice(*_outputs(trial, chain))]))
+            parts.append(np.array(features[trial.recording][slice(*outputs_of(trial, chain))]))
             n += len(parts[-1])
             if n > n_most:
                 for part in parts:
@@ -199,26 +203,71 @@ def _anew(chain: Chain, samples: Samples) -> Samples:
     return chain.process(samples)
 
 
-def _outputs(trial: Trial, chain: Chain) -> tuple[int, int]:
+def outputs_of(trial: Trial, chain: Chain) -> tuple[int, int]:
     """Return the range of outputs whose newest input lies within a trial."""
     return chain.n_outputs(trial.start), chain.n_outputs(trial.stop)
+
+
+def from_sensors(
+    dataset: Dataset, steps: Sequence[Step], change: Callable[[Samples], Samples] | None = None
+) -> Preprocess:
+    """Return what runs a source's recordings through steps; nothing of it is kept in the store.
+
+    As the live decoder does: from the first sample of the file, anew after every gap, statistics kept. What is given
+    goes with the arrays, which are in a file. What is to be changed before is in memory whole.
+    """
+
+    def preprocess(source: int) -> dict[int, Samples]:
+        chain, given = Chain(steps, dataset.signal), dict[int, Samples]()
+        for number, (of, _, _) in enumerate(dataset.stretches):
+            if of == source:
+                chain.reset()
+                recording = dataset.recording(number)
+                if change is not None:
+                    given[number] = chain.process(change(sensor_samples(recording, dataset.signal)))
+                else:
+                    given[number] = _streamed(chain, recording, dataset.signal)
+        return given
+
+    return preprocess
+
+
+def _streamed(chain: Chain, recording: Recording, signal: Signal) -> Samples:
+    n = len(recording.samples)
+    out, done = scratch((chain.n_outputs(n), chain.output.n_channels), np.float64), 0
+    for start in range(0, n, _BLOCK):
+        given = chain.process(sensor_samples(recording, signal, slice(start, start + _BLOCK)))
+        out[done : done + len(given)] = given
+        done += len(given)
+    return out
 
 
 class Cutter:
     """Cuts windows out of trials; keeps what was preprocessed for the next call, in a file that goes with it.
 
+    Parameters
+    ----------
+    dataset : Dataset
+        Whose trials they are.
+    steps : sequence of Step
+        The preprocessing.
+    preprocess : callable, optional
+        What gives the preprocessed samples, in the place of the data set's own `preprocessor`.
+
     Attributes
     ----------
     longest : int
         Samples of the longest window that fits into every trial.
+    before : int
+        Preprocessed samples that a window at an event needs before its own, for its baseline.
     """
 
-    def __init__(self, dataset: Dataset, steps: Sequence[Step]) -> None:
-        self._dataset, self._preprocess = dataset, dataset.preprocessor(steps)
+    def __init__(self, dataset: Dataset, steps: Sequence[Step], preprocess: Preprocess | None = None) -> None:
+        self._dataset, self._preprocess = dataset, preprocess or dataset.preprocessor(steps)
         self._chain = Chain(steps, dataset.signal)
         self._at_events = event_window(dataset.configuration, self._chain, dataset.signal.sfreq)
-        self._before = self._at_events.before if self._at_events else 0
-        self.longest = self._chain.outputs_within(dataset.trial_length)[0] - self._before
+        self.before = self._at_events.before if self._at_events else 0
+        self.longest = self._chain.outputs_within(dataset.trial_length)[0] - self.before
         self._numbers = {trial: number for number, trial in enumerate(dataset.trials)}
         self._of: defaultdict[int, list[Trial]] = defaultdict(list)
         for trial in dataset.trials:
@@ -234,19 +283,19 @@ class Cutter:
     def _fill(self, source: int) -> None:
         for recording, features in self._preprocess(source).items():
             for trial in self._of[recording]:
-                first, stop = _outputs(trial, self._chain)
+                first, stop = outputs_of(trial, self._chain)
                 self._features[self._numbers[trial], :, : stop - first] = features[first:stop].T
         self._filled.add(source)
 
     def cut(self, trials: Sequence[Trial], n_times: int, stride: int) -> Windows:
         """Cut windows of `n_times` every `stride` outputs of each trial, each whole in its trial."""
-        reach = self._before + n_times
+        reach = self.before + n_times
         y, at, last, numbers, subjects = [], [], [], [], []
         for number, trial in enumerate(trials):
             source = self._dataset.stretches[trial.recording][0]
             if source not in self._filled:
                 self._fill(source)
-            first, stop = _outputs(trial, self._chain)
+            first, stop = outputs_of(trial, self._chain)
             starts = range(0, stop - first - reach + 1, stride)
             y.append(self._dataset.truth(trial, [self._chain.newest_input(first + s + reach - 1) for s in starts]))
             at += [(self._numbers[trial], start) for start in starts]
@@ -285,8 +334,12 @@ def load_dataset(
     configuration: TrainingConfiguration,
     sources: list[Source],
     read: Callable[[Path, Arrays], StoredRecording] = store_recording,
+    every_class: bool = True,
 ) -> Dataset:
-    """Read the recordings of one decoder with `read`, and find their trials."""
+    """Read the recordings of one decoder with `read`, and find their trials.
+
+    RecordingError if there are none, or none of a class where `every_class` is to have some.
+    """
     stored = [read(source.path, configuration.recordings.arrays) for source in sources]
     targets = configuration.target_channels
     signal = choose_signal(stored, configuration.channels, targets)
@@ -302,7 +355,8 @@ def load_dataset(
                 dataset.trials.append(Trial(trial_id, len(dataset.stretches), *trial))
             dataset.stretches.append((number, start, stop))
         dataset.values.append(values)
-    _refuse_absent_classes(configuration, stored, dataset.trials)
+    if every_class or not dataset.trials:
+        _refuse_absent_classes(configuration, stored, dataset.trials)
     if targets:
         _refuse_values(dataset)
     return dataset

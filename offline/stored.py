@@ -181,6 +181,15 @@ def _stretches(recording: Recording, configuration: TrainingConfiguration) -> li
     return [(0, start, start + length) for start in starts]
 
 
+def sensor_samples(recording: Recording, signal: Signal, cut: slice = slice(None)) -> Samples:
+    """Return a recording's samples (n_samples, n_channels) as a decoder of this signal takes them, in float64."""
+    adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
+    samples = recording.samples[cut]
+    adapted = np.empty((len(samples), signal.n_channels))
+    adapt(samples, adapted)
+    return adapted
+
+
 def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> list[Samples]:
     """Preprocess a recording, if that is not in the store yet: (n_samples', n_channels') of each unbroken stretch.
 
@@ -189,16 +198,12 @@ def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> 
     rows = np.cumsum([0, *(chain.n_outputs(stop - start) for start, stop in recording.unbroken)])
 
     def blocks() -> Iterator[Samples]:
-        adapt = signal.adapt(recording.signal, f"Recording {recording.path}", "the decoder", RecordingError)
         # Nothing that was learned from another recording.
         fresh = Chain(chain.steps, signal)
         for part in recording.parts():
             fresh.reset()
             for at in range(0, len(part.samples), _BLOCK):
-                block = part.samples[at : at + _BLOCK]
-                adapted = np.empty((len(block), signal.n_channels))
-                adapt(block, adapted)
-                yield fresh.process(adapted)
+                yield fresh.process(sensor_samples(part, signal, slice(at, at + _BLOCK)))
 
     def write(folder: Path) -> None:
         shape = int(rows[-1]), chain.output.n_channels

@@ -24,6 +24,7 @@ from offline.models import Network, make_network
 from offline.models.closed_form import ClosedForm
 from offline.pretrained import begun_with
 from offline.recipes import build_steps
+from offline.sensors import SensorMoments
 from offline.targets import Scale
 from offline.windows import Windows
 from rtdecode.contract import Calibration, Contract, Provenance, Signal
@@ -32,7 +33,7 @@ from rtdecode.preprocessing import Chain, Step, read_steps
 
 _BLOCK_S = 0.01
 # Windows that are decided at once.
-_AT_ONCE = 256
+AT_ONCE = 256
 # As in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -58,6 +59,8 @@ class Fitted:
         closed form there are none.
     before : Provenance or None
         Where the weights come from that it began with.
+    moments : SensorMoments or None
+        What the sensors did in the trials it was fitted on.
     """
 
     network: Network
@@ -68,6 +71,7 @@ class Fitted:
     calibration: Calibration | None = None
     curves: Curves = ()
     before: Provenance | None = None
+    moments: SensorMoments | None = None
 
     def outputs(self, windows: Windows) -> NDArray[np.float32]:
         """Return class probabilities or values (n_windows, n_outputs)."""
@@ -76,7 +80,7 @@ class Fitted:
         parts = (
             [numbers[windows.trial == trial][None] for trial in np.unique(windows.trial)]
             if self.network.state_names
-            else [numbers[i : i + _AT_ONCE] for i in range(0, len(numbers), _AT_ONCE)]
+            else [numbers[i : i + AT_ONCE] for i in range(0, len(numbers), AT_ONCE)]
         )
         with torch.no_grad():
             given = [

@@ -1,6 +1,18 @@
 """What a decoder has learned, as figures."""
 
-from offline.interpretation.patterns import PatternForm, combined_patterns, covariance, spatial_patterns
+from offline.interpretation.examined import Examined, Material, look_at, read_examined
+from offline.interpretation.patterns import (
+    FilterPatterns,
+    PatternForm,
+    combined_patterns,
+    covariance,
+    evoked_patterns,
+    filter_patterns,
+    joint_filters,
+    lagged_covariances,
+    output_patterns,
+    spatial_patterns,
+)
 from offline.interpretation.relevance import (
     Elimination,
     Readout,
@@ -9,6 +21,7 @@ from offline.interpretation.relevance import (
     by_elimination,
     by_norm,
     by_permutation,
+    by_shapley,
     by_weight,
     by_weighted_correlation,
     combined_relevance,
@@ -16,25 +29,41 @@ from offline.interpretation.relevance import (
     recursive_elimination,
 )
 from offline.interpretation.spectra import Spectra, component_spectra, frequency_response
+from offline.interpretation.waveforms import Latency, Waveforms, class_waveforms, peak_latency
 
 __all__ = [
     "Elimination",
+    "Examined",
+    "FilterPatterns",
+    "Latency",
+    "Material",
     "PatternForm",
     "Readout",
     "Spectra",
+    "Waveforms",
     "by_correlation",
     "by_cross_entropy",
     "by_elimination",
     "by_norm",
     "by_permutation",
+    "by_shapley",
     "by_weight",
     "by_weighted_correlation",
+    "class_waveforms",
     "combined_patterns",
     "combined_relevance",
     "component_spectra",
     "covariance",
+    "evoked_patterns",
+    "filter_patterns",
     "frequency_response",
+    "joint_filters",
+    "lagged_covariances",
+    "look_at",
+    "output_patterns",
+    "peak_latency",
     "ranked",
+    "read_examined",
     "recursive_elimination",
     "spatial_patterns",
 ]

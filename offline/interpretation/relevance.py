@@ -4,13 +4,13 @@ Zubarev et al. 2019, doi 10.1016/j.neuroimage.2019.04.068, and the package MNEfl
 what is left out is left out of sums.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_softmax
+from scipy.special import log_expit, log_softmax
 from scipy.stats import rankdata
 
 
@@ -53,6 +53,40 @@ class Readout:
         """What each component adds to each output of each window, (n_windows, n_components, n_outputs)."""
         return np.asarray(np.einsum("nkt,okt->nko", self.features, self.weights, dtype=np.float64, optimize=True))
 
+    @property
+    def contrasted(self) -> "Readout":
+        """The same layer, of each class's weights only what it has beyond the mean over the windows' classes.
+
+        Probabilities stay as they are: what all classes have in common, they do not see.
+        """
+        if not self.classifies:
+            raise ValueError("only classes are contrasted with each other")
+        shares = self.wanted.mean(axis=0)
+        weights = self.weights - np.tensordot(shares, self.weights, axes=1)
+        return replace(self, weights=weights, bias=self.bias - shares @ self.bias)
+
+    @property
+    def centred(self) -> "Readout":
+        """The same layer, its features told as deviations from their means: what is left out counts as its mean then.
+
+        A component that hardly changes adds to the outputs what the bias could add; without it they go astray, though
+        it tells nothing.
+        """
+        means = self.features.mean(axis=0, dtype=np.float64)
+        bias = self.bias + np.einsum("kt,okt->o", means, self.weights)
+        return replace(self, features=self.features - means, bias=bias)
+
+    def outputs(self, contributions: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return what the layer says of each window, (n_windows, n_outputs): logits, or values.
+
+        Parameters
+        ----------
+        contributions : array, (n_windows, n_components, n_outputs), optional
+            In the place of its own.
+        """
+        given = self.contributions if contributions is None else contributions
+        return np.asarray(given.sum(axis=1) + self.bias)
+
     def loss(self, contributions: NDArray[np.float64] | None = None) -> float:
         """Return the mean cross-entropy (nats), or the mean squared error.
 
@@ -61,8 +95,7 @@ class Readout:
         contributions : array, (n_windows, n_components, n_outputs), optional
             In the place of its own.
         """
-        given = self.contributions if contributions is None else contributions
-        raw = given.sum(axis=1) + self.bias
+        raw = self.outputs(contributions)
         if self.classifies:
             return float(-(log_softmax(raw, axis=1) * self.wanted).sum(axis=1).mean())
         return float(((raw - self.wanted) ** 2).mean())
@@ -112,7 +145,7 @@ def by_cross_entropy(readout: Readout) -> NDArray[np.float64]:
     if not readout.classifies:
         raise ValueError("the cross-entropy distance is for classes")
     features, wanted = readout.features.astype(np.float64), readout.wanted
-    hit, miss = -np.log(np.maximum(expit(features), 1e-300)), -np.log(np.maximum(expit(-features), 1e-300))
+    hit, miss = -log_expit(features), -log_expit(-features)
     distance = np.einsum("no,nkt->okt", wanted, hit) + np.einsum("no,nkt->okt", 1 - wanted, miss)
     return np.asarray(-distance.min(axis=2).T / len(features))
 
@@ -177,6 +210,27 @@ def by_permutation(readout: Readout, n_repeats: int, random: Generator) -> NDArr
         shuffled[:, k] = random.permutation(shuffled[:, k])
         grown[i, k] = readout.loss(shuffled) - whole
     return grown
+
+
+def by_shapley(readout: Readout, n_orders: int, random: Generator) -> NDArray[np.float64]:
+    """Return how much the loss falls as components come in, in each of `n_orders` random orders.
+
+    The mean over orders estimates Shapley's value: components that tell the same share what it is worth, and the sum
+    over components is what all of them are worth, in each order. Castro et al. 2009, doi 10.1016/j.cor.2008.04.004.
+
+    Returns
+    -------
+    array of float64, (n_orders, n_components)
+    """
+    gained = np.empty((n_orders, readout.contributions.shape[1]))
+    nothing = np.zeros_like(readout.contributions)
+    for row in gained:
+        there, loss = nothing.copy(), readout.loss(nothing)
+        for k in random.permutation(len(row)):
+            there[:, k] = readout.contributions[:, k]
+            before, loss = loss, readout.loss(there)
+            row[k] = before - loss
+    return gained
 
 
 def ranked(relevance: ArrayLike) -> NDArray[np.int_]:

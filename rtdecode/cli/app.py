@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rtdecode.cli import auditing, consumers, evaluating, files, live, timing, training
+from rtdecode.cli import auditing, consumers, evaluating, explaining, files, live, timing, training
 
 app = typer.Typer(
     name="rtdecode",
@@ -51,6 +51,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "verify": files.verify,
         "replay": files.replay,
         "evaluate": evaluating.evaluate,
+        "explain": explaining.explain,
         "audit": auditing.audit,
     },
     "Online": {

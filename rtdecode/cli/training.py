@@ -12,7 +12,7 @@ from rtdecode.cli.live import end_on_sigterm
 from rtdecode.errors import ConfigurationError
 
 _EXTRA = "pip install 'rtdecode[offline,cpu]'"
-_Network = Annotated[
+OwnNetwork = Annotated[
     str | None,
     typer.Option(
         help="The network of somebody's own that the file speaks of: its code is run only if it is named here.",
@@ -21,7 +21,7 @@ _Network = Annotated[
 ]
 
 
-def _offline(module: str) -> Any:
+def offline_module(module: str) -> Any:
     """Import a module of `offline`, or say in one sentence why it cannot be."""
     try:
         package = import_module("offline")
@@ -78,10 +78,10 @@ def train(
     if dask and jobs > 1:
         raise ConfigurationError("--jobs and --dask: folds are fitted here, or by the scheduler's workers. Give one.")
     # A mistake is told before what takes seconds is loaded.
-    settings = [_offline("configuration").read_configuration(name) for name in configurations]
-    folder = _offline("sources").data_folder(data, settings)
-    _offline("workflow")
-    _offline("commands").train(settings, folder, output, only or [], export or [], dask or jobs, mlflow)
+    settings = [offline_module("configuration").read_configuration(name) for name in configurations]
+    folder = offline_module("sources").data_folder(data, settings)
+    offline_module("workflow")
+    offline_module("commands").train(settings, folder, output, only or [], export or [], dask or jobs, mlflow)
 
 
 def export(
@@ -92,10 +92,10 @@ def export(
         str | None,
         typer.Option(help="windowed, incremental, or auto: the faster one.", show_default="as it was trained"),
     ] = None,
-    network: _Network = None,
+    network: OwnNetwork = None,
 ) -> None:
     """Turn a checkpoint into a decoder file, proven: torch = ONNX Runtime, chunked = one-shot."""
-    _offline("commands").export(checkpoint, output, subject, form, network)
+    offline_module("commands").export(checkpoint, output, subject, form, network)
 
 
 def runs(
@@ -115,7 +115,7 @@ def runs(
     """
     from rich.console import Console
 
-    catalogue = _offline("catalogue")
+    catalogue = offline_module("catalogue")
     found = catalogue.matching(catalogue.find_runs(folder), where or [])
     if json:
         print(catalogue.as_json(found))
@@ -148,7 +148,7 @@ def tune(
     Every recording is decoded once, as live; some 300 policies are tried on what that gave. The curve shows what
     other thresholds do. Its figures are those of the recordings that chose: score the policy with `replay` on others.
     """
-    _offline("commands").tune(model, recordings, false_per_minute, tuple(rest or ()), output or model, curve)
+    offline_module("commands").tune(model, recordings, false_per_minute, tuple(rest or ()), output or model, curve)
 
 
 def adapt(
@@ -162,10 +162,10 @@ def adapt(
         typer.Option(help="What it was trained on, for what is fitted in closed form; may be repeated."),
     ] = None,
     rate: Annotated[float, typer.Option(help="Learning rate, relative to that of its training.", min=1e-6)] = 0.1,
-    network: _Network = None,
+    network: OwnNetwork = None,
 ) -> None:
     """Fit a decoder further on a new recording, and tell how good it was and is on trials it never saw."""
-    _offline("adaptation").adapt(model, recording, trained_on or [], output, rate, network)
+    offline_module("adaptation").adapt(model, recording, trained_on or [], output, rate, network)
 
 
 def collect(
@@ -219,7 +219,7 @@ def collect(
     if train:
         # Whatever is wrong with it is better told before somebody sat through the session.
         refuse_output(model, ".onnx")
-        trainer = _offline("collected").Trainer(train, output, model, settings.cues)
+        trainer = offline_module("collected").Trainer(train, output, model, settings.cues)
     end_on_sigterm()
     console = Console()
     with Prompter(console, trials * len(settings.cues.classes)) as screen:
@@ -236,7 +236,7 @@ def config(
     name: Annotated[str | None, typer.Argument(help="Which one; the list without it.")] = None,
 ) -> None:
     """Print a shipped training configuration, to copy and change."""
-    configuration = _offline("configuration")
+    configuration = offline_module("configuration")
     print(configuration.shipped_text(name) if name else "\n".join(configuration.shipped()))
 
 
@@ -255,9 +255,9 @@ def models(
     Each is built with its default settings, exported as a decoder would be, and run by ONNX Runtime on one thread.
     """
     if settings:
-        _offline("commands").settings(names or [])
+        offline_module("commands").settings(names or [])
     else:
-        _offline("commands").models(names or [], channels, times, outputs, sfreq)
+        offline_module("commands").models(names or [], channels, times, outputs, sfreq)
 
 
 def store(
@@ -269,7 +269,7 @@ def store(
 
     RTDECODE_STORE names another folder.
     """
-    kept = _offline("store")
+    kept = offline_module("store")
     told = f"{len(kept.folders())} parts of recordings, {kept.size_bytes() / 2**20:.1f} MiB"
     if clear:
         kept.clear()
@@ -286,4 +286,4 @@ def demo(
 
     Needs no hardware and no download; takes about a minute. LSL stays on this machine.
     """
-    _offline("demo").demo(output, seed)
+    offline_module("demo").demo(output, seed)

@@ -257,6 +257,7 @@ def test_another_module_called_offline_is_told(tmp_path):
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 sys.argv = ["rtdecode", "train", "demo"]
+from rtdecode.cli import main
 main()
 """
     done = python(code)

@@ -74,7 +74,7 @@ def called(monkeypatch, capfd):
     """The command line in this process: (exit code, output). Whatever it does not tell itself is raised here."""
     from rtdecode.cli import main
 
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def call(*arguments):
         with monkeypatch.context() as patch:
@@ -82,7 +82,9 @@ def called(monkeypatch, capfd):
             patch.setattr(warnings, "showwarning", warnings.showwarning)
             with pytest.raises(SystemExit) as ended:
                 main()
-        signal.signal(signal.SIGTERM, on_sigterm)
+        # A command that ends hears no more signals; this process goes on.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         return ended.value.code or 0, "".join(capfd.readouterr())
 
     return call

@@ -29,10 +29,10 @@ def explain(
     form: str | None,
     hidden: Sequence[str],
     subject: str | None,
-    network: str | None,
     controls: Sequence[str],
     n_repeats: int,
     seed: int,
+    network: str | None = None,
 ) -> None:
     """Look into a decoder, write the report and what else is asked for, and tell the main of it."""
     with Console(stderr=True).status("reading") as status:

@@ -62,8 +62,8 @@ def explain(
         form,
         hide or [],
         subject,
-        network,
         control or [],
         repeats,
         seed,
+        network,
     )

@@ -45,7 +45,10 @@ def test_windows_of_a_trial_are_no_trials_of_their_own():
     assert temperature(many, truth, np.ones(20)).temperature == pytest.approx(few.temperature, rel=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, TANGENT], ids=["early stopping", "closed form"])
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param({}, id="early stopping", marks=pytest.mark.slow), pytest.param(TANGENT, id="closed form")],
+)
 def test_it_changes_no_label_and_stands_in_the_file(data, tmp_path, changes):  # noqa: F811
     dataset = dataset_of(data, **changes)
     fold = make_folds(dataset)[0]

@@ -66,7 +66,14 @@ def test_tangent_space_is_pyriemann_and_scikit_learn(n_channels, how):
         assert np.abs(network.outputs(torch.from_numpy(x)).numpy() - expected).max() < 1e-3
 
 
-@pytest.mark.parametrize(("n_channels", "how"), [(6, "flat channel"), (22, "as it is"), (64, "average reference")])
+@pytest.mark.parametrize(
+    ("n_channels", "how"),
+    [
+        pytest.param(6, "flat channel", marks=pytest.mark.slow),
+        (22, "as it is"),
+        pytest.param(64, "average reference", marks=pytest.mark.slow),
+    ],
+)
 def test_so_is_the_file_of_a_tangent_space(tmp_path, n_channels, how):
     network, x, expected = tangent_space_fitted(n_channels, how)
     engine = exported(network, tmp_path)

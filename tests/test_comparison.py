@@ -79,7 +79,14 @@ FORCE = {
 }
 
 
-@pytest.mark.parametrize("changes", [{}, {"measure": "auc"}, FORCE], ids=["accuracy", "auc", "regression"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="accuracy"),
+        pytest.param({"measure": "auc"}, id="auc", marks=pytest.mark.slow),
+        pytest.param(FORCE, id="regression", marks=pytest.mark.slow),
+    ],
+)
 def test_differences_of_a_single_decoder_are_paired_over_what_was_tested(data, tmp_path, changes):  # noqa: F811
     settings = [
         named("some", "lda", **changes),

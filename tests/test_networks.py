@@ -157,7 +157,9 @@ def brainmodule(oracle, config):
     return load(network, weights)
 
 
-@pytest.mark.parametrize("name", ["BrainModule", "BrainModule_subject", "BrainModule_merger"])
+@pytest.mark.parametrize(
+    "name", ["BrainModule", pytest.param("BrainModule_subject", marks=pytest.mark.slow), "BrainModule_merger"]
+)
 def test_brainmodule_is_reproduced_and_folds_its_subject_away(shared, tmp_path, name):
     oracle = np.load(shared / f"oracles/{name}.npz")
     network = brainmodule(oracle, json.loads(str(oracle["config"])))

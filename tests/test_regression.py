@@ -211,6 +211,7 @@ def test_numbers_of_epochs_are_decoded(tmp_path):
     assert decode_recording(recording, Decoder(model, recording.signal)).figures()[0].low > 0.9
 
 
+@pytest.mark.slow
 def test_values_by_class_are_decoded_from_trials(data, tmp_path):
     both, _ = trained(
         data,

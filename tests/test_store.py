@@ -166,6 +166,7 @@ def written(settings, folder):
     return folder / "c.yaml"
 
 
+@pytest.mark.slow
 def test_two_processes_that_make_the_same_at_once_end_with_one_good_set(data, kept, tmp_path):  # noqa: F811
     settings = configuration(model={"network": "csp-lda", "settings": {}}, baseline=None)
     path = written(settings, tmp_path)

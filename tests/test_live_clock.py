@@ -39,8 +39,9 @@ def test_stamps_lie_in_our_clock_whatever_clock_the_source_comes_back_with(model
     def start(shift_s):
         return source(names[0], prefix=shifted(shift_s) if shift_s else ())
 
-    run = ("run", "--model", model_path, "--stream", names[0], "--name", names[1], "--marker-format", "json")
-    with start(shifts[0]) as first, rtdecode(*run) as decoder:
+    # The first life is over before who listens late would be told of its start again.
+    run = ("--stream", names[0], "--name", names[1], "--marker-format", "json", "--wait-listener")
+    with start(shifts[0]) as first, rtdecode("run", "--model", model_path, *run) as decoder:
         listener = Listener(names[1])
 
         def until(condition, what):

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 from onnx.utils import Extractor
 
-from rtdecode.errors import ModelError
 from rtdecode.model_file import ModelFile, parse
 
 _SHAPE, _BIAS = "rtdecode_mixed_shape", "rtdecode_mixed_bias"
@@ -153,4 +152,4 @@ def _pruned(proto: ModelProto, model: ModelFile) -> ModelProto:
     try:
         return Extractor(proto).extract_model(list(model.inputs), list(model.outputs))
     except Exception as error:  # whatever a graph that is none makes of itself
-        raise ModelError(f"{model.path}: the graph does not hold together ({error}).") from None
+        raise ValueError(f"{model.path}: the graph does not hold together") from error

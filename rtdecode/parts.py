@@ -1,5 +1,7 @@
 """An incremental graph: the front that is run on what is new, and the head over its features; apart, and as one."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
@@ -60,8 +62,16 @@ def _take_apart(head: GraphProto, model: ModelFile, n_new: int) -> bool:
     if [node.op_type for node in takers] != ["Reshape"]:
         return False
     column = takers[0]
+    shape = weights.get(column.input[1])
+    if shape is None or numpy_helper.to_array(shape).tolist() not in (
+        [-1, 1],
+        [math.prod(model.inputs["features"]), 1],
+    ):
+        return False
     dense = [node for node in head.node if column.output[0] in node.input]
     if [node.op_type for node in dense] != ["MatMul"] or dense[0].input[0] not in weights:
+        return False
+    if sum(dense[0].input[0] in node.input for node in head.node) > 1:
         return False
     weight = numpy_helper.to_array(weights[dense[0].input[0]])
     _, n_features, width = model.inputs["features"]

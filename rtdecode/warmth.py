@@ -1,7 +1,9 @@
 """Keeping what a prediction needs from falling asleep between two of them."""
 
 import math
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ _COLD_S = 5e-3
 _ROOM_S = 3e-4
 # Of noise, before the same comes again: no channel is to seem saturated.
 _ROUND = 64
+# Rehearsals that tell how long the next one takes.
+_FEW = 5
 
 
 class Warmth:
@@ -80,7 +84,8 @@ class Rehearsal:
         n = _ROUND + max(decoder.end_of(0), decoder.chain.newest_input(window.hop))
         drawn = np.random.default_rng(0).standard_normal((n, contract.signal.n_channels))
         self._noise = (drawn * contract.amplitude.typical).astype(np.float32)
-        self._n, self._took_s, self._is_next = 0, 0.0, False
+        self._n, self._is_next = 0, False
+        self._took = deque[float](maxlen=_FEW)
         for _ in range(self._twin.warm_up // window.hop + 1):
             self._play()
         self._engine.is_idle = False
@@ -95,14 +100,17 @@ class Rehearsal:
         since, earliest = self._pace.earliest()
         if not self._is_next or earliest - since < _COLD_S:
             return math.inf
-        at = earliest - self._took_s - _ROOM_S
-        return at - now if now < at else 0.0 if now < earliest - self._took_s else math.inf
+        # The usual one: that one was held up is no reason to leave out the next.
+        took_s = min(median(self._took), (earliest - since) / 2)
+        at = earliest - took_s - _ROOM_S
+        return at - now if now < at else 0.0 if now < earliest - took_s else math.inf
 
     def go(self) -> None:
         """Rehearse."""
         began = self._clock()
         self._play()
-        self._took_s, self._is_next = self._clock() - began, False
+        self._took.append(self._clock() - began)
+        self._is_next = False
 
     def _play(self) -> None:
         begin, n = self._n % _ROUND, self._twin.n_missing

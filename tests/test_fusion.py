@@ -102,6 +102,22 @@ def leaving(steps, samples, cuts, resets):
     return np.concatenate(given)
 
 
+@pytest.mark.parametrize("before", [("reference", "standardize"), ("scale", "standardize"), ("pick", "standardize")])
+@pytest.mark.parametrize("between", ["clamp", "running"])
+def test_channels_are_picked_behind_what_was_put_together(before, between):
+    steps = made([*before, between, "pick"])
+    samples = np.random.default_rng(0).standard_normal((150, N_CHANNELS)) + LEVEL
+    merged, _ = merge(steps, SIGNAL, 1)
+    assert len(merged) < len(steps)
+    assert np.abs(leaving(merged, samples, [], []) - leaving(steps, samples, [], [])).max() < 1e-5
+
+
+def test_factors_whose_product_is_too_large_are_not_put_together():
+    steps = [Scale(factors=np.full(N_CHANNELS, factor), units=SIGNAL.units) for factor in (1e200, 1e200, 1e-200)]
+    assert np.array_equal(leaving(merge(steps, SIGNAL, 1)[0], np.full((3, N_CHANNELS), 1e-150), [], []),
+                          leaving(steps, np.full((3, N_CHANNELS), 1e-150), [], []))  # fmt: skip
+
+
 @settings(max_examples=20)
 @given(
     kinds=st.lists(st.sampled_from(sorted(KINDS)), max_size=7),

@@ -44,6 +44,12 @@ def test_a_clean_stream_has_no_fault():
     assert told == [] and not guard.incidents and guard.clock.smallest_gap == 1
 
 
+@pytest.mark.parametrize("sfreq", [0.5, 1.0, 1.6, 2.0, 10.0])
+def test_a_slow_stream_has_none_either(sfreq):
+    guard, told = watch(*clean(500, sfreq), sizes=[1, 7, 0, 20], sfreq=sfreq)
+    assert told == [] and not guard.incidents
+
+
 @pytest.mark.parametrize("at", [16, 17, 49, 300])
 @pytest.mark.parametrize(("lost", "mended"), [(1, True), (2, True), (3, False), (250, False)])
 def test_s6_lost_samples_are_found_at_their_place(at, lost, mended):

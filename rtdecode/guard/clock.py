@@ -262,10 +262,12 @@ class Clock:
     def _fit(self, count: float, error: float) -> None:
         """Let the lines go through the mean count and error of one block more."""
         for blocks, line in ((self._recent, self._recent_line), (self._minute, self._minute_line)):
-            if len(blocks) == blocks.maxlen:
-                line.move(*blocks[0], -1)
+            oldest = blocks[0] if len(blocks) == blocks.maxlen else None
             blocks.append((count, error))
             line.move(count, error)
+            if oldest:
+                # Last: of a slow stream there is one block, and a line is through one at least.
+                line.move(*oldest, -1)
         self._n_blocks += 1
         if self._n_blocks % self._n_rate == 0:
             # Before rounding errors add up.

@@ -67,8 +67,6 @@ class Health:
         self._n_part = n = min(max(_PART_VALUES // signal.n_channels, 1), _PART_MOST, self.block)
         self._part = np.empty((n, signal.n_channels))
         self._sizes = np.array([min(n, self.block - at) for at in range(0, self.block, n)], np.float64)[:, None]
-        # So many values at a channel's limit saturate it.
-        self._most_there = settings.max_at_limit * self.block
         # Of each part: largest value, and smallest with its sign changed; how often each is there; mean, and squares
         # about it.
         shape = len(self._sizes), signal.n_channels
@@ -136,7 +134,7 @@ class Health:
         n_there = np.add.reduce(self._n_there * (self._limits == limits[:, None]), axis=1)
         # A flat channel is always at its limit, and what was flat in training has no factor.
         if (
-            np.maximum.reduce(n_there, axis=None) < self._most_there
+            np.maximum.reduce(n_there, axis=None) / self.block < self._settings.max_at_limit
             and np.minimum.reduce(factor) >= self._least
             and np.maximum.reduce(factor) <= self._settings.max_factor
         ):

@@ -147,10 +147,17 @@ class _Operator:
         return _Operator(of, first.n_in, self(matrix), offset)
 
     def saves(self, first: "_Operator") -> bool:
-        """Tell whether the two together are less work than one after the other."""
+        """Tell whether the two together are less work than one after the other, and can be told in numbers."""
+        if not self.after(first).is_finite:
+            return False
         if self.indices is not None:
             return True
         return len(self.offset) * first.n_in <= self.weights.size + first.weights.size + _SAVED
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all its numbers are."""
+        return bool(np.isfinite(self.weights).all() and np.isfinite(self.offset).all())
 
     def parts(self) -> tuple["_Operator", Step | None]:
         """Return it without what it adds, and what adds that."""
@@ -212,11 +219,24 @@ def merge(steps: Sequence[Step], signal: Signal, hop: int) -> tuple[tuple[Step, 
     for step in steps:
         entering.append(signal)
         signal = step.output(signal)
-    plans = _plans(list(steps), [s.n_channels for s in entering], None, _MOST_CHOICES)
+    # Products that are too large are not made use of.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        plans = _plans(list(steps), [s.n_channels for s in entering], None, _MOST_CHOICES)
     n_in = entering[0].n_channels if entering else signal.n_channels
     costs = [_cost(plan, n_in, hop) for plan in plans]
     best = int(np.argmin(costs))
-    return tuple(plans[best]), costs[best]
+    return _by_place(plans[best]), costs[best]
+
+
+def _by_place(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Let channels be picked by where they stand: behind what was merged they have no names."""
+    first = next((i for i, step in enumerate(steps) if isinstance(step, _Merged)), len(steps))
+    return tuple(
+        Scaled(of=(step.describe(),), offset=np.zeros(n), indices=step.indices, factors=np.ones(n))
+        if isinstance(step, Pick) and i > first and (n := len(step.indices))
+        else step
+        for i, step in enumerate(steps)
+    )
 
 
 def stops(step: Step) -> bool:
@@ -230,6 +250,8 @@ def _plans(steps: list[Step], n_channels: list[int], after: _Operator | None, n_
     while steps:
         step, n_in = steps[-1], n_channels[-1]
         operator = _operator(step, n_in)
+        if operator is not None and not operator.is_finite:
+            operator = None
         if operator is None and after is not None:
             choose = n_choices > 0 and isinstance(step, _MOVABLE)
             plans = [[*plan, after.step(), *end] for plan in _plans(steps, n_channels, None, n_choices - choose)]

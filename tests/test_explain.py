@@ -143,6 +143,9 @@ class TestWhatItSees:
         replace(recording, events=left).save(tmp_path / "left.npz")
         material = look_at(examined, [tmp_path / "left.npz"])
         assert set(material.truth) == {0} and "no trial of right" in " ".join(explain(examined, material, 5).notes)
+        own = with_network(material, "lfcnn", n_latent=4)
+        told = explain(own.examined, own, 5)
+        assert told.best(0) and not told.best(1)
         replace(recording, events=(Event(recording.timestamps[5], "other"),)).save(tmp_path / "none.npz")
         with pytest.raises(RecordingError, match="No trial of class left, right"):
             look_at(examined, [tmp_path / "none.npz"])
@@ -258,6 +261,13 @@ class TestExplanation:
         assert np.allclose(before.patterns["haufe"][1], -after.patterns["haufe"][1])
         for form, combined in before.class_patterns.items():
             assert np.allclose(combined, after.class_patterns[form])
+
+    def test_without_recordings_no_bias_speaks_for_a_class(self, material):
+        own = with_network(material, "lfcnn", n_latent=4, nonlinearity="square")
+        before = explain(own.examined).class_patterns["haufe"]
+        with torch.no_grad():
+            own.examined.network.demix.bias += 1
+        assert np.array_equal(before, explain(own.examined).class_patterns["haufe"])
 
     def test_nothing_is_changed_by_looking(self, file, new, tmp_path):
         before, examined = hashlib.sha256(file.read_bytes()).hexdigest(), read_examined(file)

@@ -51,7 +51,8 @@ def explain(
     if figures is not None:
         _write_figures(sheet.figures, figures)
     if json is not None:
-        _write(json, json_text.dumps({**document(explanation, found), **rest_document(rests)}, ensure_ascii=False))
+        told = _plain({**document(explanation, found), **rest_document(rests)})
+        _write(json, json_text.dumps(told, ensure_ascii=False, allow_nan=False))
     _tell(explanation, rests)
     print(f"written to {output}")
 
@@ -183,12 +184,14 @@ def rest_document(rests: RestsOn | None) -> dict[str, Any]:
 
 
 def _plain(values: Any) -> Any:
-    """Return an array as nested lists of six digits, NaN as None."""
+    """Return arrays as nested lists, numbers with six digits, NaN as None."""
     if values is None:
         return None
     if isinstance(values, (list, tuple)):
         return [_plain(value) for value in values]
-    if isinstance(values, np.ndarray):
+    if isinstance(values, dict):
+        return {name: _plain(value) for name, value in values.items()}
+    if isinstance(values, (np.ndarray, np.generic)):
         return _plain(values.tolist())
     if isinstance(values, float):
         return float(f"{values:.6g}") if np.isfinite(values) else None

@@ -91,7 +91,7 @@ def explain(
         if readout is not None and material is not None:
             elimination, shapley = recursive_elimination(readout.centred), by_shapley(readout, n_repeats, random)
             permuted = by_permutation(readout, n_repeats, random)
-    evidence = _evidence(components, readout, relevance) if components else None
+    evidence = _evidence(components, readout, relevance, material is not None) if components else None
     freqs, gain = _gain(components, examined)
     found_in = None
     if material is None:
@@ -241,13 +241,15 @@ def _losses_without(components: Components, examined: Examined, material: Materi
     return np.stack([losses(components.without(k)) - whole for k in range(components.n)])
 
 
-def _evidence(components: Components, readout: Readout | None, relevance: dict[str, _Floats]) -> _Floats | None:
+def _evidence(
+    components: Components, readout: Readout | None, relevance: dict[str, _Floats], has_material: bool
+) -> _Floats | None:
     """Return what a component's power gives each output beyond the mean of outputs, (n_components, n_outputs)."""
     if not components.in_power or readout is None or "own weight" in relevance:
         return relevance.get("own weight") if components.in_power else None
-    given = readout.contributions.mean(axis=0)
-    # Without recordings there are no features: the weights alone.
-    return centred((given if given.any() else readout.weights.sum(axis=2).T).T).T
+    # Without recordings there are no features but what biases make: the weights alone.
+    given = readout.contributions.mean(axis=0) if has_material else readout.weights.sum(axis=2).T
+    return centred(given.T).T
 
 
 def _class_pattern(

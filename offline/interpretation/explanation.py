@@ -139,8 +139,13 @@ class Explanation:
         return next((name for name in MEASURES if name in self.relevance), "")
 
     def best(self, output: int, n: int = 3) -> list[int]:
-        """Return the components that are most relevant for an output, those that speak for it first."""
-        if not self.measure:
+        """Return the components that are most relevant for an output, those that speak for it first.
+
+        None where there is no measure, or it is one of trials and there is none of that class.
+        """
+        truth = None if self.material is None else self.material.truth
+        is_there = truth is None or truth.ndim > 1 or (truth == output).any() or self.measure == "own weight"
+        if not self.measure or not is_there:
             return []
         relevance = self.relevance[self.measure][:, output]
         strength = np.abs(relevance) if self.measure == "own weight" else relevance

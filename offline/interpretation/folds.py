@@ -72,9 +72,10 @@ def over_folds(explanation: Explanation, run: Path) -> OverFolds:
     patterns, alike, others, relevances = [], [], [], []
     measure = next((name for name in ("own weight", "l2") if name in explanation.relevance), "")
     # Its code was run for the decoder itself.
-    network = examined.contract.provenance.configuration["model"]["network"]
+    provenance = examined.contract.provenance
+    network = provenance.configuration["model"]["network"]
     for path in paths:
-        fold = explain(read_examined(path, network=network), None)
+        fold = explain(read_examined(path, provenance.subject, network), None)
         if form not in fold.patterns:
             raise ConfigurationError(f"--folds: {path} does not hold the covariances of its sensors.")
         found = _correlations(own / std, fold.patterns[form] / std)

@@ -71,7 +71,10 @@ def names():
 
 @pytest.fixture
 def called(monkeypatch, capfd):
-    """The command line in this process: (exit code, output). Whatever it does not tell itself is raised here."""
+    """The command line in this process: (exit code, output). Whatever it does not tell itself is raised here.
+
+    For commands that make no outlets: those would stay for the tests that come after.
+    """
     from rtdecode.cli import main
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 
 from offline.checkpoint import hold_weights, read_checkpoint
 from offline.interpretation import look_at, read_examined
-from offline.interpretation.averages import power_contrast, response
+from offline.interpretation.averages import log_power, power_contrast, response
 from offline.interpretation.command import document
 from offline.interpretation.command import explain as explain_command
 from offline.interpretation.drawing import keys
 from offline.interpretation.explaining import explain
 from offline.interpretation.folds import over_folds
+from offline.interpretation.in_trials import _latency
+from offline.interpretation.of_classes import _waveform
 from offline.interpretation.report import report
 from offline.interpretation.rests_on import rest_sections, rests_on
 from offline.interpretation.sheet import Sheet
@@ -299,10 +301,54 @@ class TestExplanation:
     def test_power_differs_between_classes_where_it_does(self):
         random = np.random.default_rng(0)
         trials, truth = random.standard_normal((30, 6, 100)), np.repeat([0, 1], 15)
-        assert min(power_contrast(trials, truth, 2, 100, random).p) > 0.05
+        recording = np.zeros(30, int)
+        assert min(power_contrast(trials, truth, recording, 2, 100, random).p) > 0.05
         trials[truth == 1, 4] *= 1.5
-        told = power_contrast(trials, truth, 2, 100, random)
+        told = power_contrast(trials, truth, recording, 2, 100, random)
         assert np.abs(told.db[1]).argmax() == 4 and told.db[1, 4] > 2 and max(told.p) < 0.02
+        log = log_power(trials)
+        assert np.allclose(told.db[1], log[truth == 1].mean(axis=0) - log[truth == 0].mean(axis=0))
+
+    def test_power_that_differs_between_recordings_is_no_class(self):
+        random = np.random.default_rng(0)
+        truth, recording = np.repeat([0, 1, 0, 1], [15, 5, 5, 15]), np.repeat([0, 1], 20)
+        ps = []
+        for _ in range(20):
+            trials = random.standard_normal((40, 6, 100))
+            trials[recording == 1] *= 1.3
+            ps.append(power_contrast(trials, truth, recording, 2, 40, random).p[1])
+        assert np.mean(np.array(ps) <= 0.05) <= 0.15
+        trials[truth == 1, 4] *= 1.5
+        told = power_contrast(trials, truth, recording, 2, 100, random)
+        assert np.abs(told.db[1]).argmax() == 4 and 2 < told.db[1, 4] < 5 and max(told.p) < 0.02
+        # Each class in a recording of its own: nothing tells one from the other.
+        told = power_contrast(trials, recording, recording, 2, 10, random)
+        assert not told.db.any() and told.p == (1, 1)
+
+    def test_the_latency_of_power_has_the_doubt_of_both_classes(self):
+        random, time_s = np.random.default_rng(0), np.arange(50) / 50
+        shape = np.exp(-(((time_s - 0.4) / 0.1) ** 2))
+        own = np.tile(4 * shape, (30, 1, 1)) + 1e-3 * random.standard_normal((30, 1, 50))
+        others = random.standard_normal((3, 1, 50))
+        told = _latency(own, others, time_s, 200, random)
+        assert abs(told.peak[0] - 0.4) < 0.1 and told.low[0] < told.high[0]
+        for few in ((own[:1], others), (own, others[:1]), (own[:1], None)):
+            told = _latency(*few, time_s, 20, random)
+            assert np.isfinite(told.peak).all() and np.isnan(told.low).all() and np.isnan(told.high).all()
+
+    def test_a_caption_names_no_peak_and_no_interval_where_there_is_none(self, material):
+        told = explain(material.examined, material, 5)
+        assert told.found and told.found.latency[0]
+        figures = list[str]()
+        k = told.best(0)[0]
+        one = told.found.latency[0]
+        unknown = np.full(len(one.peak), np.nan)
+        for latency in ((None, None), (one._replace(low=unknown, high=unknown), None), (one, None)):
+            changed = replace(told, found=replace(told.found, latency=latency))
+            figures.append("".join(_waveform(Sheet(changed), 0, [k])))
+        assert "farthest" not in figures[0] and "resampled" not in figures[0]
+        assert "farthest" in figures[1] and "resampled" not in figures[1] and "nan" not in figures[1]
+        assert "farthest" in figures[2] and "(95 %, trials resampled)" in figures[2]
 
 
 class TestFigures:

@@ -7,6 +7,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
+from rtdecode.evaluation.permutation import exchanges
+
 _Floats = NDArray[np.float64]
 # Seconds over which powers are averaged as a trial goes on.
 _SMOOTH_S = 0.1
@@ -30,6 +32,8 @@ class Trials:
         What the decoder gives for each, the mean over its windows: log probabilities about their mean, or values.
     time_s : array, (n_times,)
         From the event.
+    recording : array of int, (n_trials,)
+        Which file each is from.
     """
 
     sensors: _Floats
@@ -37,6 +41,7 @@ class Trials:
     truth: NDArray[np.int64]
     outputs: _Floats
     time_s: _Floats
+    recording: NDArray[np.int64]
 
 
 def filtered(latent: _Floats, kernels: _Floats | None) -> _Floats:
@@ -102,9 +107,10 @@ class PowerContrast:
     Attributes
     ----------
     db : array, (n_classes, n_sensors)
-        Mean of the log power of its trials less that of the others, in dB.
+        Mean of the log power of its trials less that of the others of the same recording, in dB; 0 where no recording
+        has both.
     p : tuple of float
-        How often classes exchanged between trials differ as much at any sensor.
+        How often classes exchanged between trials of the same recording differ as much at any sensor.
     """
 
     db: _Floats
@@ -112,20 +118,29 @@ class PowerContrast:
 
 
 def power_contrast(
-    sensors: _Floats, truth: NDArray[np.int64], n_classes: int, n_draws: int, random: Generator
+    sensors: _Floats,
+    truth: NDArray[np.int64],
+    recording: NDArray[np.int64],
+    n_classes: int,
+    n_draws: int,
+    random: Generator,
 ) -> PowerContrast:
-    """Compare the log powers of trials (n_trials, n_sensors, n_times) between classes, each with all others."""
-    log = log_power(sensors)
+    """Compare the log powers of trials (n_trials, n_sensors, n_times) between classes, each with all others.
+
+    Only trials of one recording are compared and exchanged: gains and impedances that differ between recordings, with
+    classes that are not as frequent in each, would pass for what a class does.
+    """
+    log = _about_mean(log_power(sensors), recording)
     spread = np.maximum(log.std(axis=0), 1e-12)
 
     def contrast(labels: NDArray[np.int64]) -> _Floats:
-        return np.stack([_apart(log, labels == c) for c in range(n_classes)])
+        return np.stack([_apart(log, labels == c, recording) for c in range(n_classes)])
 
     observed = contrast(truth)
-    drawn = np.stack(
-        [np.nanmax(np.abs(contrast(random.permutation(truth)) / spread), axis=1) for _ in range(n_draws)]
-    )
-    most = np.abs(observed / spread).max(axis=1)
+    orders = exchanges(recording.tolist(), n_draws, int(random.integers(1 << 31)))
+    drawn = np.stack([np.abs(contrast(truth[order]) / spread).max(axis=1) for order in orders])
+    # Equal ones may differ by how their sums were rounded.
+    most = np.abs(observed / spread).max(axis=1) * (1 - 1e-9)
     p = (1 + (drawn >= most).sum(axis=0)) / (1 + n_draws)
     return PowerContrast(observed, tuple(p.tolist()))
 
@@ -135,7 +150,16 @@ def log_power(sensors: _Floats) -> _Floats:
     return np.asarray(10 * np.log10(np.maximum(sensors.var(axis=2), 1e-300)))
 
 
-def _apart(log: _Floats, own: NDArray[np.bool_]) -> _Floats:
-    if own.all() or not own.any():
-        return np.zeros(log.shape[1])
-    return np.asarray(log[own].mean(axis=0) - log[~own].mean(axis=0))
+def _about_mean(values: _Floats, recording: NDArray[np.int64]) -> _Floats:
+    """Return values (n_trials, ...) less their mean over the trials of the same recording."""
+    centred = values.copy()
+    for number in np.unique(recording):
+        centred[recording == number] -= centred[recording == number].mean(axis=0)
+    return centred
+
+
+def _apart(log: _Floats, own: NDArray[np.bool_], recording: NDArray[np.int64]) -> _Floats:
+    """Return the difference of means within recordings; of several, the mean by how well each tells them apart."""
+    held = _about_mean(own.astype(np.float64), recording)
+    size = held @ held
+    return np.asarray(held @ log / size) if size else np.zeros(log.shape[1])

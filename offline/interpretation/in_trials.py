@@ -102,7 +102,9 @@ def in_trials(
         trials=trials,
         responses=class_waveforms(trials.sensors, trials.truth, n_classes),
         tested=_tested(trials, parts, n_classes, n_repeats, random),
-        power=power_contrast(trials.sensors, trials.truth, n_classes, n_repeats, random) if several else None,
+        power=power_contrast(trials.sensors, trials.truth, trials.recording, n_classes, n_repeats, random)
+        if several
+        else None,
         spectra_at=spectra_at,
         sensor_spectra=sensor_spectra,
         along=output_patterns(log_power(trials.sensors) if in_power else trials.sensors, trials.outputs),
@@ -132,7 +134,8 @@ def _trials(material: Material, parts: AtSensors) -> Trials | None:
     outputs = np.stack(
         [told[material.trial == number].mean(axis=0) for number in range(len(dataset.trials))[::every]]
     )
-    return Trials(at_sensors, seen, np.array([trial.truth for trial in chosen]), outputs, time_s)
+    recording = np.array([dataset.source_of[trial.recording] for trial in chosen])
+    return Trials(at_sensors, seen, np.array([trial.truth for trial in chosen]), outputs, time_s, recording)
 
 
 def _tested(
@@ -192,9 +195,36 @@ def _waveforms(
         if not own.any() or (components.in_power and own.all()):
             latency.append(None)
             continue
-        level = waves[~own].mean(axis=0) if components.in_power else 0.0
-        latency.append(peak_latency(waves[own] - level, trials.time_s, np.arange(own.sum()), n_repeats, random))
+        others = waves[~own] if components.in_power else None
+        latency.append(_latency(waves[own], others, trials.time_s, n_repeats, random))
     return found, tuple(latency)
+
+
+def _latency(
+    own: _Floats, others: _Floats | None, time_s: _Floats, n_repeats: int, random: np.random.Generator
+) -> Latency:
+    """Return when the mean over trials is farthest from zero, or from that of others, with trials of both resampled.
+
+    The interval is NaN with fewer than two trials on either side.
+    """
+    if others is None:
+        found = peak_latency(own, time_s, np.arange(len(own)), n_repeats, random)
+    else:
+        peaks = time_s[
+            np.abs(_resampled(own, n_repeats, random) - _resampled(others, n_repeats, random)).argmax(axis=2)
+        ]
+        low, high = np.percentile(peaks, [2.5, 97.5], axis=0)
+        found = Latency(time_s[np.abs(own.mean(axis=0) - others.mean(axis=0)).argmax(axis=1)], low, high)
+    if min(len(own), len(own if others is None else others)) < 2:
+        unknown = np.full(len(found.peak), np.nan)
+        return found._replace(low=unknown, high=unknown)
+    return found
+
+
+def _resampled(waves: _Floats, n_repeats: int, random: np.random.Generator) -> _Floats:
+    """Return means over resampled trials, (n_repeats, n_components, n_times)."""
+    n = len(waves)
+    return np.asarray(np.tensordot(random.multinomial(n, np.full(n, 1 / n), size=n_repeats) / n, waves, axes=1))
 
 
 def _joint(components: Components, parts: AtSensors) -> _Floats | None:

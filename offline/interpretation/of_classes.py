@@ -14,6 +14,7 @@ from offline.interpretation.drawing import (
 from offline.interpretation.explanation import MEASURES
 from offline.interpretation.sheet import FORMS, Sheet, decibels, in_pairs
 from offline.interpretation.topography import Cell
+from offline.interpretation.waveforms import Latency
 
 
 def class_sections(sheet: Sheet) -> list[str]:
@@ -106,17 +107,20 @@ def _waveform(sheet: Sheet, output: int, best: Sequence[int]) -> list[str]:
         (n, e.found.waveforms.mean[c, k], e.found.waveforms.sem[c, k], style_of(c))
         for c, n in enumerate(e.class_names)
     ]
-    peaks = [
-        f"{n} {found.peak[k]:.3f} s [{found.low[k]:.3f}, {found.high[k]:.3f}]"
-        for n, found in zip(e.class_names, e.found.latency, strict=True)
-        if found
-    ]
+    peaks = [_peak(n, found, k) for n, found in zip(e.class_names, e.found.latency, strict=True) if found]
     what = "power, means of 0.1 s" if e.components.in_power else "behind its kernel"
     whence = "the others" if e.components.in_power else "zero"
-    words = (
-        f"{keys(e.class_names)}; {what}; band: standard error over trials; farthest from {whence} at "
-        f"{escape(', '.join(peaks))} (95 %, trials resampled)"
-    )
+    words = f"{keys(e.class_names)}; {what}; band: standard error over trials"
+    if peaks:
+        words += f"; farthest from {whence} at {escape(', '.join(peaks))}"
+    if any(found and np.isfinite(found.low[k]) for found in e.found.latency):
+        words += " (95 %, trials resampled)"
     unit = "component's unit" + (" squared" if e.components.in_power else "")
     drawing = draw_curves(e.found.trials.time_s, curves, "s from the event (delay of the filters included)", unit)
     return [sheet.figure(f"waveform-{name}", f"Waveform of component {k}", words, drawing)]
+
+
+def _peak(name: str, found: Latency, k: int) -> str:
+    """Return when a component is farthest, with the interval where there is one."""
+    interval = f" [{found.low[k]:.3f}, {found.high[k]:.3f}]" if np.isfinite(found.low[k]) else ""
+    return f"{name} {found.peak[k]:.3f} s{interval}"

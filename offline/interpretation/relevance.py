@@ -202,6 +202,7 @@ def recursive_elimination(readout: Readout) -> Elimination:
 def by_permutation(readout: Readout, n_repeats: int, random: Generator) -> NDArray[np.float64]:
     """Return how much the loss grows with a component's features from other windows, (n_repeats, n_components).
 
+    Any other windows, those of the same trial among them: what hardly changes within a trial may seem worth less.
     Breiman 2001, Random forests, doi 10.1023/A:1010933404324.
     """
     whole, grown = readout.loss(), np.empty((n_repeats, readout.contributions.shape[1]))

@@ -57,7 +57,10 @@ def _permuted(sheet: Sheet) -> list[str]:
         return []
     drawing, told = draw_components(e.permuted.mean(axis=0)[:, None], ["f0"], "growth of the loss",
                                     e.permuted.std(axis=0)[:, None], HALF)  # fmt: skip
-    words = f"features of other windows in their place, {len(e.permuted)} times; bars: standard deviation{told}"
+    words = (
+        f"features of other windows, perhaps of the same trial, in their place, {len(e.permuted)} times; bars: "
+        f"standard deviation over permutations{told}"
+    )
     parts = [sheet.figure("permutation", "Permutation importance", words, drawing)]
     if e.shapley is not None:
         drawing, told = draw_components(e.shapley.mean(axis=0)[:, None], ["f0"], "fall of the loss",

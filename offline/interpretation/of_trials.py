@@ -44,7 +44,8 @@ def trial_sections(sheet: Sheet) -> list[str]:
     if e.found.power is not None:
         ps = ", ".join(f"{n} p = {p:.2g}" for n, p in zip(e.class_names, e.found.power.p, strict=True))
         words = (
-            "log power of its trials less that of the others'; p: classes exchanged between trials, any sensor: "
+            "log power of its trials less that of the others', within recordings; p: classes exchanged between "
+            "trials of the same recording, any sensor: "
             f"{escape(ps)}; n = {len(e.found.trials.truth)} trials"
         )
         shown = [

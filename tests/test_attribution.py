@@ -94,6 +94,11 @@ class TestOcclusion:
         assert found.accuracy_of(found.alone[1]).value == found.accuracy.value
         assert abs(found.accuracy_of(found.alone[0]).value - found.chance) < 0.15
 
+    def test_of_a_decoder_at_chance_no_shares_are_told(self, telling):
+        guessing = signals(telling.x, np.arange(60) // 2 % 2, telling.predict)
+        shares = occlude(guessing, [Part("one", (2,)), Part("other", (3,))], 2, alone=True).shares
+        assert len(shares) == 2 and all(np.isnan([share.value, share.low, share.high]).all() for share in shares)
+
     def test_what_is_needed_to_cancel_noise_is_missed_but_gives_nothing_alone(self):
         rng = np.random.default_rng(1)
         classes, noise = np.arange(60) % 2, 10 * rng.standard_normal((60, N_TIMES))
@@ -163,6 +168,24 @@ class TestDonors:
         alone = signals(telling.x[:3], telling.truth[:3], telling.predict, block=np.arange(3))
         with pytest.raises(RecordingError, match="3 trials in 3 recordings: none has another one"):
             occlude(alone, channel_parts("abcde"))
+
+    def test_recordings_of_one_class_are_left_out_and_that_is_told(self, telling):
+        # The first half holds both classes, the others one each.
+        half = np.arange(60) < 30
+        block = np.where(half, 0, 1 + telling.truth)
+        found = occlude(signals(telling.x, telling.truth, telling.predict, block=block), channel_parts("abcde"), 1)
+        assert found.n_trials == found.n_left_out == 30 and (found.truth == telling.truth[half]).all()
+
+    def test_recordings_of_one_class_each_are_refused_in_a_sentence(self, telling):
+        apart = signals(telling.x, telling.truth, telling.predict, block=telling.truth)
+        with pytest.raises(RecordingError, match=r"In each recording all trials are of one class \(60 trials, 2 rec"):
+            occlude(apart, channel_parts("abcde"))
+
+    def test_a_target_that_stays_within_each_recording_is_refused_too(self, telling):
+        values = np.stack([np.arange(60.0), np.arange(60) // 30], axis=1)
+        read = signals(telling.x, values, lambda windows, numbers: windows[:, :2, 0])
+        with pytest.raises(RecordingError, match="In each recording a target has the same value throughout"):
+            occlude(read, channel_parts("abcde"))
 
     def test_trials_of_one_class_are_refused_in_a_sentence(self, telling):
         left = signals(telling.x, np.zeros(60, int), telling.predict)

@@ -1,6 +1,7 @@
 """Controls: what is attributed has to change when what was learned is taken away."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from offline.interpretation.gradients import integrated_gradients
 from offline.models import LFCNN
 from offline.models.recurrent import Recurrent
 from offline.training import fit_network
-from rtdecode.errors import ConfigurationError
+from rtdecode.errors import ConfigurationError, RecordingError
 from tests.builders import build_telling_recording
 from tests.test_imports import dataset_of
 
@@ -83,6 +84,16 @@ class TestShuffledLabels:
         found = shuffle_labels(dataset, original, weights, 3, tell=lambda *of: told.append(of))
         assert found.maps.shape == (3, *weights(original).shape) and told == [(1, 3), (2, 3), (3, 3)]
         assert np.abs(found.correlation).max() < 0.8 and found.size.max() < 0.6
+
+    def test_recordings_of_one_class_each_are_refused(self, dataset):
+        trials = [replace(trial, truth=trial.recording) for trial in dataset.trials]
+        with pytest.raises(RecordingError, match="each of the 2 recordings holds trials of one class only"):
+            shuffle_labels(replace(dataset, trials=trials), None, None)
+
+    def test_one_recording_of_two_classes_is_enough(self, dataset):
+        trials = [replace(trial, truth=trial.truth if trial.recording else 0) for trial in dataset.trials]
+        found = shuffle_labels(replace(dataset, trials=trials), None, lambda fitted: np.arange(3.0), 1)
+        assert found.maps.shape == (1, 3)
 
     def test_truths_that_run_on_are_refused(self, dataset):
         dataset.configuration = SimpleNamespace(target_channels=("x",))

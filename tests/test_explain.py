@@ -417,6 +417,14 @@ class TestWhatItRestsOn:
         with pytest.raises(ConfigurationError, match="no control 'other'; there is randomised, labels"):
             rests_on(material, ("other",))
 
+    def test_a_control_that_cannot_be_is_a_note_beside_all_else(self, material, monkeypatch):
+        def refused(*_, **__):
+            raise ConfigurationError("Labels cannot be shuffled here.")
+
+        monkeypatch.setattr("offline.interpretation.rests_on.shuffle_labels", refused)
+        found = rests_on(material, ("labels",))
+        assert found.channels and found.shuffled is None and "Labels cannot be shuffled here." in found.notes
+
 
 class TestFolds:
     def test_components_are_matched_turned_and_compared(self, checkpoint, folder):

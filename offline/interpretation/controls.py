@@ -18,7 +18,7 @@ from offline.dataset import Dataset
 from offline.models import Network
 from offline.partition import divide_for_stopping
 from offline.training import Fitted, fit_network
-from rtdecode.errors import ConfigurationError
+from rtdecode.errors import ConfigurationError, RecordingError
 
 _Floats = NDArray[np.float64]
 Tell = Callable[[int, int], None]
@@ -169,12 +169,18 @@ def shuffle_labels(
     ConfigurationError
         Its truth is not that of trials, but runs on in channels.
     RecordingError
-        There are too few trials to train on.
+        There are too few trials to train on, or no recording has trials of two classes: no label can move.
     """
     if dataset.configuration.target_channels:
         raise ConfigurationError(
             "Labels cannot be shuffled where channels tell the truth from sample to sample; this control is for "
             "trials with a class."
+        )
+    truths = _truths_by_source(dataset)
+    if not any(len(set(truth)) > 1 for truth in truths.values()):
+        raise RecordingError(
+            f"Labels cannot be shuffled: each of the {len(truths)} recordings holds trials of one class only, and "
+            "they are exchanged within recordings. Give recordings of several classes, or leave this control out."
         )
     wanted, maps = np.asarray(attribute(original), np.float64), []
     for number in range(n_shuffles):
@@ -184,6 +190,13 @@ def shuffle_labels(
         if tell:
             tell(number + 1, n_shuffles)
     return Shuffled(np.stack(maps), np.array([correlated(each, wanted) for each in maps]), _sizes(maps, wanted))
+
+
+def _truths_by_source(dataset: Dataset) -> dict[Any, list[int]]:
+    truths: dict[Any, list[int]] = {}
+    for trial in dataset.trials:
+        truths.setdefault(dataset.source_of[trial.recording], []).append(trial.truth)
+    return truths
 
 
 def with_shuffled_labels(dataset: Dataset, seed: int) -> Dataset:

@@ -111,7 +111,8 @@ class Occlusion:
     n_repeats : int
         How many orders of the trials.
     n_left_out : int
-        Trials that were not looked at, as no other one of their recording could stand in for them.
+        Trials that were not looked at: no other one of their recording could stand in for them, or all others have
+        the same truth.
     truth : array of int, (n_trials,), or None
         The class of each trial; None of values.
     """
@@ -166,19 +167,24 @@ class Occlusion:
         """Which share of the covariance of truth and output each part gives alone; 0: none, 1: all of it.
 
         What the same other trials give by themselves is taken off both. Intervals are a bootstrap over trials.
-        Nothing if `alone` was not asked for.
+        Nothing if `alone` was not asked for. NaN where the whole is not surely different from what the other trials
+        give (95 % interval): there is nothing to share.
         """
         if self.nothing is None:
             return []
         n, base = self.n_trials, self.nothing.evidence
         drawn = np.random.default_rng(0).integers(n, size=(DRAWS, n))
         whole = self.whole.evidence - base
+        wholes = whole[drawn].mean(axis=1)
+        low, high = interval(wholes)
+        if not (low > 0 or high < 0):
+            return [Figure("share", np.nan, np.nan, np.nan, 0.0, n) for _ in self.alone]
         figures = []
-        # Of a decoder whose outputs never change there is nothing to share.
+        # Now and then a draw of trials has nothing to share.
         with np.errstate(divide="ignore", invalid="ignore"):
             for judged in self.alone:
                 part = judged.evidence - base
-                draws = part[drawn].mean(axis=1) / whole[drawn].mean(axis=1)
+                draws = part[drawn].mean(axis=1) / wholes
                 figures.append(Figure("share", float(part.mean() / whole.mean()), *interval(draws), 0.0, n))
         return figures
 
@@ -215,7 +221,8 @@ def occlude(
     Raises
     ------
     RecordingError
-        There are too few trials to exchange, or nothing to be right or wrong about.
+        There are too few trials to exchange, or nothing to be right or wrong about: in no recording does the truth
+        change.
 
     Notes
     -----
@@ -278,7 +285,10 @@ def _generators(seed: int, n: int) -> list[Generator]:
 
 
 def _exchangeable(signals: Signals) -> tuple[_Ints, int]:
-    """Return the stretches whose trials others can stand in for, and how many trials have none."""
+    """Return the stretches whose trials others of another truth can stand in for, and how many trials have none.
+
+    They are those of recordings in which the truth changes: elsewhere what is exchanged tells the same as before.
+    """
     n_of = {block: len(np.unique(signals.trial[signals.block == block])) for block in np.unique(signals.block)}
     numbers = np.flatnonzero([n_of[block] > 1 for block in signals.block])
     n_trials, n_kept = len(np.unique(signals.trial)), len(np.unique(signals.trial[numbers]))
@@ -288,13 +298,27 @@ def _exchangeable(signals: Signals) -> tuple[_Ints, int]:
             "Give recordings with at least two trials each."
         )
     truth = signals.truth[np.isin(signals.window, numbers)]
-    if (truth == truth[0]).all(axis=0).any():
+    if not _varies(truth):
         what = "are of one class" if signals.classifies else "have the same value of a target"
         raise RecordingError(
             f"All {n_kept} trials that can be exchanged {what}: nothing tells what being right rests on. Give "
             "recordings in which the truth changes."
         )
-    return numbers, n_trials - n_kept
+    block = signals.block[signals.window]
+    varied = [one for one in np.unique(signals.block[numbers]) if _varies(signals.truth[block == one])]
+    if not varied:
+        what = "all trials are of one class" if signals.classifies else "a target has the same value throughout"
+        raise RecordingError(
+            f"In each recording {what} ({n_kept} trials, {len(np.unique(signals.block[numbers]))} recordings), so "
+            "that what stands in for a trial tells the same. Give recordings within which the truth changes."
+        )
+    numbers = numbers[np.isin(signals.block[numbers], varied)]
+    return numbers, n_trials - len(np.unique(signals.trial[numbers]))
+
+
+def _varies(truth: NDArray[Any]) -> bool:
+    """Tell whether the class, or every target, changes."""
+    return len(truth) > 0 and not bool((truth == truth[0]).all(axis=0).any())
 
 
 def _batches(trial: _Ints, size: int) -> Iterator[slice]:

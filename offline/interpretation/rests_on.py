@@ -1,6 +1,6 @@
 """What a decoder rests on: what is lost without each channel, time and band; gradients; controls of both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -66,6 +66,12 @@ class RestsOn:
         return self.sanity.warnings if self.sanity else ()
 
 
+def check_controls(names: Sequence[str]) -> None:
+    """Raise ConfigurationError if one of these is no control: to be called before anything is computed."""
+    if unknown := [name for name in names if name not in CONTROLS]:
+        raise ConfigurationError(f"There is no control {unknown[0]!r}; there is {', '.join(CONTROLS)}.")
+
+
 def rests_on(
     material: Material,
     controls: tuple[str, ...] = (),
@@ -79,15 +85,14 @@ def rests_on(
     ConfigurationError
         There is no such control.
     """
-    if unknown := [name for name in controls if name not in CONTROLS]:
-        raise ConfigurationError(f"There is no control {unknown[0]!r}; there is {', '.join(CONTROLS)}.")
+    check_controls(controls)
     notes = list[str]()
 
     def tried(told: str, find: Callable[[], Any]) -> Any:
         progress(told)
         try:
             return find()
-        except (RecordingError, ModelError) as error:
+        except (RecordingError, ModelError, ConfigurationError) as error:
             notes.append(str(error))
             return None
 
@@ -193,7 +198,9 @@ def _sanity(found: Sanity) -> list[str]:
 
 
 def _figure(figure: Figure | None) -> str:
-    return "" if figure is None else f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
+    if figure is None or np.isnan(figure.value):
+        return ""
+    return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
 
 
 def _percent(rest: Rest) -> str:

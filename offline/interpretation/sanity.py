@@ -135,7 +135,7 @@ class Rest:
         Which.
     share : Figure
         Of the covariance of truth and output, what is left with all else exchanged; 1: all of it. Interval over
-        trials.
+        trials. NaN of a decoder whose covariance is not surely different from that of other trials.
     alone, without : Figure or None
         Accuracy with all else exchanged, and with this part exchanged; None of values.
     above_chance : float
@@ -270,7 +270,7 @@ def _doubts(found: Occlusion) -> list[str]:
             f"No verdict on eyes and muscles: there are {found.n_trials} trials{of_class}; {FEWEST_TRIALS} are needed"
             f"{'' if found.truth is None else f', and {FEWEST_OF_CLASS} of each class'}."
         )
-    elif mean_of(found.whole.evidence, "evidence", 0.0).low <= 0:
+    elif mean_of(found.whole.evidence, "evidence", 0.0).low <= 0 or any(np.isnan(s.value) for s in found.shares):
         doubts.append("No verdict on eyes and muscles: on these trials the decoder is not surely better than chance.")
     return doubts
 

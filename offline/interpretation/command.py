@@ -14,7 +14,7 @@ from offline.interpretation.explaining import explain as explain_decoder
 from offline.interpretation.explanation import MEASURES, Explanation
 from offline.interpretation.folds import OverFolds, over_folds
 from offline.interpretation.report import report
-from offline.interpretation.rests_on import RestsOn, rest_sections, rests_on
+from offline.interpretation.rests_on import RestsOn, check_controls, rest_sections, rests_on
 from offline.interpretation.sheet import Sheet
 from rtdecode.errors import ConfigurationError
 
@@ -35,6 +35,9 @@ def explain(
     network: str | None = None,
 ) -> None:
     """Look into a decoder, write the report and what else is asked for, and tell the main of it."""
+    check_controls(controls)
+    if controls and not recordings:
+        raise ConfigurationError("--control needs recordings: what is controlled is of these.")
     with Console(stderr=True).status("reading") as status:
         examined = read_examined(model, subject, network)
         material = look_at(examined, recordings) if recordings else None
@@ -45,8 +48,6 @@ def explain(
         if material is not None:
             rests = rests_on(material, tuple(controls), seed, status.update)
             sections = rest_sections(sheet, rests)
-        elif controls:
-            raise ConfigurationError("--control needs recordings: what is controlled is of these.")
         _write(output, report(sheet, sections, rests.warnings if rests else ()))
     if figures is not None:
         _write_figures(sheet.figures, figures)
@@ -208,7 +209,7 @@ def _tell(e: Explanation, rests: RestsOn | None) -> None:
         if best:
             print(f"{name}: components {', '.join(map(str, best))} are the most relevant ({MEASURES[e.measure]})")
     if rests and rests.sanity:
-        for rest in rests.sanity.rests:
+        for rest in (rest for rest in rests.sanity.rests if np.isfinite(rest.share.value)):
             print(f"{rest.part.name}: share of what it tells {rest.share.value:.2f} [{rest.share.low:.2f}, "
                   f"{rest.share.high:.2f}]")  # fmt: skip
         print("\n".join(rests.sanity.unknown), end="\n" if rests.sanity.unknown else "")

@@ -2,15 +2,15 @@
 
 A window of so many samples is that of the features: the context, what they rest on before it, comes on top for both
 forms. `python benchmarks/stepping.py` exports networks with random weights in both, each fused as far as it goes, and
-runs them in turn, both fed from a ring as the decoder feeds them. It prints the medians of 5 repetitions, the ratio
-of each with its range beside the goal, and what a window of four times the length costs: the front and the head of
-the graph, each in ONNX Runtime alone.
+runs them in turn, both fed from a ring as the decoder feeds them; turns are short, as a shared machine is fast for a
+while and slow for another. It prints the medians of 5 repetitions, the ratio of each with its range beside the goal,
+and what a window of four times the length costs: the front and the head of the graph, each in ONNX Runtime alone.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from rtdecode.engine import Engine
 from rtdecode.model_file import ModelFile, read_model, write_model
 from rtdecode.ring import Ring
 
-N_REPETITIONS = 5
-SECONDS = 0.5
+N_REPETITIONS, N_TURNS = 5, 25
+TURN_S = 0.02
+# What a turn begins with finds the caches of the one before.
+N_FORGOTTEN = 3
 # Channels, samples of a window.
 NETWORKS: dict[str, tuple[Callable[..., Network], int, int]] = {
     "lfcnn": (lambda c, t: LFCNN(c, t, 4, padding="valid", pool_padding="valid"), 306, 1000),
@@ -46,6 +48,8 @@ NETWORKS: dict[str, tuple[Callable[..., Network], int, int]] = {
 # How many times cheaper a hop is meant to be.
 GOALS = {"lfcnn": 5, "eegnet": 5, "shallow": 8, "brainmodule": 25}
 
+Turn = Callable[[], list[float]]
+
 
 def files(network: Network, folder: Path) -> tuple[ModelFile, ModelFile]:
     """Return the windowed and the incremental form."""
@@ -58,8 +62,8 @@ def files(network: Network, folder: Path) -> tuple[ModelFile, ModelFile]:
     return windowed, read_model(path)
 
 
-def bare(model: ModelFile, inputs: list[str], outputs: list[str]) -> Callable[[], float]:
-    """Return what runs a part of a graph for a while, and gives the median seconds of a run."""
+def bare(model: ModelFile, inputs: list[str], outputs: list[str]) -> Turn:
+    """Return what runs a part of a graph for a while, and gives the seconds of each run."""
     part = Extractor(onnx.load_from_string(model.graph)).extract_model(inputs, outputs)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -69,20 +73,29 @@ def bare(model: ModelFile, inputs: list[str], outputs: list[str]) -> Callable[[]
     return lambda: timed(lambda: None, lambda _: session.run(outputs, feed))
 
 
-def timed(prepare: Callable[[], Any], run: Callable[[Any], object], n_at_least: int = 20) -> float:
-    """Return the median seconds of runs, each on what is prepared for it."""
+def timed(prepare: Callable[[], Any], run: Callable[[Any], object], n_at_least: int = 2 * N_FORGOTTEN) -> list[float]:
+    """Return the seconds of runs, each on what is prepared for it."""
     took: list[float] = []
     began = time.perf_counter()
-    while len(took) < n_at_least or time.perf_counter() - began < SECONDS:
+    while len(took) < n_at_least or time.perf_counter() - began < TURN_S:
         given = prepare()
         before = time.perf_counter()
         run(given)
         took.append(time.perf_counter() - before)
-    return float(np.median(took))
+    return took[N_FORGOTTEN:]
 
 
-def fed(model: ModelFile, network: Network) -> Callable[[], float]:
-    """Return what runs a decoder file for a while, a sample at a time, and gives the median seconds of a hop."""
+def repetition(runs: Sequence[Turn]) -> list[float]:
+    """Let each have its turns; return the median seconds of a run of each."""
+    took: list[list[float]] = [[] for _ in runs]
+    for _ in range(N_TURNS):
+        for run, times in zip(runs, took, strict=True):
+            times += run()
+    return [float(np.median(times)) for times in took]
+
+
+def fed(model: ModelFile, network: Network) -> Turn:
+    """Return what runs a decoder file for a while, a sample at a time, and gives the seconds of each hop."""
     engine, ring = Engine(model), Ring(network.n_channels, network.n_times)
     samples = cycle(np.random.default_rng(0).standard_normal((64, 1, network.n_channels)))
 
@@ -96,7 +109,7 @@ def fed(model: ModelFile, network: Network) -> Callable[[], float]:
     return lambda: timed(window, engine.run)
 
 
-def parts(model: ModelFile) -> tuple[Callable[[], float], Callable[[], float]]:
+def parts(model: ModelFile) -> tuple[Turn, Turn]:
     """Return what times the front and the head of an incremental graph."""
     proba, *following = model.outputs
     given = [name for name in model.inputs if name != "features"]
@@ -115,7 +128,7 @@ def measured(name: str) -> NDArray[np.float64]:
         windowed, incremental = files(network, Path(folder))
         _, long = files(longer, Path(folder))
     runs = fed(windowed, network), fed(incremental, network), *parts(incremental), *parts(long)
-    return np.array([[run() for run in runs] for _ in range(N_REPETITIONS)])
+    return np.array([repetition(runs) for _ in range(N_REPETITIONS)])
 
 
 def row(name: str, times: NDArray[np.float64]) -> str:

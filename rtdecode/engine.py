@@ -146,12 +146,12 @@ def _in_parts(
 class _Windows:
     """What is taken of features, as ONNX Runtime reads it where it stands; made once for each place."""
 
-    def __init__(self, features: Features, n_coming: int, device: DeviceSettings) -> None:
-        self._features, self._n_coming, self._device = features, n_coming, device
+    def __init__(self, features: Features, n_coming: int, shape: tuple[int, ...], device: DeviceSettings) -> None:
+        self._features, self._n_coming, self._shape, self._device = features, n_coming, shape, device
         self._placed = dict[int, Any]()
 
     def view(self) -> NDArray[np.float32]:
-        return self._features.window(self._n_coming)[None]
+        return self._features.window(self._n_coming).reshape(self._shape)
 
     def placed(self) -> Any:
         at = self._features.place(self._n_coming)
@@ -168,13 +168,13 @@ class _Together:
     def __init__(
         self,
         model: ModelFile,
-        parts: tuple[bytes, dict[str, NDArray[np.float32]]],
+        parts: tuple[bytes, dict[str, NDArray[np.float32]], tuple[int, ...]],
         features: Features,
         x: NDArray[np.float32],
         device: DeviceSettings,
     ) -> None:
-        graph, past = parts
-        self._features, self._older = features, _Windows(features, x.shape[2], device)
+        graph, past, shape = parts
+        self._features, self._older = features, _Windows(features, x.shape[2], shape, device)
         self._graph = Bound(model, graph, x, past, device, {"features": self._older.view()})
         self._new = self._graph.told["next_features"][0]
 
@@ -204,7 +204,7 @@ class _Divided:
         device: DeviceSettings,
     ) -> None:
         front, head, past = parts
-        self._features, self._window = features, _Windows(features, 0, device)
+        self._features, self._window = features, _Windows(features, 0, model.inputs["features"], device)
         self._front = Bound(model, front, x, past, device)
         self._head = Bound(model, head, self._window.view(), {}, device)
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
 from rtdecode.contract import Incremental
@@ -20,12 +20,13 @@ def divided(model: ModelFile) -> tuple[bytes, bytes, Carried]:
     return front.SerializeToString(), head.SerializeToString(), past
 
 
-def together(model: ModelFile, n_new: int) -> tuple[bytes, Carried] | None:
-    """Return front and head as one graph, and what it carries to its first run, by name.
+def together(model: ModelFile, n_new: int) -> tuple[bytes, Carried, tuple[int, ...]] | None:
+    """Return front and head as one graph, what it carries to its first run, by name, and the shape of `features`.
 
     Its head takes, of the features of a window, those of earlier runs from `features`; the newest `n_new` are the
     front's, of the same run. A dense layer over both is the sum of one over each. None where the head begins with
-    anything else: to put the two side by side, all would have to be copied at every run.
+    anything else: to put the two side by side, all would have to be copied at every run. A head that begins by making
+    a column of them is given one.
 
     Parameters
     ----------
@@ -38,6 +39,12 @@ def together(model: ModelFile, n_new: int) -> tuple[bytes, Carried] | None:
     _, n_features, width = model.inputs["features"]
     if n_new == n_features or (n_new and not _take_apart(head.graph, model, n_new)):
         return None
+    shape: tuple[int, ...] = (1, n_features - n_new, width)
+    if column := _column(head.graph, math.prod(shape)):
+        shape = (math.prod(shape), 1)
+        head.graph.node.remove(column)
+        for node in head.graph.node:
+            node.input[:] = ["features" if name == column.output[0] else name for name in node.input]
     weights = {weight.name: weight for part in (front, head) for weight in part.graph.initializer}
     graph = GraphProto(
         name="together",
@@ -46,10 +53,20 @@ def together(model: ModelFile, n_new: int) -> tuple[bytes, Carried] | None:
         input=front.graph.input,
         output=[*head.graph.output, *front.graph.output],
     )
-    shape = (1, n_features - n_new, width)
     graph.input.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, shape))
     front.graph.CopyFrom(graph)
-    return front.SerializeToString(), past
+    return front.SerializeToString(), past, shape
+
+
+def _column(head: GraphProto, size: int) -> NodeProto | None:
+    """Return the node that makes a column of so many values of `features`, if nothing else takes them."""
+    takers = [node for node in head.node if "features" in node.input]
+    if [node.op_type for node in takers] != ["Reshape"]:
+        return None
+    shapes = {weight.name: weight for weight in head.initializer}
+    shape = shapes.get(takers[0].input[1])
+    is_column = shape is not None and numpy_helper.to_array(shape).tolist() in ([-1, 1], [size, 1])
+    return takers[0] if is_column else None
 
 
 def _take_apart(head: GraphProto, model: ModelFile, n_new: int) -> bool:
@@ -58,15 +75,7 @@ def _take_apart(head: GraphProto, model: ModelFile, n_new: int) -> bool:
     False where it begins otherwise, and nothing is changed.
     """
     weights = {weight.name: weight for weight in head.initializer}
-    takers = [node for node in head.node if "features" in node.input]
-    if [node.op_type for node in takers] != ["Reshape"]:
-        return False
-    column = takers[0]
-    shape = weights.get(column.input[1])
-    if shape is None or numpy_helper.to_array(shape).tolist() not in (
-        [-1, 1],
-        [math.prod(model.inputs["features"]), 1],
-    ):
+    if (column := _column(head, math.prod(model.inputs["features"]))) is None:
         return False
     dense = [node for node in head.node if column.output[0] in node.input]
     if [node.op_type for node in dense] != ["MatMul"] or dense[0].input[0] not in weights:

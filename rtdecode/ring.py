@@ -84,15 +84,16 @@ class Features:
 
     def write(self, features: NDArray[np.float32]) -> None:
         """Append features (n_samples, width)."""
-        kept = features[-self._period :]
-        first = (self.written + len(features) - len(kept)) % self._period
-        if len(kept) == 1:
+        n = len(features)
+        if n == 1:
             # As most often: to choose rows by an array takes longer than to write them.
-            row = self._rows.item(first, 0)
-            self._values[row] = self._values[row + self._n_taken] = kept
+            row = self._rows.item(self.written % self._period, 0)
+            self._values[row] = self._values[row + self._n_taken] = features
         else:
+            kept = features[-self._period :]
+            first = (self.written + n - len(kept)) % self._period
             self._values[self._rows[first : first + len(kept)]] = kept[:, None]
-        self.written += len(features)
+        self.written += n
 
     def window(self, n_coming: int = 0) -> NDArray[np.float32]:
         """Return what the newest window takes: a view (n_taken, width), oldest first, valid until the next write.

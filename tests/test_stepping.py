@@ -356,8 +356,8 @@ def test_of_a_window_only_features_of_earlier_hops_are_given_to_the_graph(tmp_pa
     form = model.contract.form
     assert (form.n_features, form.stride, form.behind) == (67, 15, 9)
     n_new = Features(form.n_features, 40, form.stride, form.behind).n_missing(hop)
-    graph, _ = together(model, n_new)
+    graph, *_ = together(model, n_new)
     shapes = {
         v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in onnx.load_from_string(graph).graph.input
     }
-    assert shapes["features"] == [1, inputs, 40]
+    assert shapes["features"] == [inputs * 40, 1]

@@ -126,7 +126,8 @@ class _Filtered(nn.Module):
             return summed if self.bias is None else summed + self.bias[:, None]
         matrix = self.weight.flatten(1)
         if self.bias is None:
-            return matrix @ seen.reshape(1, -1, 1)
+            # To bring into another form what has it already would be a step too.
+            return matrix @ (seen if seen.shape[2] == 1 else seen.reshape(1, -1, 1))
         return torch.addmm(self.bias[:, None], matrix, seen.reshape(-1, 1))[None]
 
 

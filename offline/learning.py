@@ -108,6 +108,15 @@ class _Tell(Callback):  # type: ignore[misc]
 
 def refuse_unfit(network: Network, training: Training) -> None:
     """Raise ConfigurationError unless there is such an optimizer, schedule and device, with such settings."""
+    # Of what nobody set it is known; torch needs more than a second to make its first optimizer.
+    usual = Training()
+    if (training.optimizer, training.schedule) != (usual.optimizer, usual.schedule):
+        _try_out(network, training)
+    if training.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("training.device is cuda, and torch finds no GPU. Take cpu, or auto.")
+
+
+def _try_out(network: Network, training: Training) -> None:
     name = training.optimizer.name
     if name not in _OPTIMIZERS:
         raise ConfigurationError(f"training.optimizer: torch has no {name!r}; it has {', '.join(_OPTIMIZERS)}.")
@@ -127,8 +136,6 @@ def refuse_unfit(network: Network, training: Training) -> None:
             policy.step(*([1.0] if training.schedule.name == "plateau" else []))
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ConfigurationError(f"training.{what} cannot be had with these settings: {error}.") from None
-    if training.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError("training.device is cuda, and torch finds no GPU. Take cpu, or auto.")
 
 
 def learn(

@@ -17,7 +17,7 @@ from offline.models.base import Network
 from offline.models.encoder import Encoder
 from offline.models.layers import Single, one_of
 from offline.models.spectrum import Spectrum
-from offline.models.stepping import ZEROS, Front, Mean, Stepping, stepping
+from offline.models.stepping import ZEROS, Front, Mean, Stepping, over_time, stepping
 
 
 class BrainModule(Network):
@@ -225,8 +225,12 @@ class BrainModule(Network):
         """See Network."""
         if self.encoder.padding != "valid":
             raise ValueError(ZEROS)
-        front = Front(self.n_channels, (self.projection, *self.encoder.stepped()))
-        return stepping(front, nn.Sequential(Mean(), Single(self.fc)), self.n_times)
+        layers = (self.projection, *self.encoder.stepped())
+        if self.n_outputs > self.fc.in_features:
+            front = Front(self.n_channels, layers)
+            return stepping(front, nn.Sequential(Mean(), Single(self.fc)), self.n_times)
+        # The mean of what is linear is that of its mean; of fewer values it takes less.
+        return stepping(Front(self.n_channels, (*layers, over_time(self.fc))), Mean(), self.n_times)
 
     def for_subject(self, subject: int) -> Self:
         """Return a copy for one person: matrix, embedding and spatial attention folded into the projection.

@@ -182,6 +182,13 @@ def flat(convolution: nn.Conv2d) -> nn.Conv1d:
     return layer
 
 
+def over_time(linear: nn.Linear) -> nn.Conv1d:
+    """Return a linear layer as one of each sample by itself."""
+    layer = nn.Conv1d(linear.in_features, linear.out_features, 1)
+    layer.weight, layer.bias = nn.Parameter(linear.weight[:, :, None].detach()), linear.bias
+    return layer
+
+
 def averaged(pool: Pool, convolution: nn.Conv1d) -> nn.Conv1d:
     """Return an average pool and the convolution of what it gives as one convolution."""
     weight = _of_averages(convolution.weight, pool, convolution.dilation[0])

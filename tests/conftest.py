@@ -24,6 +24,8 @@ _FOLDER = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 os.environ["LSLAPICFG"] = str(loopback_configuration(Path(_FOLDER.name)))
 # Nothing is kept among the user's own recordings, nor taken from there.
 os.environ["RTDECODE_STORE"] = str(Path(_FOLDER.name) / "store")
+# Tests that a shell has started in the background ignore Ctrl-C, and so would all processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples each time by default, so that what fails fails again; others are searched for with `once`.
 for profile, max_examples in (("default", 50), ("once", 25_000)):

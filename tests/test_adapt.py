@@ -73,6 +73,7 @@ def own(folder, network):
     return folder / "own.pt"
 
 
+@pytest.mark.slow
 def test_a_network_learns_a_cap_the_wrong_way_round(folder, network, tmp_path, capsys):
     output, file = tmp_path / "adapted.onnx", tmp_path / "old.onnx"
     export(read_checkpoint(network), file)

@@ -47,7 +47,10 @@ def test_windows_of_a_trial_are_no_trials_of_their_own():
 
 @pytest.mark.parametrize(
     "changes",
-    [pytest.param({}, id="early stopping", marks=pytest.mark.slow), pytest.param(TANGENT, id="closed form")],
+    [
+        pytest.param({}, id="early stopping", marks=pytest.mark.slow),
+        pytest.param(TANGENT, id="closed form", marks=pytest.mark.slow),
+    ],
 )
 def test_it_changes_no_label_and_stands_in_the_file(data, tmp_path, changes):  # noqa: F811
     dataset = dataset_of(data, **changes)

@@ -344,6 +344,7 @@ class TestTraining:
         told = verdict(Figure("accuracy", 0.7, low, 0.8, 0.5, 40), 5)
         assert ("NOT above chance" in told) is not above and "0.700 [0.5" in told and "5 blocks" in told
 
+    @pytest.mark.slow
     def test_a_session_becomes_a_decoder_that_says_how_good_it_is(self, path, capsys):
         """Of noise: it is at chance, and says so."""
         cues = CueSettings(**{**CUES, "trials": 5, "cue_s": 2.0})

@@ -118,6 +118,7 @@ def telling(tmp_path):
     return build_telling_model(tmp_path / "m.onnx", LENGTH), tmp_path / "r.npz"
 
 
+@pytest.mark.slow
 def test_tune_writes_a_policy_into_the_file_that_replay_then_scores_alike(telling, tmp_path):
     model, recording = telling
     code, output = run_rtdecode("tune", model, recording, "--false-per-minute", 6, "--curve", tmp_path / "c.csv")

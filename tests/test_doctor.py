@@ -134,7 +134,7 @@ def test_what_makes_running_impossible_is_in_the_exit_code(arguments, code):
     assert got == code and "STOP" in output and "gone" in output and "Traceback" not in output
 
 
-@pytest.mark.parametrize("speed", [1, 2])
+@pytest.mark.parametrize("speed", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_stream_that_loses_samples_is_found_out(tmp_path, names, model_path, eventually, speed):
     build_recording(700).save(tmp_path / "r.npz")
     (tmp_path / "f.yaml").write_text("faults: [{fault: drop, at_s: 1, n_samples: 40}]\n", encoding="utf-8")

@@ -32,6 +32,7 @@ def run_example(file, *arguments):
     return program
 
 
+@pytest.mark.slow
 def test_the_feedback_loop_shows_probabilities_at_its_frame_rate(decoder):
     program = run_example("feedback_loop.py", decoder, "--seconds", 2)
     last = program.lines[-1]

@@ -193,6 +193,7 @@ def test_f9_a_model_slower_than_its_hop_says_so(tmp_path, model_path):
     assert rtdecode.load(model_path).slowness == ""
 
 
+@pytest.mark.slow
 def test_f9_inspect_and_run_say_so_at_their_start(tmp_path, names):
     path = slow_decoder(tmp_path, 400)
     for command in (["inspect", path], ["run", "--model", path, "--stream", names[0], "--wait", 1]):

@@ -234,6 +234,7 @@ class TestCommand:
         assert told["verdict"]["met"] and "times the bare echo" in output
         assert "10000 ms met" in Page(page).text and "recording r.npz" in Page(page).text
 
+    @pytest.mark.slow
     def test_a_slow_model_misses_its_budget(self, tmp_path):
         contract = build_contract(build_signal(1, 100.0), [], n_times=1, hop=10)
         path = build_model(tmp_path / "slow.onnx", contract, slow_graph(500))

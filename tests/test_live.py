@@ -71,7 +71,13 @@ class Session:
 
 
 @pytest.mark.parametrize(
-    "chunk", [7, 0, pytest.param(1, marks=pytest.mark.slow), pytest.param(32, marks=pytest.mark.slow)]
+    "chunk",
+    [
+        7,
+        pytest.param(0, marks=pytest.mark.slow),
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(32, marks=pytest.mark.slow),
+    ],
 )
 def test_live_is_replay_to_the_last_bit_for_any_pushed_chunks(tmp_path, names, chunk):
     model_path = build_model(tmp_path / "m.onnx")
@@ -89,6 +95,7 @@ def test_live_is_replay_to_the_last_bit_for_any_pushed_chunks(tmp_path, names, c
     assert [row[0] for _, row in session.markers] == [("left", "right")[p.label] for p in decoded]
 
 
+@pytest.mark.slow
 def test_a_replay_at_another_speed_is_decoded_as_at_its_own(tmp_path, names):
     model_path = build_model(tmp_path / "m.onnx")
     build_recording(1200).save(tmp_path / "r.npz")
@@ -127,6 +134,7 @@ def test_the_status_stream_tells_the_run_from_start_to_end(tmp_path, names):
     assert session.markers[0][0] == pytest.approx(session.first_timestamp + marker["sample"] / 128, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_with_a_policy_the_marker_stream_carries_its_decisions_only(tmp_path, names):
     policy = Policy(evidence=Exponential(tau_s=0.2), threshold=0.7, refractory_s=0.25)
     (tmp_path / "run.yaml").write_text(f"policy: {policy.told()}", encoding="utf-8")
@@ -148,6 +156,7 @@ def test_with_a_policy_the_marker_stream_carries_its_decisions_only(tmp_path, na
     assert start["settings"]["policy"] == policy.model_dump(mode="json")
 
 
+@pytest.mark.slow
 def test_int32_markers_carry_the_label_index(tmp_path, names):
     build_recording(500).save(tmp_path / "r.npz")
     model_path = build_model(tmp_path / "m.onnx")
@@ -156,6 +165,7 @@ def test_int32_markers_carry_the_label_index(tmp_path, names):
     assert [row[0] for _, row in session.markers] == labels
 
 
+@pytest.mark.slow
 def test_a_regression_publishes_its_values(tmp_path, names):
     build_recording(500).save(tmp_path / "r.npz")
     model_path = build_model(tmp_path / "m.onnx", build_contract(truth=VALUES))

@@ -177,6 +177,7 @@ class TestLsl:
         with np.load(tmp_path / "saved.npz") as arrays:
             assert list(arrays["prediction_reasons"][:4]) == [p.reason or "" for p in replayed]
 
+    @pytest.mark.slow
     def test_the_item_that_repeated_events_decide_is_told(self, tmp_path, names):
         items = ("row-1", "row-2", "row-3")
         contract = build_contract(events=EventWindow(first=0, labels=("row-*",)), hop=1)

@@ -63,7 +63,11 @@ def test_killed_and_started_again(running, names):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"sfreq": 500}, "runs at 500 Hz"), ({"labels": "E0,E1,E2,X"}, "lacks 1 of the 4")]
+    ("changes", "told"),
+    [
+        ({"sfreq": 500}, "runs at 500 Hz"),
+        pytest.param({"labels": "E0,E1,E2,X"}, "lacks 1 of the 4", marks=pytest.mark.slow),
+    ],
 )
 def test_back_as_something_else(running, names, changes, told):
     amplifier, _, listener, until = running
@@ -78,6 +82,7 @@ def test_back_as_something_else(running, names, changes, told):
         until(lambda: listener.decided(lost), "a decision")
 
 
+@pytest.mark.slow
 def test_back_with_its_channels_in_another_order(running, names, model_path):
     amplifier, _, listener, until = running
     amplifier.kill()
@@ -97,6 +102,7 @@ def test_back_with_its_channels_in_another_order(running, names, model_path):
         assert list(told["proba"].values()) == expected[told["sample"]].proba.tolist()
 
 
+@pytest.mark.slow
 def test_two_of_one_name_after_a_loss(running, names):
     amplifier, _, listener, until = running
     with source(names[0], "one") as one, source(names[0], "two") as two:
@@ -112,7 +118,7 @@ def test_two_of_one_name_after_a_loss(running, names):
     assert [d for _, d in listener.told if d["event"] == "start"][-1]["stream"]["source_id"] == "two"
 
 
-@pytest.mark.parametrize("who", ["source", "decoder"])
+@pytest.mark.parametrize("who", [pytest.param("source", marks=pytest.mark.slow), "decoder"])
 def test_stopped_for_two_seconds(running, who):
     amplifier, decoder, listener, until = running
     stopped = amplifier if who == "source" else decoder
@@ -168,6 +174,7 @@ def test_fifty_reconnects_leave_no_thread_no_descriptor_and_no_memory(running, n
     assert memory[-10:].mean() - memory[9:19].mean() < 1 << 20
 
 
+@pytest.mark.slow
 def test_consumers_that_come_go_and_never_read_cost_the_others_nothing(tmp_path, names, eventually):
     # Hops so long that a busy machine is not taken for a decoder that was held up.
     model_path = build_model(tmp_path / "model.onnx", build_contract(hop=16))

@@ -51,6 +51,7 @@ def model_path(tmp_path):
     return build_model(tmp_path / "m.onnx", build_contract(steps=build_steps(build_signal(), decimate=1)))
 
 
+@pytest.mark.slow
 def test_its_player_feeds_run_and_its_inlet_reads_us(model_path, name, player, eventually):
     ours = f"out-{name}"
     with rtdecode("run", "--model", model_path, "--stream", name, "--name", ours, "--duration", "6") as decoder:

@@ -45,6 +45,7 @@ def page_of(run):
     return (run.folder / "run.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_epoch_of_every_fold_is_kept(closed, slow):
     kept, folds = rows(slow, "curves"), rows(slow, "folds")
     assert len(kept) == sum(int(fold["n_epochs"]) for fold in folds) == 2 * 6

@@ -146,6 +146,7 @@ def test_predictions_are_written_as_values(model, data, tmp_path, ending):
 LOG = {"channels": ["force"], "lag_s": 0.25, "segment_s": 2.0, "transform": "log"}
 
 
+@pytest.mark.slow
 def test_what_is_learned_as_a_logarithm_is_given_in_the_targets_unit(data, tmp_path):
     run, _ = trained(data, tmp_path / "run", targets=LOG)
     r2, _ = run.comparisons["all"].network
@@ -187,6 +188,7 @@ def test_what_is_learned_becomes_the_values_again(transform, values):
     assert np.abs(learned).max() <= 1.01 * np.sqrt(len(values)) + 0.01
 
 
+@pytest.mark.slow
 def test_numbers_of_epochs_are_decoded(tmp_path):
     """Of every epoch the first channel's mean tells a number that no other epoch has."""
     rng, runs = np.random.default_rng(0), []

@@ -168,7 +168,7 @@ def steps_with(after):
     ]
 
 
-@pytest.fixture(scope="module", params=[100.0, 300.0])
+@pytest.fixture(scope="module", params=[100.0, pytest.param(300.0, marks=pytest.mark.slow)])
 def model(request, tmp_path_factory):
     contract = build_contract(steps=steps_with(request.param), hop=11)
     return read_model(build_model(tmp_path_factory.mktemp("model") / "model.onnx", contract))

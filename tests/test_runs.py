@@ -31,6 +31,7 @@ def files(folder):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.npz")}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(data, tmp_path, eventually):  # noqa: F811
     settings = configuration(training={"max_epochs": 3})
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))

@@ -121,6 +121,7 @@ def test_files_of_others_play_whole(shared, tmp_path, names, name):
     check_all(listened(path, tmp_path, names, "--speed", 10), read_session(path))
 
 
+@pytest.mark.slow
 def test_a_replay_that_was_recorded_plays_as_what_it_was(tmp_path, names):
     """Record what is heard at speed 10, play that at speed 0.5: a twentieth of the time was left, a tenth is."""
     build_recording(500).save(tmp_path / "r.npz")
@@ -153,6 +154,7 @@ def test_every_round_is_heard(tmp_path, names):
     assert heard["markers"][1].tolist() == [[b"left"], [b"rechts \xc3\xa4\xc3\xb6\xc3\xbc"]] * 2
 
 
+@pytest.mark.slow
 def test_an_endless_replay_ends_when_it_is_told_to(tmp_path, names, eventually):
     path, prefix = write_xdf(tmp_path / "r.xdf", EEG, TEXTS), names[0] + "-"
     with rtdecode("play", path, "--prefix", prefix, "--speed", 10, "--loop", 0, "--part", ":1") as player:

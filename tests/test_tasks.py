@@ -54,6 +54,7 @@ def alone(data, tmp_path_factory):  # noqa: F811
     return [content(run) for run in run_all(data, tmp_path_factory.mktemp("alone"), 1, *NETWORKS)]
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(alone, data, tmp_path):  # noqa: F811
     assert [content(run) for run in run_all(data, tmp_path, 2, *NETWORKS)] == alone
     assert all(len([name for name in found if "truth" in name]) == 2 for found in alone)

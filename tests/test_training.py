@@ -151,6 +151,7 @@ def gapped(folder):
     )
 
 
+@pytest.mark.slow
 def test_after_a_gap_training_keeps_the_statistics_that_the_live_decoder_keeps(called, tmp_path):
     settings = gapped(tmp_path)
     run = train(settings, tmp_path, tmp_path / "run", [], ["all"], 1, QUIET)
@@ -228,7 +229,7 @@ def test_rare_classes_count_more_when_balanced(data):
     assert class_weights(dataset.configuration, np.array([0, 1])) == pytest.approx([0.5, 1.5])
 
 
-@pytest.mark.parametrize("network", ["lfcnn", "tangent-space", "csp-lda"])
+@pytest.mark.parametrize("network", ["lfcnn", pytest.param("tangent-space", marks=pytest.mark.slow), "csp-lda"])
 def test_class_weights_move_the_decisions(data, network):
     decided = []
     for weight in (0.05, 20.0):
@@ -266,6 +267,7 @@ def test_the_recordings_of_others_only_ever_train(data):
         assert learned == {f"sub-{s}_run-{r:02d}" for s in "ab" for r in (1, 2, 3)} - {fold.name}
 
 
+@pytest.mark.slow
 def test_ones_own_recordings_count_as_often_as_asked_for(tmp_path):
     """Somebody else's labels are the wrong way round: who counts more decides."""
     swapped = {"left": "right", "right": "left"}
@@ -365,6 +367,7 @@ def test_offline_features_are_the_online_ones(data, model):
     assert_fed_as_trained(dataset_of(data), model)
 
 
+@pytest.mark.slow
 def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data, tmp_path):
     dataset = dataset_of(
         data,
@@ -390,7 +393,7 @@ def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data,
         assert np.abs(trained.numpy() - p.proba).max() < 1e-5
 
 
-@pytest.mark.parametrize("sfreq", [100.0, 250.0])
+@pytest.mark.parametrize("sfreq", [pytest.param(100.0, marks=pytest.mark.slow), 250.0])
 def test_running_steps_and_another_rate_are_trained_behind_and_exported(data, tmp_path, sfreq):
     steps = [
         {"step": "filter", "l_freq": 7, "h_freq": 28},

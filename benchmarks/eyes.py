@@ -2,10 +2,10 @@
 
     python benchmarks/eyes.py --data DIR
 
-To the runs of left and right hand movements of EEGMMIDB (DIR/eegmmidb_mi) blinks of 100 uV at Fp are added about 1.3 s
-after 95 % of the right and 5 % of the left cues, smaller at each channel by its distance to Fp1 or Fp2. With them and
-without, an LDA on amplitudes above 0.5 Hz is trained, and explained by runs that it did not see. Prints Markdown:
-what `rtdecode explain` says of each.
+To the runs of left and right hand movements of EEGMMIDB (DIR/eegmmidb_mi) blinks of 100 uV at Fp are added about
+1.3 s after 95 % of the right and 5 % of the left cues, smaller at each channel by its distance to Fp1 or Fp2. With
+them and without, an LDA on amplitudes above 0.5 Hz is trained, and explained by runs that it did not see. Prints
+Markdown: what `rtdecode explain` says of each.
 """
 
 import argparse

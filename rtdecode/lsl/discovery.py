@@ -1,5 +1,6 @@
 """Which streams there are, and which one is meant."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ _FORMATS = {
     pylsl.cf_float32: "float32", pylsl.cf_double64: "double64", pylsl.cf_string: "string",
     pylsl.cf_int8: "int8", pylsl.cf_int16: "int16", pylsl.cf_int32: "int32", pylsl.cf_int64: "int64",
 }  # fmt: skip
+
+_TELL_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,22 @@ class StreamChoice(BaseModel):
 
 def list_streams(wait_s: float = 1.0) -> list[StreamFound]:
     """Listen for `wait_s` seconds and return every stream that answered, in order of name."""
-    found = [
+    return _described(pylsl.resolve_streams(wait_s))
+
+
+def hear_streams(wait_s: float, heard: Callable[[list[StreamFound]], None]) -> list[StreamFound]:
+    """Do so, and tell meanwhile, again and again, what has answered so far."""
+    found: list[StreamFound] = []
+    resolver, until = pylsl.ContinuousResolver(), time.monotonic() + wait_s
+    while (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(_TELL_EVERY_S, left_s))
+        heard(found := _described(resolver.results()))
+    return found
+
+
+def _described(found: Iterable[pylsl.StreamInfo]) -> list[StreamFound]:
+    """Return them in order of name."""
+    streams = [
         StreamFound(
             info.name(),
             info.type(),
@@ -123,11 +141,6 @@ def list_streams(wait_s: float = 1.0) -> list[StreamFound]:
             _FORMATS.get(info.channel_format(), "undefined"),
             info,
         )
-        for info in pylsl.resolve_streams(wait_s)
+        for info in found
     ]
-    return in_order(found)
-
-
-def in_order(streams: Iterable[StreamFound]) -> list[StreamFound]:
-    """Return streams in order of name."""
     return sorted(streams, key=lambda s: (s.name, s.uid))

@@ -7,15 +7,12 @@ from threading import Thread
 
 from rtdecode.contract import Classification, Regression
 from rtdecode.errors import StreamError
-from rtdecode.lsl.discovery import StreamChoice, StreamFound, Wanted, in_order, list_streams
+from rtdecode.lsl.discovery import StreamChoice, StreamFound, Wanted, hear_streams, list_streams
 from rtdecode.lsl.inlet import Met, SignalInlet, meet
 from rtdecode.lsl.markers import MarkerReader
 from rtdecode.lsl.outlets import DecoderOutlets, Outlet
 from rtdecode.marker import MarkerFormat
 from rtdecode.recording import Layout
-
-# Nearly all streams have answered by then.
-_EARLY_S = 0.2
 
 
 class LslNetwork:
@@ -27,16 +24,17 @@ class LslNetwork:
     def streams(self, wait_s: float, wanted: Wanted | None = None) -> list[StreamFound]:
         """Listen for `wait_s` seconds and return every stream that answered.
 
-        The one that is `wanted` of those that answer soon is met meanwhile: to `connect` to it takes less then.
+        The one that is `wanted` of those that have answered is met meanwhile: to `connect` to it takes less then.
         Whether it is the only one that could be wanted, is told by all that are returned.
         """
         if wanted is None:
             return list_streams(wait_s)
-        early = list_streams(min(_EARLY_S, wait_s))
-        with suppress(StreamError):
-            self._meet(wanted(early))
-        late = list_streams(max(wait_s - _EARLY_S, 0.0))
-        return in_order({s.uid: s for s in (*early, *late)}.values())
+
+        def heard(so_far: list[StreamFound]) -> None:
+            with suppress(StreamError):
+                self._meet(wanted(so_far))
+
+        return hear_streams(wait_s, heard)
 
     def _meet(self, stream: StreamFound | None) -> None:
         if stream and (self._meeting is None or self._meeting[0] != stream.uid):

@@ -2,12 +2,14 @@
 
 import os
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from rtdecode.doctor import (
     examine_machine,
+    interruptions,
     judge_configuration,
     judge_hop,
     judge_stamps,
@@ -110,7 +112,13 @@ def test_a_system_without_posix_calls_is_examined_too(monkeypatch):
         monkeypatch.delattr(os, name, raising=False)
     monkeypatch.setitem(sys.modules, "resource", None)
     subjects = {f.subject for f in examine_machine()}
-    assert {"system", "cores", "timer"} <= subjects and "scheduling" not in subjects
+    assert {"system", "cores", "timer", "held up"} <= subjects and "scheduling" not in subjects
+
+
+def test_whenever_busy_work_was_held_up_it_is_found(monkeypatch):
+    ticks = iter([0.0, 0.00005, 0.01205, 0.0121, 0.4121, 0.6121])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    assert interruptions(0.5) == pytest.approx([0.012, 0.4, 0.2])
 
 
 def test_without_a_stream_it_says_so_and_succeeds(model_path):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rtdecode.doctor.finding import Finding, fatal
-from rtdecode.doctor.machine import examine_machine, read_governors
+from rtdecode.doctor.machine import examine_machine, interruptions, read_governors
 from rtdecode.doctor.network import examine_lsl, judge_configuration, lsl_configuration
 from rtdecode.doctor.runtime import examine_model, examine_runtime, judge_hop
 from rtdecode.doctor.streams import examine_streams, judge_stamps, stream_figures
@@ -15,6 +15,7 @@ __all__ = [
     "Finding",
     "examine",
     "examine_machine",
+    "interruptions",
     "judge_configuration",
     "judge_hop",
     "judge_stamps",

@@ -34,6 +34,16 @@ def examine_machine() -> Iterator[Finding]:
             "performance. `rtdecode run` waits for data, not for timers; `rtdecode play` is as late as this."
         )
     yield Finding("timer", f"a sleep of 1 ms ends {p50:.2f} ms late (median), {p99:.2f} ms (p99)", advice)
+    held_up = 1e3 * interruptions()
+    at_most = held_up.max(initial=0.0)
+    advice = ""
+    if at_most > 2.0:
+        advice = (
+            "Other programs take the processor away or, on a virtual machine, its host does: so late may any prediction "
+            "be. End other programs; use a machine of your own."
+        )
+    told = f"{held_up.sum():.1f} ms of half a second of work, {at_most:.1f} ms at once"
+    yield Finding("held up", told, advice)
 
 
 def _scheduling() -> Iterator[Finding]:
@@ -72,3 +82,14 @@ def oversleeps(n: int = 100, sleep_s: float = 1e-3) -> NDArray[np.float64]:
         time.sleep(sleep_s)
         late[i] = time.perf_counter() - start - sleep_s
     return late
+
+
+def interruptions(seconds: float = 0.5, least_s: float = 1e-4) -> NDArray[np.float64]:
+    """Return for how many seconds this thread, busy for so long, was not run, each time that it was not."""
+    gaps, now = list[float](), time.perf_counter()
+    until = now + seconds
+    while now < until:
+        before, now = now, time.perf_counter()
+        if now - before > least_s:
+            gaps.append(now - before)
+    return np.array(gaps)

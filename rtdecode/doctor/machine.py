@@ -39,8 +39,8 @@ def examine_machine() -> Iterator[Finding]:
     advice = ""
     if at_most > 2.0:
         advice = (
-            "Other programs take the processor away or, on a virtual machine, its host does: so late may any prediction "
-            "be. End other programs; use a machine of your own."
+            "Other programs take the processor away or, on a virtual machine, its host does: so late may any "
+            "prediction be. End other programs; use a machine of your own."
         )
     told = f"{held_up.sum():.1f} ms of half a second of work, {at_most:.1f} ms at once"
     yield Finding("held up", told, advice)

@@ -41,7 +41,7 @@ split: {{kind: held-out-runs, held_out: {{run: {held_out}}}}}
 def with_blinks(recording: Recording, rng: np.random.Generator) -> Recording:
     """Return it with a blink after most right cues and few left ones."""
     sfreq, names = recording.signal.sfreq, recording.signal.ch_names
-    place = mne.channels.make_standard_montage("standard_1005").get_positions()["ch_pos"]
+    place = mne.channels.make_standard_montage("biosemi64").get_positions()["ch_pos"]
     eyes = np.array([place["Fp1"], place["Fp2"]])
     size = [np.exp(-np.linalg.norm(eyes - place[name], axis=1).min() / FALLS_M) for name in names]
     reach = round(4 * WIDTH_S * sfreq)
@@ -76,9 +76,9 @@ def explained(folder: Path, kind: str, person: str) -> list[str]:
     (decoder,) = (output / "all").glob("*.pt")
     recordings = [str(folder / f"{kind}-{person}-run-{run}.npz") for run in held_out]
     explain = [*rtdecode, "explain", str(decoder), *recordings, "-o", str(output / "explained.html")]
-    told = subprocess.run(explain, check=True, capture_output=True, encoding="utf-8").stdout.splitlines()
+    done = subprocess.run(explain, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
     wanted = ("accuracy", "strongest frontal signals", "WARNING: It looks as if it read eyes", "No verdict")
-    return [line.split(", n = ")[0] for line in told if line.startswith(wanted)]
+    return [line.split(": with")[0] for line in done.stdout.splitlines() if line.startswith(wanted)]
 
 
 def main() -> None:

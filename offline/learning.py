@@ -110,7 +110,8 @@ def refuse_unfit(network: Network, training: Training) -> None:
     """Raise ConfigurationError unless there is such an optimizer, schedule and device, with such settings."""
     # Of what nobody set it is known; torch needs more than a second to make its first optimizer.
     usual = Training()
-    if (training.optimizer, training.schedule) != (usual.optimizer, usual.schedule):
+    unset = (training.optimizer, training.schedule) == (usual.optimizer, usual.schedule)
+    if not unset or not any(True for _ in network.parameters()):
         _try_out(network, training)
     if training.device == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("training.device is cuda, and torch finds no GPU. Take cpu, or auto.")

@@ -165,6 +165,21 @@ def test_what_cannot_be_learned_with_is_told_before_training(recordings, trainin
         build(dataset, dataset.trials)
 
 
+class Weightless(torch.nn.Module):
+    def __init__(self, n_chans, n_outputs, n_times, sfreq, **settings):
+        super().__init__()
+        self.n_outputs = n_outputs
+
+    def forward(self, x):
+        return x.mean(dim=2)[:, : self.n_outputs]
+
+
+def test_a_network_without_weights_is_told_before_training(recordings):
+    dataset = dataset_of(recordings, model={"network": "tests.test_learning:Weightless"})
+    with pytest.raises(ConfigurationError, match="empty parameter list"):
+        build(dataset, dataset.trials)
+
+
 def test_a_gpu_that_is_not_there_is_told(recordings, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     dataset = dataset_of(recordings, {"device": "cuda"})

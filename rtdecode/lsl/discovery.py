@@ -118,7 +118,7 @@ def list_streams(wait_s: float = 1.0) -> list[StreamFound]:
 
 
 def hear_streams(wait_s: float, heard: Callable[[list[StreamFound]], None]) -> list[StreamFound]:
-    """Do so, and tell meanwhile, again and again, what has answered so far."""
+    """Do as `list_streams`, and tell meanwhile, again and again, what has answered so far."""
     found: list[StreamFound] = []
     resolver, until = pylsl.ContinuousResolver(), time.monotonic() + wait_s
     while (left_s := until - time.monotonic()) > 0:

@@ -15,6 +15,7 @@ from rtdecode.contract import DEFAULT_UNITS, Amplitude
 from rtdecode.cues import REST, Cue, CueSettings, Prompts, make_script
 from rtdecode.errors import RecordingError, StreamError, StreamLostError
 from rtdecode.guard import Guard, GuardSettings, Health
+from rtdecode.interrupts import Interrupts
 from rtdecode.lsl import LslNetwork, StreamChoice, StreamFound, local_clock
 from rtdecode.network import EventSink, Inlet, Network, not_found
 from rtdecode.pace import STALL_S, Correction, Pace
@@ -22,7 +23,7 @@ from rtdecode.recording import Event
 from rtdecode.session import SessionWriter, refuse_unwritable
 
 _ROUND_S = 1.0
-# Short enough for Ctrl-C to be heard.
+# Short enough to end soon when that is asked for.
 _PULL_S = 0.2
 _CARE_EVERY_S = 1.0
 
@@ -113,6 +114,8 @@ class Collector:
         Where streams are found and made; LSL when not given.
     clock : callable
         Seconds in the network's clock.
+    interrupts : Interrupts, optional
+        Who asks for the end: it comes between two chunks.
     """
 
     def __init__(
@@ -122,15 +125,17 @@ class Collector:
         screen: Screen,
         network: Network | None = None,
         clock: Callable[[], float] = local_clock,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self.path, self.settings, self._screen = path, settings, screen
         self._network, self._clock = network or LslNetwork(), clock
+        self._interrupts = interrupts or Interrupts()
         self._prompts = Prompts(make_script(settings.cues))
         self._cued: Counter[str] = Counter()
         self._cued.update(dict.fromkeys(settings.cues.classes, 0))
 
     def run(self) -> Collected:
-        """Record until the last cue had its time, or KeyboardInterrupt.
+        """Record until the last cue had its time, or somebody asks for the end.
 
         Raises
         ------
@@ -142,6 +147,8 @@ class Collector:
             It went away. What came before is saved.
         RecordingError
             No sample came, or not all could be saved.
+        KeyboardInterrupt
+            The end was asked for before there was a stream.
         """
         refuse_unwritable(self.path)
         found = self._find()
@@ -149,27 +156,26 @@ class Collector:
         inlet = self._network.connect(found, self.settings.ch_names, self.settings.units)
         try:
             outlet = self._network.event_outlet(_cue_name(found))
-            writer = SessionWriter(self.path, inlet.signal, speed=inlet.speed)
+            writer = SessionWriter(self.path, inlet.signal, speed=inlet.speed, interrupts=self._interrupts)
             watch = _Watch(inlet, self.settings, self._screen, self._clock())
-            complete, lost = False, None
+            lost = None
             try:
                 inlet.open()
                 self._record(inlet, outlet, writer, watch)
-                complete = True
-            except KeyboardInterrupt:
-                self._screen.tell("interrupted")
             except StreamLostError as error:
                 lost = error
-            n_samples = writer.close(self._about(found, watch, complete))
+            if self._interrupts.asked:
+                self._screen.tell("interrupted")
+            n_samples = writer.close(self._about(found, watch, self._prompts.over))
         finally:
             inlet.close()
-        complete = complete and not writer.interrupted
         if writer.problem:
             raise RecordingError(f"Recording {self.path} was not written: {writer.problem}.")
         if not n_samples:
             raise RecordingError(f"Recording {self.path} was not written: not one sample came from {found}.")
         if lost:
             raise StreamLostError(f"{lost} {n_samples} samples were saved to {self.path}.") from None
+        complete = self._prompts.over and not self._interrupts.asked
         return Collected(self.path, found, n_samples, self._cued, watch.guard.incidents, complete)
 
     def _find(self) -> StreamFound:
@@ -180,6 +186,8 @@ class Collector:
             found = choice.among(streams)
             if found:
                 break
+            if self._interrupts.asked:
+                raise KeyboardInterrupt
             if self._clock() >= until:
                 raise not_found(choice, streams, (), wait_s)
         taken = [s for s in streams if s.name == _cue_name(found)]
@@ -190,7 +198,7 @@ class Collector:
     def _record(self, inlet: Inlet, outlet: EventSink, writer: SessionWriter, watch: "_Watch") -> None:
         correction, cared_at = Correction(inlet.correction()[0]), self._clock()
         self._screen.tell(f"watching the stream; the first cue comes after {self.settings.check_s:g} s without fault")
-        while not self._prompts.over:
+        while not self._prompts.over and not self._interrupts.asked:
             now = self._clock()
             due_s = self._prompts.left_s(now) if watch.sound(now) else _PULL_S
             samples, timestamps = inlet.pull(min(due_s, _PULL_S))

@@ -19,7 +19,7 @@ from rtdecode.session import SessionWriter
 from rtdecode.warmth import Rehearsal, Warmth
 
 LagPolicy = Literal["newest", "every"]
-# Short enough for Ctrl-C to be heard.
+# Short enough to end soon when that is asked for.
 _PULL_S = 0.2
 # A queue that gives nothing for so long is empty.
 _DRAIN_S = 4e-3
@@ -103,8 +103,8 @@ class Connection:
         self._rehearsal = Rehearsal(decoder, self._pace, clock) if rehearse and not markers else None
         self._counted = self._counts()
 
-    def decode(self, deadline: float) -> None:
-        """Go on until the clock reaches `deadline`.
+    def decode(self, is_over: Callable[[], bool]) -> None:
+        """Go on until `is_over`, which is asked between two chunks.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Connection:
             With `strict`, at the first overrun.
         """
         try:
-            while self._clock() < deadline:
+            while not is_over():
                 self._turn()
         except StreamLostError:
             self._release()
@@ -259,7 +259,7 @@ class Connection:
                 else:
                     self._publish(prediction, arrived, belated=self._backlog)
         finally:
-            # Also after Ctrl-C: what was published rests on these samples.
+            # Whatever went wrong: what was published rests on these samples.
             self._save(samples, timestamps, predictions, events)
         self._tell_incidents(timestamps)
         if predictions:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rtdecode.errors import DeadlineError
 from rtdecode.faults import FaultSettings, schedule
+from rtdecode.interrupts import Interrupts
 from rtdecode.lsl import Outlet, local_clock
 from rtdecode.realtime import quiet_collector, sleep_until
 from rtdecode.recording import Session
@@ -19,6 +20,8 @@ from rtdecode.schedule import Close, Incident, Open, Push, in_turn
 # Time for consumers to fetch what was pushed last, before the outlets go away.
 _LINGER_S = 1.0
 _LEAD_S = 0.2
+# Short enough to end soon when that is asked for.
+_HEAR_S = 0.2
 # As many of the newest pushes are remembered: hours.
 _REMEMBERED = 1_000_000
 
@@ -100,8 +103,9 @@ def play(
     settings: PlayerSettings,
     ready: Callable[[], None] | None = None,
     tell: Callable[[Incident, float], None] | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Played:
-    """Play a session: all its streams, each chunk pushed when its last sample is due; ends early at Ctrl-C.
+    """Play a session: all its streams, each chunk pushed when its last sample is due; ends early when asked to.
 
     A sample is stamped t0 + (its stamp in the recording - the first of any stream) / speed: the time at which a
     device would have taken it. A chunk is pushed when its last sample was there, so no stamp lies in the future and
@@ -124,25 +128,33 @@ def play(
     outlets = _Outlets(session, ids, settings.speed)
     if ready:
         ready()
-    outlets.wait_for_consumers(None if settings.for_all else session.signal, settings)
+    interrupts = interrupts or Interrupts()
+    outlets.wait_for_consumers(None if settings.for_all else session.signal, settings, interrupts)
     t0 = local_clock() + _LEAD_S
     lateness: deque[float] = deque(maxlen=_REMEMBERED)
-    try:
-        with quiet_collector():
-            for action in in_turn(parts, settings.loop):
-                due = t0 + action.due_s / settings.speed
-                sleep_until(due, local_clock)
-                if isinstance(action, Incident):
-                    if tell:
-                        tell(action, due)
-                else:
-                    outlets.do(action, t0)
-                    if isinstance(action, Push):
-                        lateness.append(local_clock() - due)
-        time.sleep(_LINGER_S)
-    except KeyboardInterrupt:
-        pass
+    with quiet_collector():
+        for action in in_turn(parts, settings.loop):
+            due = t0 + action.due_s / settings.speed
+            if not _await(due, interrupts):
+                break
+            if isinstance(action, Incident):
+                if tell:
+                    tell(action, due)
+            else:
+                outlets.do(action, t0)
+                if isinstance(action, Push):
+                    lateness.append(local_clock() - due)
+    _await(local_clock() + _LINGER_S, interrupts)
     return Played(tuple(outlets.n_samples), t0 + parts[0].first_s / settings.speed, np.array(lateness))
+
+
+def _await(due: float, interrupts: Interrupts) -> bool:
+    """Wait until the clock has reached `due`; return whether it did before the end was asked for."""
+    while not interrupts.asked and (left := due - local_clock()) > _HEAR_S:
+        time.sleep(min(left - _HEAR_S, _HEAR_S))
+    if not interrupts.asked:
+        sleep_until(due, local_clock)
+    return not interrupts.asked
 
 
 class _Outlets:
@@ -157,12 +169,13 @@ class _Outlets:
         }
         self.n_samples = [0] * len(self._names)
 
-    def wait_for_consumers(self, signal: int | None, settings: PlayerSettings) -> None:
+    def wait_for_consumers(self, signal: int | None, settings: PlayerSettings, interrupts: Interrupts) -> None:
         deadline = local_clock() + settings.wait_s
         awaited = set(self._open) if signal is None else {signal}
         enough = len(awaited) if settings.for_all else 1
-        # In short waits, so that Ctrl-C is heard.
-        while sum(self._open[i].wait_for_consumers(0.2 / len(awaited)) for i in awaited) < enough:
+        while sum(self._open[i].wait_for_consumers(_HEAR_S / len(awaited)) for i in awaited) < enough:
+            if interrupts.asked:
+                return
             if local_clock() > deadline:
                 names = ", ".join(repr(self._names[i]) for i in sorted(awaited))
                 raise DeadlineError(

@@ -14,6 +14,7 @@ from rtdecode.decoder import Decoder
 from rtdecode.device import DeviceSettings
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
 from rtdecode.guard import GuardSettings
+from rtdecode.interrupts import Interrupts
 from rtdecode.libraries import libraries
 from rtdecode.log import LogFile
 from rtdecode.lsl import (
@@ -35,7 +36,7 @@ from rtdecode.summary import Summary
 from rtdecode.tracer import Tracer
 
 _ROUND_S = 1.0
-# Short enough for Ctrl-C to be heard.
+# Short enough to end soon when that is asked for.
 _PULL_S = 0.2
 
 
@@ -124,6 +125,8 @@ class Runner:
         Where streams are found and made; LSL when not given.
     clock : callable
         Seconds in the network's clock.
+    interrupts : Interrupts, optional
+        Who asks for the end: it comes between two chunks.
 
     Attributes
     ----------
@@ -140,9 +143,11 @@ class Runner:
         watcher: Watcher,
         network: Network | None = None,
         clock: Callable[[], float] = local_clock,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self.model, self.settings = model, settings
         self._watcher, self._network, self._clock = watcher, network or LslNetwork(), clock
+        self._interrupts = interrupts or Interrupts()
         self.name = settings.name or f"rtdecode-{Path(model.path).stem}"
         self.summary = Summary()
         self._choice = settings.stream
@@ -156,7 +161,7 @@ class Runner:
         self.saved: list[Path] = []
 
     def run(self) -> Summary:
-        """Run until the stream ends (with `once`), the time is over, or KeyboardInterrupt."""
+        """Run until the stream ends (with `once`), the time is over, or somebody asks for the end."""
         # Proves the file itself, and where to save, before anything is opened. Streams are listened for meanwhile.
         with ThreadPoolExecutor(1) as beside:
             listening = beside.submit(self._network.streams, _ROUND_S, self._wanted)
@@ -190,8 +195,8 @@ class Runner:
         try:
             with quiet_collector():
                 self._connect_again_and_again(self._wait_for_listener(known))
-        except KeyboardInterrupt:
-            self._reporter.state(State.STOPPING, "interrupted", "interrupted")
+            if self._interrupts.asked:
+                self._reporter.state(State.STOPPING, "interrupted", "interrupted")
         finally:
             if self._markers:
                 self._markers.close()
@@ -201,7 +206,7 @@ class Runner:
 
     def _wait_for_listener(self, known: list[StreamFound]) -> list[StreamFound]:
         """Wait if that was asked for; return the streams that are there then."""
-        while self.settings.wait_listener and not self._reporter.is_heard():
+        while self.settings.wait_listener and not self._interrupts.asked and not self._reporter.is_heard():
             known = self._network.streams(_ROUND_S)
         return known
 
@@ -249,7 +254,7 @@ class Runner:
             tidy()
 
     def _search(self, known: Sequence[StreamFound]) -> StreamFound | None:
-        """Look for the one stream that is meant; None when the time is over.
+        """Look for the one stream that is meant; None when the time is over, or somebody asks for the end.
 
         At the start what is wrong is raised. In the middle of an experiment it is told and waited out: a stream
         is looked for as long as it takes, and two that could be meant are none.
@@ -258,6 +263,8 @@ class Runner:
         while not self._is_over():
             everything = known or self._network.streams(_ROUND_S, self._wanted)
             known = ()
+            if self._is_over():
+                break
             try:
                 if found := self._wanted(everything):
                     return found
@@ -278,10 +285,10 @@ class Runner:
         return found if found and found.uid not in self._refused else None
 
     def _is_over(self) -> bool:
-        return self._clock() >= self._deadline
+        return self._interrupts.asked or self._clock() >= self._deadline
 
     def _decode_connection(self, found: StreamFound) -> None:
-        """Decode one connection until the time is over; StreamLostError when the source goes away."""
+        """Decode one connection until the end is asked for; StreamLostError when the source goes away."""
         self._reporter.state(State.HANDSHAKE, "found", f"stream {found}")
         self._refuse_another_format(found)
         inlet = self._network.connect(found, self.settings.ch_names, self.settings.units)
@@ -316,7 +323,7 @@ class Runner:
             return
         self._markers = markers = self._network.markers(self.settings.events, self._output_names())
         until = self._clock() + self.settings.wait_s
-        while not markers.wait(_PULL_S):
+        while not self._interrupts.asked and not markers.wait(_PULL_S):
             if self._clock() >= until:
                 raise StreamError(
                     f"No stream of events found in {self.settings.wait_s:g} s; wanted: {self.settings.events}. "
@@ -337,7 +344,7 @@ class Runner:
         path, number = self.settings.save, len(self.saved) + 1
         path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         self.saved.append(path)
-        return SessionWriter(path, inlet.signal, self.model.contract, inlet.speed)
+        return SessionWriter(path, inlet.signal, self.model.contract, inlet.speed, self._interrupts)
 
     def _close_session(self, saver: SessionWriter) -> None:
         about = {**self._start, **self.summary.figures()}
@@ -345,8 +352,6 @@ class Runner:
             self.saved.remove(saver.path)
         if saver.problem:
             self._watcher.state("NOT SAVED", saver.problem)
-        if saver.interrupted:
-            raise KeyboardInterrupt
 
     def _decode(self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter | None) -> None:
         def started(timestamp: float, correction_s: float) -> None:
@@ -375,7 +380,7 @@ class Runner:
             self._deadline = self._clock() + settings.duration_s
         try:
             with on_cpu(settings.realtime.cpu if self._has("cpu") else None):
-                connection.decode(self._deadline)
+                connection.decode(self._is_over)
         finally:
             if connection.lost:
                 self._lost = connection.lost, connection.correction.seconds

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Contract, Event, Signal
 from rtdecode.errors import ConfigurationError, refuse_output
+from rtdecode.interrupts import Interrupts
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording, event_arrays
 from rtdecode.replay import prediction_arrays
 
 _READABLE = ", which is read as a recording"
-# Short enough for Ctrl-C to be heard.
+# Short enough to end soon when that is asked for.
 _HEAR_S = 0.2
 
 
@@ -88,21 +89,28 @@ class SessionWriter:
     speed : float
         How many times faster the samples are stamped than their rate says: the recording tells, and is read as it
         was at speed 1.
+    interrupts : Interrupts, optional
+        Who asks for the end while the file is written.
 
     Attributes
     ----------
     problem : str or None
         Why not everything could be kept, for the user.
-    interrupted : bool
-        Whether Ctrl-C came while the file was written: whoever closes it must end too.
     """
 
-    def __init__(self, path: Path, signal: Signal, contract: Contract | None = None, speed: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        signal: Signal,
+        contract: Contract | None = None,
+        speed: float = 1.0,
+        interrupts: Interrupts | None = None,
+    ) -> None:
         refuse_unwritable(path)
         self.path, self._signal, self._contract, self._speed = path, signal, contract, speed
         self._folder = _partial(path)
+        self._interrupts = interrupts or Interrupts()
         self.problem: str | None = None
-        self.interrupted = False
         nothing = self._rows(_Chunk(np.empty((0, signal.n_channels), np.float32), np.empty(0)))
         try:
             self._folder.mkdir()
@@ -163,25 +171,16 @@ class SessionWriter:
     def close(self, about: dict[str, Any]) -> int:
         """Write the .npz; `about` is kept as JSON. Return the number of samples in it (without any, no file).
 
-        A Ctrl-C meanwhile waits until the file is written (`interrupted` tells), as a long session takes seconds. The
-        next one leaves the folder as it is.
+        Who asks for the end meanwhile waits until the file is written, as a long session takes seconds. Asked once
+        more, it leaves the folder as it is.
         """
         self._queue.put(json.dumps(about))
-        try:
-            self._wait()
-        except KeyboardInterrupt:
-            self.interrupted = True
-            try:
-                self._wait()
-            except KeyboardInterrupt:
+        before = self._interrupts.n
+        while not self._finished.wait(_HEAR_S):
+            if self._interrupts.n > before + 1:
                 self.problem = f"interrupted twice; all that was kept lies in {self._folder}{_READABLE}"
                 return 0
         return self._n_samples
-
-    def _wait(self) -> None:
-        # In pieces: on Windows Ctrl-C is heard only between them.
-        while not self._finished.wait(_HEAR_S):
-            pass
 
     def _finish(self, about: str) -> int:
         arrays = {name: column.read() for name, column in self._columns.items()}

@@ -10,6 +10,7 @@ import numpy as np
 
 from rtdecode.decoder import Decoder
 from rtdecode.errors import StreamLostError
+from rtdecode.interrupts import Interrupts
 from rtdecode.lsl import Marker, StreamFound
 from rtdecode.runner import Runner, RunSettings
 from tests.builders import build_recording, build_signal
@@ -219,6 +220,7 @@ class Script:
         self._time, self._uids = START, itertools.count()
         self._next, self._free_at, self._up = 0, START, None
         self._ahead_s = 0.0
+        self.interrupts = Interrupts()
         self.back("same")
 
     @property
@@ -313,14 +315,10 @@ class Script:
 
     def run(self, model, **settings):
         """Run a decoder through the script, interrupt it at its end, and return what it published."""
-
-        def interrupt():
-            raise KeyboardInterrupt
-
-        self.world.at(self._time, interrupt)
+        self.world.at(self._time, self.interrupts.ask)
         # A run begins with a collection of garbage: of its own, not of all that the tests have loaded.
         gc.freeze()
-        Runner(model, RunSettings(**settings), self.world.record, self.world, self.world.clock).run()
+        Runner(model, RunSettings(**settings), self.world.record, self.world, self.world.clock, self.interrupts).run()
         return self.world.record
 
 

@@ -20,6 +20,7 @@ from offline.configuration import TrainingConfiguration, read_configuration
 from rtdecode.collector import Collector, CollectSettings
 from rtdecode.cues import CueSettings, Prompts, draw_order, make_script
 from rtdecode.errors import ConfigurationError, StreamError, StreamLostError
+from rtdecode.interrupts import Interrupts
 from rtdecode.lsl import OutputReader
 from rtdecode.model_file import read_model
 from rtdecode.prompter import Prompter
@@ -50,13 +51,10 @@ class Session:
 
     def __init__(self, script, path, **settings):
         self.world, self.path, self.screen = script.world, path, Screen(script.world)
-
-        def interrupt():
-            raise KeyboardInterrupt
-
-        self.world.at(script.time, interrupt)
+        interrupts = Interrupts()
+        self.world.at(script.time, interrupts.ask)
         settings = CollectSettings(**{"cues": CUES, "check_s": 2.0, **settings})
-        self.collector = Collector(path, settings, self.screen, self.world, self.world.clock)
+        self.collector = Collector(path, settings, self.screen, self.world, self.world.clock, interrupts)
 
     def run(self):
         self.collected = self.collector.run()

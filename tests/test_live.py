@@ -274,7 +274,8 @@ def test_an_impatient_ctrl_c_shows_no_traceback(tmp_path, names, eventually):
             return decoder.ended
 
         eventually(interrupted_to_the_end, what="the end")
-    assert not decoder.saw("Traceback")
+        assert decoder.wait() == 0
+    assert not decoder.saw("Traceback") and decoder.saw("predictions, abstained")
 
 
 def test_nobody_listens_to_the_player(recording_path, names):

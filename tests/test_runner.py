@@ -278,15 +278,14 @@ class TestStalls:
 
 
 def test_an_interruption_while_a_session_is_written_ends_the_run(model, tmp_path, monkeypatch):
-    close = SessionWriter.close
+    script, close = Script().play(4.0).lost(2.0).back().play(4.0), SessionWriter.close
 
     def interrupted(writer, about):
-        n_samples = close(writer, about)
-        writer.interrupted = True
-        return n_samples
+        script.interrupts.ask()
+        return close(writer, about)
 
     monkeypatch.setattr(SessionWriter, "close", interrupted)
-    record = Script().play(4.0).lost(2.0).back().play(4.0).run(model, save=tmp_path / "s.npz")
+    record = script.run(model, save=tmp_path / "s.npz")
     assert [s for s, _ in record.states[-1:]] == ["STOPPING"] and len(record.of("start")) == 1
     assert (tmp_path / "s.npz").exists()
 

@@ -1,22 +1,20 @@
 """Keeping what the decoder saw."""
 
+import itertools
 import json
 import shutil
-import signal
-import sys
-import threading
 
 import numpy as np
 import pytest
 
 from rtdecode.contract import Event
 from rtdecode.errors import RecordingError
+from rtdecode.interrupts import Interrupts
 from rtdecode.prediction import Prediction
 from rtdecode.recording import read_recording
 from rtdecode.session import SessionWriter
 from tests.builders import build_contract, build_recording
 
-needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to a thread there")
 PREDICTIONS = [
     Prediction(1.0, 7, None, -1, "warming-up"),
     Prediction(2.0, 15, np.array([0.25, 0.75], np.float32), 1, None),
@@ -24,18 +22,20 @@ PREDICTIONS = [
 
 
 @pytest.fixture
-def writer(tmp_path, recording):
-    return SessionWriter(tmp_path / "s.npz", recording.signal, build_contract())
+def interrupts():
+    return Interrupts(itertools.count().__next__)
 
 
-def interrupt(writer, monkeypatch, eventually, heard):
-    """Press Ctrl-C while the file is written, until each of `heard` is true of the writer, one after the other."""
+@pytest.fixture
+def writer(tmp_path, recording, interrupts):
+    return SessionWriter(tmp_path / "s.npz", recording.signal, build_contract(), interrupts=interrupts)
+
+
+def interrupt_while_written(writer, monkeypatch, meanwhile):
     finish = writer._finish
 
     def interrupted(about):
-        for each in heard:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            eventually(lambda each=each: each(writer), what="what Ctrl-C does")
+        meanwhile()
         return finish(about)
 
     monkeypatch.setattr(writer, "_finish", interrupted)
@@ -87,18 +87,22 @@ def test_without_a_sample_there_is_no_file(writer):
     assert writer.close({}) == 0 and not list(writer.path.parent.iterdir())
 
 
-@needs_signals
-def test_one_interruption_while_the_file_is_written_is_survived(writer, monkeypatch, eventually):
+def test_one_interruption_while_the_file_is_written_is_survived(writer, monkeypatch, interrupts):
+    interrupts.ask()
     recording = build_recording(100)
     writer.add(recording.samples, recording.timestamps, PREDICTIONS)
-    interrupt(writer, monkeypatch, eventually, [lambda w: w.interrupted])
-    assert writer.close({}) == 100 and writer.problem is None and writer.interrupted
+    interrupt_while_written(writer, monkeypatch, interrupts.ask)
+    assert writer.close({}) == 100 and writer.problem is None
     assert len(read_recording(writer.path).samples) == 100
 
 
-@needs_signals
-def test_two_interruptions_are_told_with_where_the_data_are(writer, monkeypatch, eventually):
-    interrupt(writer, monkeypatch, eventually, [lambda w: w.interrupted, lambda w: w.problem])
+def test_two_interruptions_are_told_with_where_the_data_are(writer, monkeypatch, eventually, interrupts):
+    def twice():
+        interrupts.ask()
+        interrupts.ask()
+        eventually(lambda: writer.problem, what="what they do")
+
+    interrupt_while_written(writer, monkeypatch, twice)
     assert writer.close({}) == 0
     assert "s.npz.partial" in writer.problem and "interrupted" in writer.problem
     eventually(lambda: not list(writer.path.parent.iterdir()), what="the writer's end")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rtdecode.lsl import OutputRow
 
 _SHORT = 100
+# Short enough to end soon when that is asked for.
+_HEAR_S = 0.2
 
 
 def listen(
@@ -29,24 +31,26 @@ def listen(
     A decoder that ends is waited for, and listened to again when it is back.
     """
     from rtdecode.errors import DeadlineError
+    from rtdecode.interrupts import Interrupts
     from rtdecode.lsl import OutputFeed, OutputRow
 
     rows: queue.SimpleQueue[OutputRow] = queue.SimpleQueue()
+    interrupts, until = Interrupts().listen(), time.monotonic() + wait
     feed = OutputFeed((name,), rows.put)
     describe = _as_json if as_json else _as_line
     try:
-        if not feed.wait(time.monotonic() + wait):
-            raise DeadlineError(f"No stream {name!r} within {wait:g} s. Is `rtdecode run` running?")
+        while not feed.wait(min(until, time.monotonic() + _HEAR_S)) and not interrupts.asked:
+            if time.monotonic() >= until:
+                raise DeadlineError(f"No stream {name!r} within {wait:g} s. Is `rtdecode run` running?")
         end, connected = time.monotonic() + (math.inf if seconds is None else seconds), True
-        while (left := end - time.monotonic()) > 0:
+        while not interrupts.asked and (left := end - time.monotonic()) > 0:
             if feed.connected != connected:
                 connected = feed.connected
                 print(f"{name} is {'back' if connected else 'away; waiting for it'}", file=sys.stderr, flush=True)
             with suppress(queue.Empty):
-                print(describe(rows.get(timeout=min(left, 0.2))), flush=True)
-    except KeyboardInterrupt:
-        pass
+                print(describe(rows.get(timeout=min(left, _HEAR_S))), flush=True)
     finally:
+        interrupts.ignore()
         feed.close()
 
 

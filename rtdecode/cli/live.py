@@ -1,6 +1,5 @@
 """Commands about streams."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,21 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from rtdecode.cli.device import Device, Tf32
-
-
-def end_on_sigterm() -> None:
-    """Let SIGTERM end a run as Ctrl-C does, with its summary."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-def end_in_peace() -> None:
-    """Ignore whoever interrupts again: streams take a moment to close, and would tell of it with a traceback."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def streams(
@@ -132,6 +116,7 @@ def run(
     Ctrl-C ends it with a summary.
     """
     from rtdecode.configuration import read_yaml, validate
+    from rtdecode.interrupts import Interrupts
     from rtdecode.model_file import read_model
     from rtdecode.monitor import StatusLine
     from rtdecode.runner import Runner, RunSettings
@@ -160,13 +145,13 @@ def run(
     settings = validate(RunSettings, document, f"Configuration {config}" if config else "Options")
     model_file = read_model(model)
     contract = model_file.contract
-    end_on_sigterm()
     line = StatusLine(sys.stderr, contract.outputs.names, contract.decision_names(settings.policy or contract.policy))
-    runner = Runner(model_file, settings, line)
+    interrupts = Interrupts().listen()
+    runner = Runner(model_file, settings, line, interrupts=interrupts)
     try:
         runner.run()
     finally:
-        end_in_peace()
+        interrupts.ignore()
         line.finish()
         _tell_summary(runner.summary.figures(), runner.saved)
 
@@ -231,6 +216,7 @@ def play(
     """
     from rtdecode.configuration import validate
     from rtdecode.faults import FaultSettings, read_faults
+    from rtdecode.interrupts import Interrupts
     from rtdecode.player import PlayerSettings
     from rtdecode.player import play as play_session
     from rtdecode.recording import read_session
@@ -247,7 +233,6 @@ def play(
     print(*session.streams, sep="\n", flush=True)
     if list_only:
         return
-    end_on_sigterm()
 
     def ready() -> None:
         print("waiting for a consumer", flush=True)
@@ -259,10 +244,11 @@ def play(
             flush=True,
         )
 
+    interrupts = Interrupts().listen()
     try:
-        played = play_session(session, settings, ready, tell)
+        played = play_session(session, settings, ready, tell, interrupts)
     finally:
-        end_in_peace()
+        interrupts.ignore()
     late = sorted(played.lateness_s) or [0.0]
     counts = ", ".join(f"{n} of {s.layout.name!r}" for n, s in zip(played.n_samples, session.streams, strict=True))
     print(

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from rtdecode.cli.live import end_on_sigterm
 from rtdecode.errors import ConfigurationError
 
 _EXTRA = "pip install 'rtdecode[offline,cpu]'"
@@ -202,6 +201,7 @@ def collect(
     from rtdecode.collector import Collector, CollectSettings
     from rtdecode.configuration import validate
     from rtdecode.errors import refuse_output
+    from rtdecode.interrupts import Interrupts
     from rtdecode.prompter import Prompter
 
     output = output or Path(f"collected-{datetime.now():%Y%m%d-%H%M%S}.npz")
@@ -220,13 +220,16 @@ def collect(
         # Whatever is wrong with it is better told before somebody sat through the session.
         refuse_output(model, ".onnx")
         trainer = offline_module("collected").Trainer(train, output, model, settings.cues)
-    end_on_sigterm()
-    console = Console()
-    with Prompter(console, trials * len(settings.cues.classes)) as screen:
-        collected = Collector(output, settings, screen).run()
+    console, interrupts = Console(), Interrupts().listen()
+    try:
+        with Prompter(console, trials * len(settings.cues.classes)) as screen:
+            collected = Collector(output, settings, screen, interrupts=interrupts).run()
+    finally:
+        interrupts.ignore()
     cued = ", ".join(f"{n} {name}" for name, n in collected.cued.items())
     print(f"{output}: {collected.n_samples} samples, {cued}; faults: {dict(collected.incidents) or 'none'}")
     if trainer and collected.complete:
+        interrupts.leave()
         trainer.train(collected.stream.name)
     elif trainer:
         print(f"Not trained: the session was interrupted. To train on it: rtdecode train {train} --data DIR")

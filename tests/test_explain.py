@@ -121,12 +121,6 @@ class TestWhatItSees:
         for at, window in zip(material.at.tolist(), material.windows, strict=True):
             assert np.allclose(features[at // 2 + 1 - n_times : at // 2 + 1].T, window, atol=1e-5)
 
-    def test_the_sensors_are_the_stretch_a_window_rests_on(self, material, new):
-        samples, length = read_recording(new).samples, material.sensors.shape[2]
-        assert length == 2 * (material.windows.shape[2] - 1) + 1
-        cut = np.stack([samples[at + 1 - length : at + 1].T for at in material.at])
-        assert np.array_equal(material.sensors, cut)
-
     def test_what_is_changed_at_the_sensors_goes_through_the_preprocessing(self, material):
         assert np.array_equal(material.changed(lambda samples: samples), material.windows)
         without = material.changed(lambda samples: samples * np.array([1, 1, 0, 1]))

@@ -15,7 +15,7 @@ from offline.dataset import Cutter, Dataset, Preprocess, from_sensors, load_data
 from offline.models import Network
 from offline.sensors import SensorMoments
 from offline.sources import Source
-from offline.stored import refuse_copies, sensor_samples
+from offline.stored import refuse_copies
 from offline.training import AT_ONCE, n_samples
 from offline.windows import Cuts
 from rtdecode.contract import Contract, Signal
@@ -197,23 +197,6 @@ class Material:
     def predict(self, windows: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
         """Return what the decoder gives for its windows, or for as many in their place (see `Examined.predict`)."""
         return self.examined.predict(self.windows if windows is None else windows, self.trial)
-
-    @cached_property
-    def sensors(self) -> NDArray[np.float32]:
-        """The same stretches at the sensors, before any filter: (n_windows, n_channels, n_samples).
-
-        In the decoder's order and units, at the rate of the recording; the last sample of each is the newest one that
-        its window rests on.
-        """
-        n_times = self.windows.shape[2]
-        length = int((n_times - 1) * Chain(self.examined.steps, self.examined.signal).factor) + 1
-        out = np.empty((len(self.at), self.examined.signal.n_channels, length), np.float32)
-        of_stretch = np.array([self.dataset.trials[i].recording for i in self.trial])
-        for stretch in np.unique(of_stretch):
-            samples = sensor_samples(self.dataset.recording(int(stretch)), self.examined.signal)
-            for i in np.flatnonzero(of_stretch == stretch):
-                out[i] = samples[self.at[i] + 1 - length : self.at[i] + 1].T
-        return out
 
     def changed(self, change: Change) -> NDArray[np.float32]:
         """Return the windows as they would be had the sensors given something else.

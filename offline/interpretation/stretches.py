@@ -7,11 +7,16 @@ from numpy.typing import NDArray
 
 from offline.interpretation.examined import Material
 from offline.interpretation.occlusion import Signals
+from offline.store import scratch
 from offline.stored import sensor_samples
+from rtdecode.contract import Signal
 from rtdecode.preprocessing import Chain, FilterBank, Linear, RunningAlign
 from rtdecode.preprocessing.base import Samples
+from rtdecode.recording import Recording
 
 _MOST_LEAD_S = 2.0
+# Samples that are preprocessed at once.
+_BLOCK = 1 << 13
 
 
 def window_signals(material: Material) -> Signals:
@@ -69,7 +74,8 @@ class _Stretches:
     Attributes
     ----------
     x : array of float32, (n_trials, n_channels, n_samples)
-        In the decoder's order and units. A trial at the very beginning of a recording has zeros before that.
+        In the decoder's order and units, in a file. A trial at the very beginning of a recording has zeros before
+        that.
     trials : array of int64, (n_trials,)
         Their indices into those of the data set.
     blocks : array of int64, (n_trials,)
@@ -91,7 +97,7 @@ class _Stretches:
         self.blocks = np.array([dataset.source_of[trial.recording] for trial in trials], np.int64)
         lead = min(chain.settling, round(_MOST_LEAD_S * examined.signal.sfreq))
         length = lead + dataset.trial_length
-        self.x = np.zeros((len(trials), examined.signal.n_channels, length), np.float32)
+        self.x = scratch((len(trials), examined.signal.n_channels, length), np.float32)
         self._begins = [max(lead - trial.start, 0) for trial in trials]
         self._firsts = [trial.start - lead for trial in trials]
         self._chains: list[Chain] = [chain] * len(trials)
@@ -107,15 +113,15 @@ class _Stretches:
                 chain = Chain(chain.steps, signal)
             chain.reset()
             before = source
-            samples = sensor_samples(dataset.recording(number), signal)
-            done = 0
+            recording, done = dataset.recording(number), 0
             for row in sorted(chosen.tolist(), key=lambda row: self._firsts[row]):
                 first, begin = self._firsts[row], self._begins[row]
-                chain.process(samples[done : first + begin])
+                _pass(chain, recording, signal, done, first + begin)
                 done = first + begin
                 self._chains[row] = _copied(chain)
-                self.x[row, :, begin:] = samples[done : first + self.x.shape[2]].T
-            chain.process(samples[done:])
+                stretch = sensor_samples(recording, signal, slice(done, first + self.x.shape[2]))
+                self.x[row, :, begin:] = stretch.T
+            _pass(chain, recording, signal, done, dataset.length(number))
 
     def predict(self, x: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return what the decoder gives for the windows of changed trials, whose rows these are."""
@@ -137,6 +143,12 @@ class _Stretches:
             window = features[:, stop - reach : stop]
             cut.append(events.corrected(window) if events else window)
         return np.stack(cut)
+
+
+def _pass(chain: Chain, recording: Recording, signal: Signal, start: int, stop: int) -> None:
+    """Let a chain remember samples [start, stop) of a recording."""
+    for at in range(start, stop, _BLOCK):
+        chain.process(sensor_samples(recording, signal, slice(at, min(at + _BLOCK, stop))))
 
 
 def _copied(chain: Chain) -> Chain:

@@ -14,7 +14,8 @@ from offline.partition import Fold, make_folds
 from offline.sources import Source
 from offline.training import Fitted, as_fitted
 from rtdecode.contract import Contract, Score
-from rtdecode.errors import ConfigurationError, refuse_output
+from rtdecode.errors import ConfigurationError
+from rtdecode.files import refuse_output
 from rtdecode.scoring import Figure
 
 # The last third of the new trials is what both decoders are judged on.

@@ -37,6 +37,7 @@ from rtdecode.contract import (
     write_metadata,
 )
 from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.files import write_bytes
 from rtdecode.guard import spreads
 from rtdecode.model_file import parse, read_model
 from rtdecode.preprocessing import Chain, read_steps
@@ -115,17 +116,7 @@ class Checkpoint:
             },
             content,
         )
-        write_whole(path, content)
-
-
-def write_whole(path: Path, content: io.BytesIO) -> None:
-    """Write a file that is there whole or not at all; ConfigurationError if it cannot be."""
-    aside = path.with_suffix(".partial")
-    try:
-        aside.write_bytes(content.getbuffer())
-        aside.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
+        write_bytes(path, content.getbuffer())
 
 
 def read_checkpoint(path: Path, named: str | None = None) -> Checkpoint:

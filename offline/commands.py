@@ -9,7 +9,7 @@ from rich.console import Console
 from offline.checkpoint import read_checkpoint
 from offline.configuration import TrainingConfiguration
 from offline.models import NETWORKS, describe, refuse_unknown
-from rtdecode.errors import refuse_output
+from rtdecode.files import refuse_output
 from rtdecode.model_file import read_model, rewrite
 
 if TYPE_CHECKING:

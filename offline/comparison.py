@@ -1,8 +1,7 @@
 """Several networks on the same trials: what each is worth, and by how much they differ."""
 
-import csv
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from offline.evaluation import FoldResult
 from offline.tasks import Workers
 from offline.workflow import Plan, Run, carry_out, new_folder, shown
 from rtdecode.errors import ConfigurationError
+from rtdecode.files import write_rows
 from rtdecode.scoring import mean_interval
 
 _DRAWS = 1000
@@ -156,7 +156,7 @@ def compare(plans: list[Plan], folder: Path | None, final: list[str], workers: W
     folder = folder or new_folder("comparison")
     runs = carry_out(plans, [folder / name for name in names], final, workers, console)
     compared = Compared(folder, plans[0].configuration, dict(zip(names, runs, strict=True)))
-    _write(compared)
+    write_rows(compared.folder / "comparison.csv", _rows(compared))
     draw(compared)
     return compared
 
@@ -202,16 +202,14 @@ def table(compared: Compared) -> Table:
     return out
 
 
-def _write(compared: Compared) -> None:
-    with (compared.folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["figure", "network", "over", "value", "low", "high"])
-        for number, figure in enumerate(compared.figures):
-            for name in compared.runs:
-                rows.writerow([figure, name, "", *compared.worth(name, number)])
-                for other in compared.runs:
-                    if other != name:
-                        rows.writerow([figure, name, other, *compared.over[name, other, number]])
+def _rows(compared: Compared) -> Iterator[list[Any]]:
+    yield ["figure", "network", "over", "value", "low", "high"]
+    for number, figure in enumerate(compared.figures):
+        for name in compared.runs:
+            yield [figure, name, "", *compared.worth(name, number)]
+            for other in compared.runs:
+                if other != name:
+                    yield [figure, name, other, *compared.over[name, other, number]]
 
 
 def draw(compared: Compared) -> None:

@@ -27,7 +27,8 @@ from rtdecode.apart import run_apart
 from rtdecode.contract import Contract, Incremental, Parity, Windowed
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
-from rtdecode.errors import ConfigurationError, ModelError, refuse_output
+from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.files import refuse_output
 from rtdecode.model_file import ModelFile, read_model, rewrite, write_model
 from rtdecode.proof import ChunkingProof, prove_chunking
 

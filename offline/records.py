@@ -1,7 +1,6 @@
 """What a run leaves for people: tables and a page with figures, made of what its folds gave."""
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from offline.configuration import TrainingConfiguration
 from offline.evaluation import Comparison, FoldResult
 from offline.run_page import run_page
+from rtdecode.files import write_rows, write_text
 
 Results = Mapping[str, list[FoldResult]]
 Row = list[Any]
@@ -27,14 +27,9 @@ def write_records(
         ("curves", _curves(results)),
         ("predictions", predicted(results, configuration)),
     ):
-        _write(folder / f"{name}.csv", rows)
+        write_rows(folder / f"{name}.csv", rows)
     page = run_page(folder.name, configuration, results, comparisons)
-    (folder / "run.html").write_text(page, encoding="utf-8")
-
-
-def _write(path: Path, rows: Iterable[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
+    write_text(folder / "run.html", page)
 
 
 def _scores(comparisons: Mapping[str, Comparison]) -> Iterator[Row]:

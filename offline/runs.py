@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from offline.checkpoint import Checkpoint, read_checkpoint, write_whole
+from offline.checkpoint import Checkpoint, read_checkpoint
 from offline.evaluation import FoldResult
 from offline.learning import Curves
 from offline.partition import Fold
 from offline.training import Fitted
 from rtdecode.errors import ConfigurationError
+from rtdecode.files import write_bytes, write_text
 from rtdecode.preprocessing import read_steps
 
 _CURVES = "curves/"
@@ -53,9 +54,9 @@ class RunFolder:
                 (folder / group).mkdir(parents=True, exist_ok=True)
             began = folder / "began.json"
             if not began.exists():
-                began.write_text(json.dumps(datetime.now().isoformat(sep=" ", timespec="seconds")), encoding="utf-8")
+                write_text(began, json.dumps(datetime.now().isoformat(sep=" ", timespec="seconds")))
             for name, text in texts.items():
-                (folder / f"{name}.json").write_text(text, encoding="utf-8")
+                write_text(folder / f"{name}.json", text)
         except OSError as error:
             raise ConfigurationError(f"Cannot write {folder}: {error.strerror}.") from None
 
@@ -93,7 +94,7 @@ class RunFolder:
         path = self._arrays(group, result.fold)
         content = io.BytesIO()
         np.savez(content, **arrays, n_epochs=result.fitted.n_epochs, seconds=result.seconds)
-        write_whole(path, content)
+        write_bytes(path, content.getbuffer())
         state_of(self.checkpoint(group, result.fold.name)).unlink(missing_ok=True)
 
     def result(self, group: str, fold: Fold) -> FoldResult | None:

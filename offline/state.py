@@ -15,6 +15,7 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 
 from rtdecode.errors import ConfigurationError
+from rtdecode.files import write_bytes
 
 # Keeping takes at most this share of the time.
 _SHARE = 0.05
@@ -76,7 +77,7 @@ class Kept(Callback):  # type: ignore[misc]
         if (start - self.kept_at) * _SHARE < self.took_s:
             return
         # Where there is no room, or on another machine no such folder, only the time of going on is lost.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ConfigurationError):
             self._write(net)
         self.kept_at = time.perf_counter()
         self.took_s = self.kept_at - start
@@ -97,9 +98,7 @@ class Kept(Callback):  # type: ignore[misc]
         # Not at once into the file: torch has an error of its own for one that cannot be written.
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        aside = self.path.with_name(f"{self.path.name}.partial")
-        aside.write_bytes(buffer.getbuffer())
-        aside.replace(self.path)
+        write_bytes(self.path, buffer.getbuffer())
 
 
 def _plain(value: Any) -> Any:

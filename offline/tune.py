@@ -1,6 +1,5 @@
 """Choosing a policy: every recording is decoded once, and policies are tried on what was decoded."""
 
-import csv
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from rtdecode.decisions import Course, Tally, decision_figures, tally
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.evaluation.tuning import OF_POLICY
+from rtdecode.files import write_rows
 from rtdecode.model_file import ModelFile
 from rtdecode.recording import Recording
 from rtdecode.replay import decode_recording
@@ -196,8 +196,5 @@ def table(best: Tried, tried: Sequence[Tried]) -> Table:
 
 def write_tried(tried: Sequence[Tried], path: Path) -> None:
     """Write all that was tried as .csv: a row per policy."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["policy", *row(tried[0])])
-        for one in tried:
-            rows.writerow([one.policy.told(), *row(one).values()])
+    rows = ([one.policy.told(), *row(one).values()] for one in tried)
+    write_rows(path, [["policy", *row(tried[0])], *rows])

@@ -11,8 +11,6 @@ RtdecodeError                exit code 1
 A message says what is wrong with its values, what was needed, and what to do.
 """
 
-from pathlib import Path
-
 
 class RtdecodeError(Exception):
     """Base of all errors meant for the user; `exit_code` is the process's."""
@@ -28,14 +26,6 @@ class ConfigurationError(RtdecodeError):
     """An option, a configuration file or the installation is wrong."""
 
     exit_code = 2
-
-
-def refuse_output(path: Path, *endings: str) -> None:
-    """Raise ConfigurationError, before any work is done, if a file cannot be written there."""
-    if path.suffix not in endings:
-        raise ConfigurationError(f"{path.name!r} cannot be written: its name must end in {' or '.join(endings)}.")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigurationError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
 
 
 class ModelError(RtdecodeError):

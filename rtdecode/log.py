@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from rtdecode.errors import ConfigurationError, refuse_output
+from rtdecode.errors import ConfigurationError
+from rtdecode.files import refuse_output
 
 
 class LogFile:

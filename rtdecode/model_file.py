@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtdecode.contract import Contract, Incremental, read_metadata, write_metadata
-from rtdecode.errors import ConfigurationError, ModelError
+from rtdecode.errors import ModelError
+from rtdecode.files import write_bytes
 
 if TYPE_CHECKING:
     import onnx
@@ -76,12 +77,7 @@ def write_model(proto: "onnx.ModelProto", contract: Contract, path: str | Path) 
     del proto.metadata_props[:]
     for key, value in write_metadata(contract).items():
         proto.metadata_props.add(key=key, value=value)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(proto.SerializeToString(deterministic=True))
-        partial.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
+    write_bytes(path, proto.SerializeToString(deterministic=True))
 
 
 def rewrite(model: ModelFile, contract: Contract, path: str | Path) -> ModelFile:

@@ -1,9 +1,9 @@
 """Decoding a recording as fast as it goes, with the decoder of the live run, and scoring it."""
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rtdecode.contract import Classification, Contract, Policy, Regression, Trials
 from rtdecode.decisions import OUTSIDE, Course, decision_figures
 from rtdecode.decoder import Decoder
-from rtdecode.errors import refuse_output
+from rtdecode.files import refuse_output, write_rows, writing
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording
 from rtdecode.scoring import Figure, accuracy, auc, regression
@@ -139,20 +139,22 @@ class Replay:
             self.contract.decision_names(self.policy),
         )
         if path.suffix == ".npz":
-            with path.open("wb") as file:
+            with writing(path) as file:
                 np.savez(file, output_names=np.array(outputs.names), decision_names=np.array(decided), **arrays)  # type: ignore[arg-type]
         else:
-            with path.open("w", encoding="utf-8", newline="") as text:
-                rows = csv.writer(text)
-                columns = ["event", "event_timestamp"] if self.contract.events else []
-                named = (f"{outputs.column}_{n}" for n in outputs.names)
-                rows.writerow(["timestamp", "sample", "label", "reason", "decision", *named, *columns])
-                for p in self.predictions:
-                    shown = [""] * len(outputs.names) if p.outputs is None else [repr(float(v)) for v in p.outputs]
-                    label = outputs.names[p.label] if p.label >= 0 else ""
-                    decision = "" if p.decision is None else decided[p.decision]
-                    event = [p.event.label, repr(p.event.timestamp)] if p.event else []
-                    rows.writerow([repr(p.timestamp), p.sample, label, p.reason or "", decision, *shown, *event])
+            write_rows(path, self._rows(decided))
+
+    def _rows(self, decided: Sequence[str]) -> Iterator[list[Any]]:
+        outputs = self.contract.outputs
+        columns = ["event", "event_timestamp"] if self.contract.events else []
+        named = (f"{outputs.column}_{n}" for n in outputs.names)
+        yield ["timestamp", "sample", "label", "reason", "decision", *named, *columns]
+        for p in self.predictions:
+            shown = [""] * len(outputs.names) if p.outputs is None else [repr(float(v)) for v in p.outputs]
+            label = outputs.names[p.label] if p.label >= 0 else ""
+            decision = "" if p.decision is None else decided[p.decision]
+            event = [p.event.label, repr(p.event.timestamp)] if p.event else []
+            yield [repr(p.timestamp), p.sample, label, p.reason or "", decision, *shown, *event]
 
 
 def prediction_arrays(predictions: Sequence[Prediction], contract: Contract) -> dict[str, NDArray[np.generic]]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.contract import Contract, Event, Signal
-from rtdecode.errors import ConfigurationError, refuse_output
+from rtdecode.errors import ConfigurationError
+from rtdecode.files import refuse_output
 from rtdecode.interrupts import Interrupts
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording, event_arrays

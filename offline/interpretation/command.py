@@ -17,6 +17,7 @@ from offline.interpretation.report import report
 from offline.interpretation.rests_on import RestsOn, check_controls, rest_sections, rests_on
 from offline.interpretation.sheet import Sheet
 from rtdecode.errors import ConfigurationError
+from rtdecode.files import write_text
 
 
 def explain(
@@ -48,21 +49,14 @@ def explain(
         if material is not None:
             rests = rests_on(material, tuple(controls), seed, status.update)
             sections = rest_sections(sheet, rests)
-        _write(output, report(sheet, sections, rests.warnings if rests else ()))
+        write_text(output, report(sheet, sections, rests.warnings if rests else ()))
     if figures is not None:
         _write_figures(sheet.figures, figures)
     if json is not None:
         told = _plain({**document(explanation, found), **rest_document(rests)})
-        _write(json, json_text.dumps(told, ensure_ascii=False, allow_nan=False))
+        write_text(json, json_text.dumps(told, ensure_ascii=False, allow_nan=False))
     _tell(explanation, rests)
     print(f"written to {output}")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def _write_figures(figures: dict[str, str], folder: Path) -> None:
@@ -82,7 +76,7 @@ def _write_figures(figures: dict[str, str], folder: Path) -> None:
     for name, drawing in figures.items():
         whole = drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
         head, _, rest = whole.partition(">")
-        _write(folder / f"{_safe(name)}.svg", f"{head}>\n<style>{style}svg {{ width: auto; }}</style>{rest}")
+        write_text(folder / f"{_safe(name)}.svg", f"{head}>\n<style>{style}svg {{ width: auto; }}</style>{rest}")
 
 
 def _safe(name: str) -> str:

@@ -1,13 +1,14 @@
 """The command that holds a recorded session to its decoder file."""
 
-import csv
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtdecode.cli.device import Device, device_settings
-from rtdecode.errors import RecordingError, refuse_output
+from rtdecode.errors import RecordingError
+from rtdecode.files import refuse_output, write_rows
 
 if TYPE_CHECKING:
     from rtdecode.audit import ConnectionAudit
@@ -42,7 +43,7 @@ def audit(
     audits = audit_session(evidence, model_file, device_settings(device).name)
     _tell(audits, show)
     if output:
-        _write(output, audits)
+        write_rows(output, _rows(audits))
         print(f"written to {output}")
     _conclude(session, audits)
 
@@ -68,15 +69,12 @@ def _tell(audits: "list[ConnectionAudit]", show: int) -> None:
         print(f"... and {len(wrong) - show} more (--csv writes all)")
 
 
-def _write(path: Path, audits: "list[ConnectionAudit]") -> None:
-    with path.open("w", encoding="utf-8", newline="") as text:
-        rows = csv.writer(text)
-        rows.writerow(["connection", *_COLUMNS])
-        for one in audits:
-            for item in one.items:
-                values = (getattr(item, column) for column in _COLUMNS)
-                shown = ("" if v is None else repr(v) if isinstance(v, float) else v for v in values)
-                rows.writerow([one.number, *shown])
+def _rows(audits: "list[ConnectionAudit]") -> Iterator[list[Any]]:
+    yield ["connection", *_COLUMNS]
+    for one in audits:
+        for item in one.items:
+            values = (getattr(item, column) for column in _COLUMNS)
+            yield [one.number, *("" if v is None else repr(v) if isinstance(v, float) else v for v in values)]
 
 
 def _conclude(session: Path, audits: "list[ConnectionAudit]") -> None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtdecode.cli.output import write_text
-from rtdecode.errors import refuse_output
+from rtdecode.files import refuse_output, write_text
 
 if TYPE_CHECKING:
     from rtdecode.evaluation import Evaluation

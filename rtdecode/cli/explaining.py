@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rtdecode.cli.training import OwnNetwork, offline_module
-from rtdecode.errors import refuse_output
+from rtdecode.files import refuse_output
 
 
 def explain(

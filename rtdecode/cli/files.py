@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtdecode.cli.device import Device, Tf32, device_settings
-from rtdecode.errors import ModelError, refuse_output
+from rtdecode.errors import ModelError
+from rtdecode.files import refuse_output
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -3,11 +3,9 @@
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rtdecode.apart import run_apart
-from rtdecode.errors import ConfigurationError
 
 
 def prepare_output() -> None:
@@ -34,11 +32,3 @@ def print_apart(
 def _prepared(function: Callable[..., None], *arguments: Any) -> None:
     prepare_output()
     function(*arguments)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, or say in one sentence why it cannot be."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None

@@ -3,14 +3,15 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtdecode.cli.device import Device, Tf32, device_settings
-from rtdecode.cli.output import write_text
-from rtdecode.errors import ConfigurationError, DeadlineError, StreamError, refuse_output
+from rtdecode.errors import ConfigurationError, DeadlineError, StreamError
+from rtdecode.files import refuse_output, write_rows, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -169,7 +170,7 @@ def bench(
     if growth := _growth(measured):
         console.print(growth)
     if csv:
-        write_text(csv, _as_csv(measured))
+        write_rows(csv, _rows(measured))
         print(f"written to {csv}")
 
 
@@ -215,16 +216,11 @@ def _growth(measured: "list[Cost]") -> str:
     return f"A window of {long} instead of {short} makes own work {times:.2f} times as much (median)."
 
 
-def _as_csv(measured: "list[Cost]") -> str:
-    import csv
-    from io import StringIO
-
+def _rows(measured: "list[Cost]") -> Iterator[list[Any]]:
     from rtdecode.latency.stages import figures_ms
 
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     figures = [f"{name}_us" for name in _PERCENTILES]
-    writer.writerow(["model", "device", "channels", "window", "hop", "hops", "ratio", "replay", "part", *figures])
+    yield ["model", "device", "channels", "window", "hop", "hops", "ratio", "replay", "part", *figures]
     for cost in measured:
         contract = cost.decoder.contract
         shape = [contract.signal.n_channels, contract.window.n_times, contract.window.hop, len(cost.runtime)]
@@ -232,5 +228,4 @@ def _as_csv(measured: "list[Cost]") -> str:
             found = figures_ms(seconds)
             told = [f"{1e3 * found[name]:.3f}" for name in _PERCENTILES]
             ratios = [f"{cost.ratio:.4f}", f"{cost.replay:.1f}"]
-            writer.writerow([cost.decoder.model.name, cost.decoder.engine.device, *shape, *ratios, part, *told])
-    return text.getvalue()
+            yield [cost.decoder.model.name, cost.decoder.engine.device, *shape, *ratios, part, *told]

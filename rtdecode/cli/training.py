@@ -200,7 +200,7 @@ def collect(
 
     from rtdecode.collector import Collector, CollectSettings
     from rtdecode.configuration import validate
-    from rtdecode.errors import refuse_output
+    from rtdecode.files import refuse_output
     from rtdecode.interrupts import Interrupts
     from rtdecode.prompter import Prompter
 

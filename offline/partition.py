@@ -90,8 +90,10 @@ def _whole_groups(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division
 
 
 def _held_out(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:
-    test = [t for t in testable if dataset.source(t).has(dataset.configuration.split.held_out)]
-    yield "held-out", test, _apart(dataset.trials, test)
+    """Hold out what the split names; what of it is not tested on does not train either."""
+    wanted, chosen = dataset.configuration.split.held_out, set(testable)
+    held_out = [t for t in dataset.trials if dataset.source(t).own and dataset.source(t).has(wanted)]
+    yield "held-out", [t for t in held_out if t in chosen], _apart(dataset.trials, held_out)
 
 
 def _neighbours(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:

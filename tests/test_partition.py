@@ -31,6 +31,7 @@ SPLITS = [
     {"kind": "group-k-fold", "groups": ["subject"], "n_folds": 2},
     {"kind": "group-k-fold", "groups": ["run", "session"], "n_folds": 3},
     {"kind": "held-out-runs", "held_out": {"run": ["2"]}},
+    {"kind": "held-out-runs", "held_out": {"run": ["2"]}, "test_on": {"session": ["1"]}},
     {"kind": "stratified-blocks", "n_folds": 3},
     {"kind": "blocks", "n_folds": 2},
     {"kind": "predefined", "folds": {"first": ["*run-1"], "second": ["*run-2"]}},
@@ -105,6 +106,14 @@ def test_a_group_that_is_tested_on_trains_nothing(dataset):
         assert all(source_of[i].own and source_of[i].has(split.test_on) for i in fold.test)
     tested = [i for fold in folds for i in fold.test]
     assert sorted(tested) == sorted(i for i, s in source_of.items() if s.own and s.has(split.test_on))
+
+
+@given(datasets([split for split in SPLITS if "held_out" in split]))
+def test_what_is_held_out_trains_nothing_whether_it_is_tested_on_or_not(dataset):
+    held_out, source_of = {"run": ["2"]}, {t.id: dataset.source(t) for t in dataset.trials}
+    for fold in folds_of(dataset):
+        assert all(source_of[i].has(held_out) for i in fold.test)
+        assert not any(source_of[i].own and source_of[i].has(held_out) for i in fold.train + fold.validation)
 
 
 @given(datasets(), st.data())

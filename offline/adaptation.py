@@ -11,7 +11,7 @@ from offline.evaluation import FoldResult, decode
 from offline.models import NETWORKS, Network
 from offline.models.closed_form import ClosedForm
 from offline.partition import Fold, make_folds
-from offline.sources import Source
+from offline.sources import named_sources
 from offline.training import Fitted, as_fitted
 from rtdecode.contract import Contract, Score
 from rtdecode.errors import ConfigurationError
@@ -95,7 +95,8 @@ def _dataset(contract: Contract, model: Path, recording: Path, trained_on: list[
         split={"kind": "stratified-blocks", "n_folds": _N_BLOCKS},
         training={"learning_rate": rate * document["training"]["learning_rate"]},
     )
-    sources = [Source(path, path.stem, {}, own=path == recording) for path in (*trained_on, recording)]
+    *others, own = named_sources([*trained_on, recording])
+    sources = [*(replace(other, own=False) for other in others), own]
     dataset = replace(load_dataset(configuration, sources), signal=contract.signal)
     *given, new = [fingerprint[:16] for fingerprint in dataset.fingerprints]
     known = set(contract.provenance.data_fingerprint.split("+"))

@@ -18,7 +18,7 @@ from offline.store import scratch
 from offline.stored import StoredRecording, sensor_samples, store_features, store_recording, store_truth
 from offline.windows import Cuts, Windows
 from rtdecode.contract import Classification, EventWindow, Regression, Signal
-from rtdecode.errors import RecordingError
+from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording
@@ -318,6 +318,11 @@ def event_window(configuration: TrainingConfiguration, chain: Chain, sfreq: floa
 
     first, baseline = round(looked_at.tmin_s * sfreq), None
     if events.baseline_s:
+        if output(events.baseline_s[1]) <= output(events.baseline_s[0]):
+            raise ConfigurationError(
+                f"events.baseline_s: from {events.baseline_s[0]:g} to {events.baseline_s[1]:g} s there is no sample "
+                f"at {chain.output.sfreq:g} Hz. Give it in seconds, and longer."
+            )
         fewest, _ = chain.outputs_within(round(looked_at.tmax_s * sfreq) - first)
         stop = min(output(events.baseline_s[1]), fewest)
         baseline = min(output(events.baseline_s[0]), stop - 1), stop

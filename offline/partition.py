@@ -72,7 +72,23 @@ def make_folds(dataset: Dataset) -> list[Fold]:
         train, validation = divide_for_stopping(dataset, rest)
         folds.append(Fold(name, _ids(train), _ids(validation), _ids(test)))
     refuse_leaks(dataset, folds)
+    _refuse_without_figures(dataset, folds)
     return folds
+
+
+def _refuse_without_figures(dataset: Dataset, folds: Sequence[Fold]) -> None:
+    """Refuse what could be trained, but not told the worth of."""
+    configuration, tested = dataset.configuration, {i for fold in folds for i in fold.test}
+    told = f"Split {configuration.split.kind!r}"
+    if configuration.targets is not None and len(tested) < 2:
+        raise RecordingError(f"{told}: 1 trial or segment is tested; a correlation needs two. Test on more.")
+    classes = {t.truth for t in dataset.trials if t.id in tested}
+    if configuration.measure == "auc" and len(classes) < len(configuration.class_names):
+        missing = next(name for i, name in enumerate(configuration.class_names) if i not in classes)
+        raise RecordingError(
+            f"{told}: no trial of class {missing!r} is tested, and an AUC needs both. Test on more, or take "
+            "`measure: accuracy`."
+        )
 
 
 def _whole_groups(dataset: Dataset, testable: list[Trial]) -> Iterator[_Division]:

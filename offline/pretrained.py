@@ -60,7 +60,7 @@ def begun_from(dataset: Dataset) -> Path | None:
     common = {key: value for key, value in parts[0].items() if all(p[key] == value for p in parts)}
     try:
         return Path(named.format(**common))
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, AttributeError):
         raise ConfigurationError(
             f"training.init_from: {named!r} speaks of what a decoder's recordings do not have in common; that is "
             f"{', '.join(common) or 'nothing'}."

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from rtdecode.configuration import reason_of
 from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
@@ -36,7 +37,7 @@ class PickRecipe(_Recipe):
     """Keep some channels."""
 
     step: Literal["pick"]
-    ch_names: tuple[str, ...]
+    ch_names: tuple[str, ...] = Field(min_length=1)
 
     def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
         """Return the step."""
@@ -72,7 +73,7 @@ class BipolarRecipe(_Recipe):
     """Differences of pairs of channels."""
 
     step: Literal["bipolar"]
-    pairs: tuple[tuple[str, str], ...]
+    pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
 
     def build(self, signal: Signal, samples: Callable[[], Samples]) -> Step:
         """Return the step."""
@@ -242,7 +243,9 @@ def build_steps(recipes: Sequence[_Recipe], signal: Signal, training_samples: Tr
         so_far = tuple(steps)
         entering = Chain(so_far, signal).output
         try:
-            steps.append(recipe.build(entering, lambda so_far=so_far: training_samples(so_far)))  # type: ignore[misc]
+            step = recipe.build(entering, lambda so_far=so_far: training_samples(so_far))  # type: ignore[misc]
+            step.output(entering)
         except ValueError as error:
-            raise ConfigurationError(f"preprocessing.{number - 1}: {error}.") from None
+            raise ConfigurationError(f"preprocessing.{number - 1}: {reason_of(error)}.") from None
+        steps.append(step)
     return tuple(steps)

@@ -37,6 +37,13 @@ class Source:
         return all(self.parts[key] in values for key, values in wanted.items())
 
 
+def named_sources(paths: Sequence[Path]) -> list[Source]:
+    """Return files that are named one by one; those of the same name are numbered."""
+    stems = [path.stem for path in paths]
+    named = [stem if stems.count(stem) == 1 else f"{stem}-{number}" for number, stem in enumerate(stems, 1)]
+    return [Source(path, name, {}) for path, name in zip(paths, named, strict=True)]
+
+
 def data_folder(given: str | None, configurations: Sequence[TrainingConfiguration]) -> Path:
     """Return `--data DIR` or RTDECODE_DATA; ConfigurationError if neither is a folder.
 

@@ -26,7 +26,7 @@ from offline.stored import StoredRecording, refuse_copies, store_features, store
 from offline.tasks import Workers, finished, one_thread
 from offline.training import Fitted, build
 from rtdecode.contract import Score
-from rtdecode.errors import ConfigurationError
+from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.runtime import runtime_version
 from rtdecode.scoring import Figure, mean_interval
 
@@ -190,7 +190,13 @@ def _make_plan(
     _refuse_unknown(groups, [*only, *final], configuration)
     wanted = {g: s for g, s in groups.items() if not only or g in only or g in final}
     datasets = {g: load_dataset(configuration, sources, read) for g, sources in wanted.items()}
-    return Plan(configuration, datasets, {g: make_folds(dataset) for g, dataset in datasets.items()})
+    folds = {}
+    for group, dataset in datasets.items():
+        try:
+            folds[group] = make_folds(dataset)
+        except RecordingError as error:
+            raise RecordingError(f"Decoder {group!r}: {error}" if len(datasets) > 1 else str(error)) from None
+    return Plan(configuration, datasets, folds)
 
 
 def carry_out(

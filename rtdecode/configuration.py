@@ -60,6 +60,13 @@ def validate(model: type[M], document: dict[str, Any], where: str) -> M:
         raise ConfigurationError(f"{where}: " + "; ".join(told) + ".") from None
 
 
+def reason_of(error: ValueError) -> str:
+    """Return what is wrong in one sentence, also of what pydantic finds."""
+    if isinstance(error, ValidationError):
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    return str(error)
+
+
 def _tell(error: Any, model: type[BaseModel]) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":

@@ -1,5 +1,6 @@
 """A decoder fitted further on a new recording."""
 
+import shutil
 from dataclasses import replace
 from io import StringIO
 
@@ -119,6 +120,15 @@ def test_what_is_fitted_in_closed_form_is_fitted_to_all_of_it(folder, closed, tm
     adapt(closed, folder / "new.npz", [folder / "old.npz"], tmp_path / "a.onnx", 0.1)
     assert "before: accuracy" in capsys.readouterr().out
     assert set(read_checkpoint(tmp_path / "a.pt").contract.provenance.recordings) == {"old", "new"}
+
+
+def test_recordings_of_two_days_may_have_the_same_name(folder, closed, tmp_path):
+    for day, name in (("day-1", "old.npz"), ("day-2", "new.npz")):
+        (tmp_path / day).mkdir()
+        shutil.copy(folder / name, tmp_path / day / "session.npz")
+    old, new = (tmp_path / day / "session.npz" for day in ("day-1", "day-2"))
+    adapt(closed, new, [old], tmp_path / "a.onnx", 0.1)
+    assert read_checkpoint(tmp_path / "a.pt").contract.provenance.recordings == ("session-1", "session-2")
 
 
 def test_a_decoder_file_without_its_weights_needs_its_checkpoint(folder, model_path, tmp_path):

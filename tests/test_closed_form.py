@@ -92,6 +92,18 @@ def test_csp_lda_is_mne_and_scikit_learn(tmp_path, n_classes):
     assert np.abs(np.stack([engine.run(window) for window in x]) - expected).max() < 1e-4
 
 
+def test_csp_lda_takes_channels_that_depend_on_each_other():
+    x, y = windows(4, 2)
+    x = x - x[:, :1]
+    network = CSPLDA(4, 200, 2)
+    network.fit(x, y)
+    with mne.use_log_level("ERROR"):
+        features = CSP(3).fit_transform(x.astype(np.float64), y)
+    expected = LinearDiscriminantAnalysis().fit(features, y).predict_proba(features)
+    with torch.no_grad():
+        assert np.abs(network(torch.from_numpy(x)).softmax(dim=1).numpy() - expected).max() < 1e-3
+
+
 def responses(n=120, n_channels=6, n_times=60, seed=0):
     """Noise of one power everywhere, with a slow response whose sign tells the class."""
     rng = np.random.default_rng(seed)

@@ -208,6 +208,14 @@ def test_a_split_that_does_not_fit_the_recordings_is_told(data, split, told):  #
         make_folds(dataset_of(data, split=split))
 
 
+def test_a_decoder_whose_tested_trials_have_no_auc_is_told_before_any_is_fitted(data, tmp_path):  # noqa: F811
+    split = {"kind": "predefined", "folds": {"first": ["*_run-01#0"]}}
+    told = r"^Decoder 'a': Split 'predefined': no trial of class '\w+' is tested, and an AUC needs both"
+    with pytest.raises(RecordingError, match=told):
+        train(configuration(measure="auc", split=split), data, tmp_path / "run", ["a", "b"], [], 1, QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("split", "told"),
     [

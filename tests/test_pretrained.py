@@ -105,8 +105,9 @@ def test_what_no_fold_is_tested_on_may_have_been_learned_from(folder, tmp_path):
             build(data, data.trials)
 
 
-def test_a_person_that_no_name_tells_of_is_told(folder):
-    data = dataset(folder / "b", training={"init_from": "{session}.onnx"})
+@pytest.mark.parametrize("named", ["{session}.onnx", "{subject.x}.onnx"])
+def test_a_person_that_no_name_tells_of_is_told(folder, named):
+    data = dataset(folder / "b", training={"init_from": named})
     with pytest.raises(ConfigurationError, match="do not have in common; that is subject"):
         build(data, data.trials)
 

@@ -446,6 +446,19 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ({"step": "pick", "ch_names": ["C1", "C2", "C1"]}, r"^preprocessing\.1: .*twice"),
+        ({"step": "pick", "ch_names": ["C1", "C9"]}, r"^preprocessing\.1: channels to pick are missing: C9\.$"),
+    ],
+)
+def test_a_step_that_does_not_fit_the_recordings_is_told(data, step, told):
+    dataset = dataset_of(data, preprocessing=[{"step": "filter", "l_freq": 8, "h_freq": 30, "order": 2}, step])
+    with pytest.raises(ConfigurationError, match=told):
+        build_steps(dataset.configuration.preprocessing, dataset.signal, lambda _: np.empty((0, 1)))
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_configurations_are_valid(name):
     assert read_configuration(name).name == name

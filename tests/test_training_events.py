@@ -16,6 +16,7 @@ from offline.simulation import simulate
 from offline.sources import find_sources
 from rtdecode.contract import Score
 from rtdecode.decoder import Decoder
+from rtdecode.errors import ConfigurationError
 from rtdecode.latency import hop_times
 from rtdecode.proof import prove_chunking
 from rtdecode.replay import decode_recording
@@ -50,6 +51,12 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dataset(data):
     return load_dataset(configuration(), find_sources(configuration(), data)["all"])
+
+
+def test_a_baseline_of_no_sample_is_told(data):
+    settings = configuration(events={**BASELINE, "baseline_s": (0.001, 0.002)})
+    with pytest.raises(ConfigurationError, match=r"from 0\.001 to 0\.002 s there is no sample at .* Hz"):
+        run_fold(dataset := load_dataset(settings, find_sources(settings, data)["all"]), make_folds(dataset)[0])
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from offline.checkpoint import configuration_for_files, network_with, read_check
 from offline.dataset import Cutter, Dataset, Preprocess, from_sensors, load_dataset
 from offline.models import Network
 from offline.sensors import SensorMoments
-from offline.sources import Source
+from offline.sources import named_sources
 from offline.stored import refuse_copies
 from offline.training import AT_ONCE, n_samples
 from offline.windows import Cuts
@@ -256,8 +256,7 @@ def look_at(examined: Examined, paths: Sequence[Path], stride_s: float | None = 
 def dataset_of(examined: Examined, paths: Sequence[Path]) -> Dataset:
     """Return recordings as the data set of a decoder, whatever they are called; see `look_at`."""
     configuration = configuration_for_files(examined.contract, examined.path, split={"kind": "blocks"})
-    sources = [Source(path, path.stem, {}) for path in paths]
-    dataset = load_dataset(configuration, sources, every_class=False)
+    dataset = load_dataset(configuration, named_sources(paths), every_class=False)
     refuse_copies(dataset.stored)
     return replace(dataset, signal=examined.signal)
 

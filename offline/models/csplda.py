@@ -49,8 +49,11 @@ class CSPLDA(ClosedForm):
         n_patterns = self.spatial.out_channels
         with mne.use_log_level("ERROR"):
             csp = CSP(n_patterns).fit(x.astype(np.float64), y)
+        # Of channels that depend on each other there are fewer filters than channels: the rest give no power.
+        filters = np.zeros((n_patterns, x.shape[1]))
+        filters[: len(csp.filters_)] = csp.filters_[:n_patterns]
         with torch.no_grad():
-            self.spatial.weight.copy_(torch.from_numpy(csp.filters_[:n_patterns, :, None]))
+            self.spatial.weight.copy_(torch.from_numpy(filters[:, :, None]))
             features = self.features(torch.from_numpy(x)).double().numpy()
         classifier = LinearDiscriminantAnalysis(priors=prior_probabilities(y, class_weights)).fit(features, y)
         self.set_classifier(classifier.coef_, classifier.intercept_)

@@ -9,6 +9,7 @@ import pylsl
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from rtdecode.configuration import reason_of
 from rtdecode.contract import DEFAULT_UNITS, Signal, canonical_unit
 from rtdecode.errors import StreamError, StreamLostError
 from rtdecode.lsl.clock import clock_correction
@@ -226,8 +227,7 @@ def _describe(
             ch_names=tuple(names), ch_types=tuple(types), units=tuple(map(str, canonical)), sfreq=stream.sfreq
         )
     except ValidationError as error:
-        why = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise StreamError(f"Stream {stream}: {why}. Name each channel once at the source.") from None
+        raise StreamError(f"Stream {stream}: {reason_of(error)}. Name each channel once at the source.") from None
 
 
 def _speed(info: pylsl.StreamInfo, stream: StreamFound) -> float:

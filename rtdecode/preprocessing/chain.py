@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from rtdecode.configuration import reason_of
 from rtdecode.contract import Signal
 from rtdecode.errors import ModelError
 from rtdecode.preprocessing.base import Samples, Step
@@ -79,7 +80,9 @@ class Chain:
             try:
                 signal = step.output(signal)
             except ValueError as error:
-                raise ModelError(f"Preprocessing step {number} ({step.step}) does not fit: {error}.") from None
+                raise ModelError(
+                    f"Preprocessing step {number} ({step.step}) does not fit: {reason_of(error)}."
+                ) from None
             settling += step.settling() * self.factor
             minimum += step.minimum() * self.factor
             self.group_delay_s += step.group_delay() * float(self.factor) / rate

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rtdecode.configuration import reason_of
 from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.recording.arrays import of_arrays, read_mat, read_npz
 from rtdecode.recording.fif_tags import refuse_cut_fif
@@ -150,7 +151,7 @@ def _one_sentence(name: str, what_can: str = "") -> Iterator[None]:
     except (RecordingError, ConfigurationError):
         raise
     except ValidationError as error:
-        raise RecordingError(f"Recording {name}: {error.errors()[0]['msg']}.") from None
+        raise RecordingError(f"Recording {name}: {reason_of(error)}.") from None
     except Exception as error:  # readers of damaged files raise whatever they like
         text = " ".join(str(error).split())[:200].rstrip(".")
         why = f"{type(error).__name__}: {text}" if text else type(error).__name__

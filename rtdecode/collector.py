@@ -164,9 +164,11 @@ class Collector:
                 self._record(inlet, outlet, writer, watch)
             except StreamLostError as error:
                 lost = error
+            finally:
+                # Before anything is told: where nobody reads any more, telling fails.
+                n_samples = writer.close(self._about(found, watch, self._prompts.over))
             if self._interrupts.asked:
                 self._screen.tell("interrupted")
-            n_samples = writer.close(self._about(found, watch, self._prompts.over))
         finally:
             inlet.close()
         if writer.problem:

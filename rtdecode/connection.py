@@ -179,6 +179,9 @@ class Connection:
             self._cared_at = arrived
             self._mind_offset()
             self._reporter.greet()
+            self._reporter.mind_log()
+            if self._saver and (problem := self._saver.news()):
+                self._reporter.news("not-saved", problem)
         self._mind_overrun(self._clock() - arrived, max(self._hop_s, n / self._sfreq))
 
     def _pull(self, asked: float, timeout_s: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -226,6 +229,9 @@ class Connection:
             return []
         for news, message in self._markers.news():
             self._reporter.news(news, message)
+            if news == "events-found":
+                # It may be another computer's, or that one's clock after a restart.
+                self._marker_correction = None
         events = []
         for marker in self._markers.pull():
             if self._marker_correction is None:

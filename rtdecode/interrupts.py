@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard between two pieces of work: none is left half done."""
+"""Ctrl-C and its like, heard between two pieces of work: none is left half done."""
 
 import signal
 import time
@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 _BURST_S = 1.0
+_PATIENCE = 4
+# Windows has Ctrl-Break, which other programs can send; elsewhere a terminal that is closed sends SIGHUP.
+_NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
 
 class Interrupts:
@@ -17,7 +20,8 @@ class Interrupts:
     Attributes
     ----------
     n : int
-        Times; what comes within a second of the last is the same one: a key that is held down asks on and on.
+        Times; what comes within a second of the last is the same one: a key that is held down asks on and on. After
+        four, the next one ends the program wherever it is.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,10 +40,13 @@ class Interrupts:
         if now - self._asked_at >= _BURST_S:
             self.n += 1
         self._asked_at = now
+        if self.n >= _PATIENCE:
+            # Something does not come to an end.
+            self.leave()
 
     def listen(self) -> Self:
-        """From here on Ctrl-C and SIGTERM only ask; what was ignored is so still."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """From here on Ctrl-C, Ctrl-Break, SIGTERM and SIGHUP only ask; what was ignored is so still."""
+        for number in _NUMBERS:
             if (before := signal.getsignal(number)) is not signal.SIG_IGN:
                 self._before[number] = before
                 signal.signal(number, self.ask)
@@ -51,6 +58,6 @@ class Interrupts:
             signal.signal(number, signal.SIG_IGN)
 
     def leave(self) -> None:
-        """From here on Ctrl-C and SIGTERM do again what they did before."""
+        """From here on they do again what they did before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)

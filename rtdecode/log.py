@@ -27,6 +27,7 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         refuse_output(path, ".jsonl")
         self._problem: str | None = None
+        self._told = False
         try:
             self._file = path.open("x", encoding="utf-8")
         except FileExistsError:
@@ -49,9 +50,13 @@ class LogFile:
                 except OSError as error:
                     self._problem = f"{self._file.name}: {error.strerror or error}"
 
-    def close(self) -> str | None:
-        """Write what is left; return why not everything could be written."""
+    def news(self) -> str | None:
+        """Return, once, why not everything could be written."""
+        told, self._told = self._told, self._problem is not None
+        return None if told else self._problem
+
+    def close(self) -> None:
+        """Write what is left."""
         self._queue.put(None)
         self._thread.join()
         self._file.close()
-        return self._problem

@@ -1,5 +1,9 @@
 """What a person sees of a live run: a status line on a terminal, plain lines elsewhere. ASCII only."""
 
+import contextlib
+import queue
+import shutil
+import threading
 import time
 from collections import deque
 from typing import TextIO
@@ -9,6 +13,50 @@ from rtdecode.prediction import Prediction
 _LINE_EVERY_S = 0.25
 _PLAIN_EVERY_S = 5.0
 _WIDTH = 100
+# As many lines as a person may still want to read, of a console that takes them again after a while.
+_MOST_WAITING = 1000
+_PATIENCE_S = 1.0
+
+
+class _Console:
+    """Writes from a thread of its own: a console may take nothing for a while, and that must hold up nobody.
+
+    Ctrl-S does that, text that is marked on Windows, and a pipe that nobody reads.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        # Not by way of the stream's own buffer: whoever is held up in it would keep the program from ending.
+        with contextlib.suppress(OSError):
+            stream.flush()
+            stream = open(  # noqa: SIM115 - closed by the thread
+                stream.fileno(), "w", encoding=stream.encoding, errors="replace", closefd=False
+            )
+        self._stream = stream
+        self._waiting: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
+        self._thread = threading.Thread(target=self._work, name="rtdecode-console", daemon=True)
+        self._thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all was taken."""
+        return self._waiting.empty()
+
+    def write(self, text: str | None) -> None:
+        """Have a text written; None ends it. Returns at once."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(text)
+
+    def _work(self) -> None:
+        # A console that is gone takes nothing any more; the rest is thrown away.
+        with contextlib.suppress(OSError, ValueError):
+            while (text := self._waiting.get()) is not None:
+                self._stream.write(text)
+                self._stream.flush()
+
+    def close(self) -> None:
+        """Wait until all is written, unless nobody takes it."""
+        self.write(None)
+        self._thread.join(_PATIENCE_S)
 
 
 class StatusLine:
@@ -25,7 +73,7 @@ class StatusLine:
     """
 
     def __init__(self, stream: TextIO, output_names: tuple[str, ...], decision_names: tuple[str, ...]) -> None:
-        self._stream, self._names, self._decision_names = stream, output_names, decision_names
+        self._console, self._names, self._decision_names = _Console(stream), output_names, decision_names
         self._decided = ""
         self._terminal = stream.isatty()
         self._every_s = _LINE_EVERY_S if self._terminal else _PLAIN_EVERY_S
@@ -35,8 +83,8 @@ class StatusLine:
 
     def state(self, state: str, message: str) -> None:
         """Write a change of state on a line of its own."""
-        self.finish()
-        print(f"{state:<10} {message}", file=self._stream, flush=True)
+        self._leave_line()
+        self._console.write(f"{state:<10} {message}\n")
 
     def prediction(self, prediction: Prediction, age_s: float, latency_s: float) -> None:
         """Take note; write only a few times a second."""
@@ -64,15 +112,22 @@ class StatusLine:
         return f"{told}  {self._names[prediction.label]} {p:.2f} |{'#' * round(20 * p):<20}|{self._decided}"
 
     def _write(self, text: str) -> None:
+        if not self._console.idle:
+            return
         if self._terminal:
-            self._stream.write("\r" + text[:_WIDTH].ljust(_WIDTH))
-            self._stream.flush()
+            # Of a line that is full some terminals begin another.
+            width = min(_WIDTH, shutil.get_terminal_size().columns - 1)
+            self._console.write("\r" + text[:width].ljust(width))
             self._on_line = True
         else:
-            print(text, file=self._stream, flush=True)
+            self._console.write(f"{text}\n")
 
-    def finish(self) -> None:
-        """Leave the status line."""
+    def _leave_line(self) -> None:
         if self._on_line:
-            self._stream.write("\n")
+            self._console.write("\n")
             self._on_line = False
+
+    def close(self) -> None:
+        """Leave the status line; nothing is told any more."""
+        self._leave_line()
+        self._console.close()

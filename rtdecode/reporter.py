@@ -158,6 +158,11 @@ class Reporter:
         self._tell_change(prediction, timestamp)
         self._watcher.prediction(prediction, age, latency)
 
+    def mind_log(self) -> None:
+        """Tell, once, that the log cannot be written."""
+        if self._log and (problem := self._log.news()):
+            self.news("not-logged", problem)
+
     def is_heard(self) -> bool:
         """Tell whether somebody listens to what is told."""
         return self._sink.has_listener()

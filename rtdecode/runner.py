@@ -31,7 +31,8 @@ from rtdecode.network import Inlet, Markers, Network, not_found
 from rtdecode.prediction import Prediction
 from rtdecode.realtime import Obtained, RealtimeSettings, on_cpu, quiet_collector, realtime, tidy
 from rtdecode.reporter import Reporter, State, Watcher
-from rtdecode.session import SessionWriter, refuse_unwritable
+from rtdecode.saving import Saving
+from rtdecode.session import SessionWriter
 from rtdecode.summary import Summary
 from rtdecode.tracer import Tracer
 
@@ -86,7 +87,7 @@ class RunSettings(BaseModel):
         Tell the stage times of every prediction.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stream: StreamChoice = StreamChoice()
     events: StreamChoice | None = None
@@ -132,8 +133,8 @@ class Runner:
     ----------
     summary : Summary
         What happened so far.
-    saved : list of Path
-        Files written for `settings.save`: one, and a further one for each time the stream came back.
+    saving : Saving or None
+        The files written for `settings.save`.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Runner:
         self._start: dict[str, Any] = {}
         self._markers: Markers | None = None
         self._obtained: tuple[Obtained, ...] = ()
-        self.saved: list[Path] = []
+        self.saving: Saving | None = None
 
     def run(self) -> Summary:
         """Run until the stream ends (with `once`), the time is over, or somebody asks for the end."""
@@ -169,7 +170,7 @@ class Runner:
             self._policy, self._engine, settings = fresh.policy, fresh.engine, self.settings
             self._refuse_wrong_use_of_events()
             if settings.save:
-                refuse_unwritable(settings.save)
+                self.saving = Saving(settings.save, self.model.contract, self._interrupts)
             known = self._refuse_taken_names(listening.result())
         if settings.device.name != "cpu":
             self._watcher.state("DEVICE", str(settings.device))
@@ -201,8 +202,11 @@ class Runner:
             if self._markers:
                 self._markers.close()
             self._reporter.tell("end", self._clock(), **self.summary.figures())
-            if log and (problem := log.close()):
-                self._watcher.state("NOT LOGGED", problem)
+            for problem in self.saving.wait() if self.saving else ():
+                self._reporter.news("not-saved", problem)
+            if log:
+                log.close()
+                self._reporter.mind_log()
 
     def _wait_for_listener(self, known: list[StreamFound]) -> list[StreamFound]:
         """Wait if that was asked for; return the streams that are there then."""
@@ -307,15 +311,16 @@ class Runner:
             if self._tracer:
                 self._tracer.watch(inlet, decoder, self._reporter.tell)
             self._wait_for_events()
-            if self.settings.save:
-                saver = self._open_session(inlet)
+            if self.saving:
+                saver = self._open_session(self.saving, inlet)
             self._decode(found, inlet, decoder, saver)
         finally:
             try:
                 inlet.close()
             finally:
                 if saver:
-                    self._close_session(saver)
+                    # Waited for at the end: now the stream is looked for.
+                    saver.end({**self._start, **self.summary.figures()})
 
     def _wait_for_events(self) -> None:
         """Have the stream of events read before the first sample is taken; later it may come and go."""
@@ -338,20 +343,18 @@ class Runner:
                 f"{first.channel_format}. Start it as it was, or start `rtdecode run` anew."
             )
 
-    def _open_session(self, inlet: Inlet) -> SessionWriter:
-        """Open a file for this connection: the source may have come back with another layout."""
-        assert self.settings.save is not None
-        path, number = self.settings.save, len(self.saved) + 1
-        path = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
-        self.saved.append(path)
-        return SessionWriter(path, inlet.signal, self.model.contract, inlet.speed, self._interrupts)
+    def _open_session(self, saving: Saving, inlet: Inlet) -> SessionWriter | None:
+        """Open a file for this connection: the source may have come back with another layout.
 
-    def _close_session(self, saver: SessionWriter) -> None:
-        about = {**self._start, **self.summary.figures()}
-        if not saver.close(about):
-            self.saved.remove(saver.path)
-        if saver.problem:
-            self._watcher.state("NOT SAVED", saver.problem)
+        In the middle of an experiment what is wrong is told, and decoding goes on without.
+        """
+        try:
+            return saving.open(inlet.signal, inlet.speed)
+        except ConfigurationError as error:
+            if self._first is None:
+                raise
+            self._reporter.news("not-saved", str(error))
+            return None
 
     def _decode(self, found: StreamFound, inlet: Inlet, decoder: Decoder, saver: SessionWriter | None) -> None:
         def started(timestamp: float, correction_s: float) -> None:

@@ -34,6 +34,11 @@ def refuse_unwritable(path: Path) -> None:
             raise ConfigurationError(f"{there} exists already{what}. Give another file; nothing is overwritten.")
 
 
+def is_taken(path: Path) -> bool:
+    """Tell whether a session is kept in this file, or was begun."""
+    return path.exists() or _partial(path).exists()
+
+
 def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
@@ -97,6 +102,8 @@ class SessionWriter:
     ----------
     problem : str or None
         Why not everything could be kept, for the user.
+    n_samples : int
+        How many are in the .npz; 0 before it is written.
     """
 
     def __init__(
@@ -112,6 +119,7 @@ class SessionWriter:
         self._folder = _partial(path)
         self._interrupts = interrupts or Interrupts()
         self.problem: str | None = None
+        self._told = False
         nothing = self._rows(_Chunk(np.empty((0, signal.n_channels), np.float32), np.empty(0)))
         try:
             self._folder.mkdir()
@@ -121,7 +129,7 @@ class SessionWriter:
         except OSError as error:
             raise ConfigurationError(f"Cannot write {self._folder}: {error.strerror}.") from None
         self._queue: queue.SimpleQueue[_Chunk | str] = queue.SimpleQueue()
-        self._n_samples = 0
+        self.n_samples = 0
         # Waited for instead of the thread: before Python 3.13 a join that Ctrl-C interrupted takes it for ended.
         self._finished = threading.Event()
         threading.Thread(target=self._work, name="rtdecode-save", daemon=True).start()
@@ -148,7 +156,7 @@ class SessionWriter:
     def _work(self) -> None:
         try:
             about = self._append()
-            self._n_samples = self._finish(about)
+            self.n_samples = self._finish(about)
             # Whatever keeps it from going, the session is whole.
             shutil.rmtree(self._folder, ignore_errors=True)
         except Exception as error:  # whatever it is, nobody else would hear of it
@@ -169,19 +177,31 @@ class SessionWriter:
                         column.file.flush()
         return item
 
-    def close(self, about: dict[str, Any]) -> int:
-        """Write the .npz; `about` is kept as JSON. Return the number of samples in it (without any, no file).
+    def news(self) -> str | None:
+        """Return the problem, once."""
+        told, self._told = self._told, self.problem is not None
+        return None if told else self.problem
 
-        Who asks for the end meanwhile waits until the file is written, as a long session takes seconds. Asked once
-        more, it leaves the folder as it is.
-        """
+    def end(self, about: dict[str, Any]) -> None:
+        """Begin to write the .npz, with `about` as JSON; without a sample there will be no file. Returns at once."""
         self._queue.put(json.dumps(about))
-        before = self._interrupts.n
+
+    def wait(self, asked: int) -> None:
+        """Wait until the .npz is written.
+
+        Who asks for the end meanwhile waits too, as a long session takes seconds. Asked twice more than the `asked`
+        times before, it leaves the folder as it is.
+        """
         while not self._finished.wait(_HEAR_S):
-            if self._interrupts.n > before + 1:
+            if self._interrupts.n > asked + 1:
                 self.problem = f"interrupted twice; all that was kept lies in {self._folder}{_READABLE}"
-                return 0
-        return self._n_samples
+                return
+
+    def close(self, about: dict[str, Any]) -> int:
+        """Write the .npz (see `end` and `wait`); return the number of samples in it."""
+        self.end(about)
+        self.wait(self._interrupts.n)
+        return self.n_samples
 
     def _finish(self, about: str) -> int:
         arrays = {name: column.read() for name, column in self._columns.items()}

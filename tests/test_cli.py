@@ -145,6 +145,7 @@ def test_config_prints_what_train_reads(called, tmp_path):
         (["run", "--model", "{model}", "--config", "{typo}"], 2, "did you mean 'gap_tolerance_ms'"),
         (["run", "--model", "{model}", "--log", "log.txt"], 2, ".jsonl"),
         (["run", "--model", "{model}", "--max-age", "0"], 2, "max_age_s"),
+        (["run", "--model", "{model}", "--wait", "inf"], 2, "wait_s: Input should be a finite number"),
         (["run"], 2, "--model"),
         (["inspect", "gone.onnx"], 3, "does not exist"),
         (["verify", "{model}", "gone.fif"], 4, "gone.fif does not exist"),

@@ -201,18 +201,22 @@ def test_ctrl_c_loses_nothing(path):
         assert json.loads(str(arrays["about"]))["complete"] is False
 
 
-def test_a_crash_loses_nothing_that_was_recorded(path, eventually):
-    script = Script().play(6)
+def test_a_console_that_is_gone_loses_nothing(path, monkeypatch):
+    session = Session(Script().play(6), path)
 
-    def crash():
-        raise RuntimeError("crashed")
+    def gone(message):
+        raise BrokenPipeError(32, "Broken pipe")
 
-    script.world.at(script.time, crash)
-    session = Session(script, path)
-    with pytest.raises(RuntimeError, match="crashed"):
+    session.world.at(START + 5.0, lambda: monkeypatch.setattr(session.screen, "tell", gone))
+    with pytest.raises(BrokenPipeError):
         session.run()
-    folder = path.with_name("collected.npz.partial")
-    sent, stamps = (np.concatenate(part) for part in zip(*session.world.inlets[0].received, strict=True))
+    received = sum(len(stamps) for _, stamps in session.world.inlets[0].received)
+    assert len(session.recording.samples) == received
+
+
+def test_everything_is_on_the_disk_while_it_is_recorded(path, eventually):
+    script = Script().play(6)
+    session, folder = Session(script, path), path.with_name("collected.npz.partial")
 
     def kept():
         samples, timestamps, labels = (
@@ -220,9 +224,14 @@ def test_a_crash_loses_nothing_that_was_recorded(path, eventually):
         )
         return samples, timestamps, [json.loads(line) for line in labels.splitlines()]
 
-    pushed = [label for _, _, label in session.pushed]
-    assert len(pushed) > 2
-    eventually(lambda: kept() == (sent.tobytes(), stamps.tobytes(), pushed), what="what is kept")
+    def look():
+        sent, stamps = (np.concatenate(part) for part in zip(*session.world.inlets[0].received, strict=True))
+        pushed = [label for _, _, label in session.pushed]
+        assert len(pushed) > 2
+        eventually(lambda: kept() == (sent.tobytes(), stamps.tobytes(), pushed), what="what is kept")
+
+    script.world.at(script.time, look)
+    session.run()
 
 
 def test_a_source_that_goes_away_ends_it_and_loses_nothing(path):

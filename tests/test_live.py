@@ -1,6 +1,11 @@
 """Real LSL on loopback: player, decoder and listener in processes of their own."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 
 import numpy as np
 import pylsl
@@ -250,16 +255,46 @@ def test_a_stream_that_ends_and_comes_back_is_decoded_again(tmp_path, names, eve
     assert decoder.saw("800 samples") and decoder.saw("'stream-lost': 2")
 
 
-def test_ctrl_c_ends_with_a_summary(tmp_path, names, eventually):
+HANGUP = pytest.param("SIGHUP", marks=pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has none"))
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", HANGUP])
+def test_ctrl_c_and_its_like_end_with_a_summary(tmp_path, names, eventually, number):
     source, ours = names
     build_recording(4000).save(tmp_path / "r.npz")
     model_path = build_model(tmp_path / "m.onnx")
     run = ("run", "--model", model_path, "--stream", source, "--name", ours)
     with rtdecode(*run) as decoder, rtdecode("play", tmp_path / "r.npz", "--name", source):
         eventually(lambda: decoder.saw("RUNNING"), what="the first prediction")
-        decoder.interrupt()
+        decoder.interrupt(getattr(signal, number))
         assert decoder.wait() == 0
     assert decoder.saw("predictions, abstained") and decoder.saw("age of the newest sample")
+
+
+@pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="no pipe can be filled there")
+def test_a_console_that_takes_nothing_holds_up_nobody(tmp_path, names):
+    source, ours = names
+    build_recording(400).save(tmp_path / "r.npz")
+    unread, full = os.pipe()
+    os.set_blocking(full, False)
+    with suppress(BlockingIOError):
+        while os.write(full, bytes(1 << 16)):
+            pass
+    os.set_blocking(full, True)
+    run = ("run", "--model", build_model(tmp_path / "m.onnx"), "--stream", source, "--name", ours, "--once")
+    command = [sys.executable, "-m", "rtdecode", *map(str, (*run, "--log", tmp_path / "run.jsonl"))]
+    with (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=full) as decoder,
+        rtdecode("play", tmp_path / "r.npz", "--name", source) as player,
+    ):
+        try:
+            assert player.wait() == 0 and decoder.wait(60) == 0
+        finally:
+            decoder.kill()
+    os.close(full)
+    os.close(unread)
+    *_, end = map(json.loads, (tmp_path / "run.jsonl").read_text().splitlines())
+    assert end["event"] == "end" and end["samples"] == 400
 
 
 def test_an_impatient_ctrl_c_shows_no_traceback(tmp_path, names, eventually):

@@ -13,6 +13,7 @@ from rtdecode.contract import Exponential, Policy
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, DeadlineError, StreamError
 from rtdecode.model_file import read_model
+from rtdecode.recording import read_recording
 from rtdecode.session import SessionWriter
 from tests.builders import assert_same, build_model
 from tests.scripted import CONNECT_S, FITTING, MISMATCHED, START, Script, expected_hops
@@ -278,16 +279,70 @@ class TestStalls:
 
 
 def test_an_interruption_while_a_session_is_written_ends_the_run(model, tmp_path, monkeypatch):
-    script, close = Script().play(4.0).lost(2.0).back().play(4.0), SessionWriter.close
+    script, end = Script().play(4.0).lost(2.0).back().play(4.0), SessionWriter.end
 
     def interrupted(writer, about):
         script.interrupts.ask()
-        return close(writer, about)
+        end(writer, about)
 
-    monkeypatch.setattr(SessionWriter, "close", interrupted)
+    monkeypatch.setattr(SessionWriter, "end", interrupted)
     record = script.run(model, save=tmp_path / "s.npz")
     assert [s for s, _ in record.states[-1:]] == ["STOPPING"] and len(record.of("start")) == 1
     assert (tmp_path / "s.npz").exists()
+
+
+class TestKeepingSeveralConnections:
+    @pytest.fixture
+    def script(self):
+        return Script().play(4.0).lost(2.0).back().play(4.0)
+
+    def test_what_another_run_has_left_stays(self, model, script, tmp_path):
+        (tmp_path / "s-2.npz").write_bytes(b"of another day")
+        script.run(model, save=tmp_path / "s.npz")
+        for name, inlet in zip(("s.npz", "s-3.npz"), script.world.inlets, strict=True):
+            received = np.concatenate([samples for samples, _ in inlet.received])
+            assert read_recording(tmp_path / name).samples.tobytes() == received.tobytes()
+        assert (tmp_path / "s-2.npz").read_bytes() == b"of another day"
+
+    def test_a_file_is_written_while_the_next_is_decoded(self, model, script, tmp_path, monkeypatch, eventually):
+        finish, inlets = SessionWriter._finish, script.world.inlets
+
+        def patient(writer, about):
+            eventually(lambda: len(inlets) == 2, what="the next connection")
+            return finish(writer, about)
+
+        monkeypatch.setattr(SessionWriter, "_finish", patient)
+        script.run(model, save=tmp_path / "s.npz")
+        assert (tmp_path / "s.npz").exists() and (tmp_path / "s-2.npz").exists()
+
+    def test_a_disk_that_is_full_is_told_at_once_and_decoding_goes_on(self, model, tmp_path, monkeypatch, eventually):
+        opened = []
+
+        class Full(SessionWriter):
+            def _rows(self, chunk):
+                if len(chunk.timestamps):
+                    raise OSError(28, "No space left on device")
+                return super()._rows(chunk)
+
+            def add(self, *chunk):
+                opened.append(self)
+                super().add(*chunk)
+
+        monkeypatch.setattr("rtdecode.saving.SessionWriter", Full)
+        script = Script().play(2.0)
+        script.world.at(script.time, lambda: eventually(lambda: opened[-1].problem, what="the problem"))
+        record = script.play(2.0).run(model, save=tmp_path / "s.npz")
+        ((at, message),) = [(at, told["message"]) for at, told in record.told if told["event"] == "not-saved"]
+        assert "No space left on device" in message and at < START + 3.5
+        assert [p for _, _, p in record.decided if p.timestamp > START + 3.5]
+
+    def test_a_file_that_cannot_be_opened_later_is_told_and_decoding_goes_on(self, model, tmp_path):
+        folder = tmp_path / "sessions"
+        folder.mkdir()
+        script = Script().play(4.0)
+        script.world.at(script.time, lambda: folder.rename(tmp_path / "moved"))
+        record = script.lost(2.0).back().play(4.0).run(model, save=folder / "s.npz")
+        assert len(record.of("start")) == 2 and record.of("not-saved")
 
 
 class TestClockOffset:

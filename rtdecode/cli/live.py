@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from rtdecode.cli.device import Device, Tf32
+from rtdecode.errors import ConfigurationError, RecordingError
 
 
 def streams(
@@ -152,8 +153,10 @@ def run(
         runner.run()
     finally:
         interrupts.ignore()
-        line.finish()
-        _tell_summary(runner.summary.figures(), runner.saved)
+        line.close()
+        _tell_summary(runner.summary.figures(), runner.saving.saved if runner.saving else [])
+    if runner.saving and runner.saving.problems:
+        raise RecordingError(f"Not everything was saved: {' '.join(runner.saving.problems)}.")
 
 
 def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:
@@ -260,8 +263,6 @@ def play(
 
 def _seconds(text: str) -> tuple[float, float]:
     """Read START:STOP."""
-    from rtdecode.errors import ConfigurationError
-
     start, colon, stop = text.partition(":")
     try:
         bounds = float(start or 0.0), float(stop or 1e9)

@@ -39,7 +39,7 @@ class GuardSettings(BaseModel):
         Where that counter starts anew at 0, as 256 for one byte; None if it never does.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_gap: int = Field(default=2, ge=0, le=100)
     gap_tolerance_ms: float = Field(default=0.0, ge=0)

@@ -164,6 +164,13 @@ class TestDonors:
         found = occlude(signals(telling.x, telling.truth, telling.predict, block=block), channel_parts("abcde"))
         assert found.n_left_out == 1 and found.n_trials == 59
 
+    def test_of_more_trials_than_minutes_are_enough_for_every_nth_is_looked_at(self, telling, monkeypatch):
+        monkeypatch.setattr("offline.interpretation.occlusion._MOST", 2 * telling.x.size)
+        found = occlude(telling, channel_parts("abcde"), 1)
+        # All of it would be looked at six times.
+        assert found.n_trials == 20 and found.n_left_out == 40 and np.bincount(found.truth).tolist() == [10, 10]
+        assert int(np.argmax([figure.value for figure in found.grown])) == 2
+
     def test_trials_that_are_all_alone_are_refused_in_a_sentence(self, telling):
         alone = signals(telling.x[:3], telling.truth[:3], telling.predict, block=np.arange(3))
         with pytest.raises(RecordingError, match="3 trials in 3 recordings: none has another one"):

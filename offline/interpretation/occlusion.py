@@ -26,6 +26,8 @@ Tell = Callable[[int, int], None]
 BANDS_HZ = ((0.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, np.inf))
 # Values of windows that are changed at once: beside the windows there are only a few copies of these.
 _AT_ONCE = 1 << 22
+# Values that are looked at in all, which takes minutes: of more, fewer trials.
+_MOST = 1 << 34
 
 
 def channel_parts(ch_names: Sequence[str]) -> list[Part]:
@@ -111,8 +113,8 @@ class Occlusion:
     n_repeats : int
         How many orders of the trials.
     n_left_out : int
-        Trials that were not looked at: no other one of their recording could stand in for them, or all others have
-        the same truth.
+        Trials that were not looked at: no other one of their recording could stand in for them, all others have
+        the same truth, or there are more than can be looked at within minutes.
     truth : array of int, (n_trials,), or None
         The class of each trial; None of values.
     """
@@ -228,14 +230,13 @@ def occlude(
     -----
     Determinism: the same seed gives the same figures, to the last bit on one machine with one set of libraries.
     """
-    numbers, n_left_out = _exchangeable(signals)
+    n_orders, modes = 1 if removed else n_repeats, (False, True) if alone else (False,)
+    n_all, n_done = 1 + (len(parts) * len(modes) + alone) * n_orders, 0
+    numbers = _fewer(signals, _exchangeable(signals), n_all)
+    n_left_out = len(np.unique(signals.trial)) - len(np.unique(signals.trial[numbers]))
     windows = np.flatnonzero(np.isin(signals.window, numbers))
     truth, of_trial = signals.truth[windows], signals.trial[signals.window[windows]]
-    orders = [donors(signals.trial[numbers], signals.block[numbers], rng) for rng in _generators(seed, n_repeats)]
-    if removed:
-        orders = orders[:1]
-    modes = (False, True) if alone else (False,)
-    n_all, n_done = 1 + (len(parts) * len(modes) + alone) * len(orders), 0
+    orders = [donors(signals.trial[numbers], signals.block[numbers], rng) for rng in _generators(seed, n_orders)]
 
     def judged(part: Part | None, order: _Ints, of_part: bool) -> Judged:
         nonlocal n_done
@@ -284,8 +285,30 @@ def _generators(seed: int, n: int) -> list[Generator]:
     return [np.random.default_rng([seed, number]) for number in range(n)]
 
 
-def _exchangeable(signals: Signals) -> tuple[_Ints, int]:
-    """Return the stretches whose trials others of another truth can stand in for, and how many trials have none.
+def _fewer(signals: Signals, numbers: _Ints, n_times: int) -> _Ints:
+    """Return those of some stretches that are looked at, when all are looked at so often.
+
+    Of more than can be, every n-th trial of each recording and class, and two of a recording at least.
+    """
+    every = -(-n_times * len(numbers) * signals.x.shape[1] * signals.x.shape[2] // _MOST)
+    if every <= 1:
+        return numbers
+    trials, first = np.unique(signals.trial[numbers], return_index=True)
+    if signals.classifies:
+        kind = signals.truth[np.searchsorted(signals.window, numbers[first])]
+    else:
+        kind = np.zeros(len(trials), np.int64)
+    groups = np.stack([signals.block[numbers[first]], kind])
+    kept = []
+    for group in np.unique(groups, axis=1).T:
+        members = trials[(groups == group[:, None]).all(axis=0)]
+        n = max(1 if signals.classifies else 2, -(-len(members) // every))
+        kept.append(members[np.unique(np.linspace(0, len(members) - 1, n).round().astype(np.int64))])
+    return numbers[np.isin(signals.trial[numbers], np.concatenate(kept))]
+
+
+def _exchangeable(signals: Signals) -> _Ints:
+    """Return the stretches whose trials others of another truth can stand in for.
 
     They are those of recordings in which the truth changes: elsewhere what is exchanged tells the same as before.
     """
@@ -312,8 +335,7 @@ def _exchangeable(signals: Signals) -> tuple[_Ints, int]:
             f"In each recording {what} ({n_kept} trials, {len(np.unique(signals.block[numbers]))} recordings), so "
             "that what stands in for a trial tells the same. Give recordings within which the truth changes."
         )
-    numbers = numbers[np.isin(signals.block[numbers], varied)]
-    return numbers, n_trials - len(np.unique(signals.trial[numbers]))
+    return numbers[np.isin(signals.block[numbers], varied)]
 
 
 def _varies(truth: NDArray[Any]) -> bool:

@@ -211,7 +211,7 @@ def _channels(sheet: Sheet, found: Occlusion) -> list[str]:
     names = [part.name for part in found.parts]
     words = (
         f"growth of the loss ({found.loss_unit}) when a channel is that of other trials of its recording "
-        f"({_times(found)}); n = {found.n_trials} trials"
+        f"({_times(found)}); {_trials(found)}"
     )
     if names == list(sheet.e.sensors.ch_names) and len(sheet.e.bands) == 1:
         values = np.array([figure.value for figure in found.grown])
@@ -222,6 +222,10 @@ def _channels(sheet: Sheet, found: Occlusion) -> list[str]:
     return [sheet.figure("channels", "Channels", words, drawing)]
 
 
+def _trials(found: Occlusion) -> str:
+    return f"n = {found.n_trials} trials" + (f", {found.n_left_out} left out" if found.n_left_out else "")
+
+
 def _times(found: Occlusion) -> str:
     return "once" if found.n_repeats == 1 else f"{found.n_repeats} times"
 
@@ -230,7 +234,7 @@ def _bars(sheet: Sheet, name: str, title: str, found: Occlusion, largest_first: 
     rows = [*zip([part.name for part in found.parts], found.grown, strict=True)]
     drawing = draw_figures(rows, f"growth of the loss in {found.loss_unit}", title, found.n_trials, largest_first)
     where = "of the window" if name == "times" else "at the sensors"
-    words = f"{where}, as in other trials ({_times(found)}); 95 % over trials"
+    words = f"{where}, as in other trials ({_times(found)}); {_trials(found)}; 95 % over trials"
     return [sheet.figure(name, title, words, drawing)]
 
 

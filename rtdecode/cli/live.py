@@ -2,12 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtdecode.cli.device import Device, Tf32
 from rtdecode.errors import ConfigurationError, RecordingError
+
+if TYPE_CHECKING:
+    from rtdecode.player import Played
+    from rtdecode.recording import Session
 
 
 def streams(
@@ -152,9 +156,9 @@ def run(
     try:
         runner.run()
     finally:
-        interrupts.ignore()
         line.close()
         _tell_summary(runner.summary.figures(), runner.saving.saved if runner.saving else [])
+        interrupts.ignore()
     if runner.saving and runner.saving.problems:
         raise RecordingError(f"Not everything was saved: {' '.join(runner.saving.problems)}.")
 
@@ -249,9 +253,12 @@ def play(
 
     interrupts = Interrupts().listen()
     try:
-        played = play_session(session, settings, ready, tell, interrupts)
+        _tell_played(play_session(session, settings, ready, tell, interrupts), session)
     finally:
         interrupts.ignore()
+
+
+def _tell_played(played: "Played", session: "Session") -> None:
     late = sorted(played.lateness_s) or [0.0]
     counts = ", ".join(f"{n} of {s.layout.name!r}" for n, s in zip(played.n_samples, session.streams, strict=True))
     print(

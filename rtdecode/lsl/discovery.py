@@ -58,6 +58,7 @@ class StreamFound:
 
 # Tells which of some streams is wanted; it may raise StreamError.
 Wanted = Callable[[Sequence[StreamFound]], StreamFound | None]
+Heard = Callable[[list[StreamFound]], None]
 
 
 class StreamChoice(BaseModel):
@@ -112,19 +113,17 @@ class StreamChoice(BaseModel):
         return "a stream with " + ", ".join(told) if told else "a stream of type EEG or MEG"
 
 
-def list_streams(wait_s: float = 1.0) -> list[StreamFound]:
-    """Listen for `wait_s` seconds and return every stream that answered, in order of name."""
-    return _described(pylsl.resolve_streams(wait_s))
+def list_streams(wait_s: float = 1.0, heard: Heard | None = None) -> list[StreamFound]:
+    """Listen for `wait_s` seconds and return every stream that answered, in order of name.
 
-
-def hear_streams(wait_s: float, heard: Callable[[list[StreamFound]], None]) -> list[StreamFound]:
-    """Do as `list_streams`, and tell meanwhile, again and again, what has answered so far."""
-    found: list[StreamFound] = []
+    `heard` is told meanwhile, again and again, what has answered so far.
+    """
     resolver, until = pylsl.ContinuousResolver(), time.monotonic() + wait_s
-    while (left_s := until - time.monotonic()) > 0:
+    while heard and (left_s := until - time.monotonic()) > _TELL_EVERY_S:
         time.sleep(min(_TELL_EVERY_S, left_s))
-        heard(found := _described(resolver.results()))
-    return found
+        heard(_described(resolver.results()))
+    time.sleep(max(until - time.monotonic(), 0.0))
+    return _described(resolver.results())
 
 
 def _described(found: Iterable[pylsl.StreamInfo]) -> list[StreamFound]:

@@ -7,7 +7,7 @@ from threading import Thread
 
 from rtdecode.contract import Classification, Regression
 from rtdecode.errors import StreamError
-from rtdecode.lsl.discovery import StreamChoice, StreamFound, Wanted, hear_streams, list_streams
+from rtdecode.lsl.discovery import StreamChoice, StreamFound, Wanted, list_streams
 from rtdecode.lsl.inlet import Met, SignalInlet, meet
 from rtdecode.lsl.markers import MarkerReader
 from rtdecode.lsl.outlets import DecoderOutlets, Outlet
@@ -27,14 +27,12 @@ class LslNetwork:
         The one that is `wanted` of those that have answered is met meanwhile: to `connect` to it takes less then.
         Whether it is the only one that could be wanted, is told by all that are returned.
         """
-        if wanted is None:
-            return list_streams(wait_s)
 
         def heard(so_far: list[StreamFound]) -> None:
             with suppress(StreamError):
-                self._meet(wanted(so_far))
+                self._meet(wanted(so_far) if wanted else None)
 
-        return hear_streams(wait_s, heard)
+        return list_streams(wait_s, heard if wanted else None)
 
     def _meet(self, stream: StreamFound | None) -> None:
         if stream and (self._meeting is None or self._meeting[0] != stream.uid):

@@ -12,6 +12,8 @@ from rtdecode.errors import RtdecodeError
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line; every expected error becomes one message and its exit code."""
@@ -21,6 +23,8 @@ def main() -> None:
     except RtdecodeError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        # So typer ends what Ctrl-C broke off.
+        if ended.code == _INTERRUPTED:
+            print("Interrupted.", file=sys.stderr)
+        raise

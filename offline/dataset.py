@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from offline.channels import choose_signal, left_out
 from offline.configuration import Arrays, TrainingConfiguration
 from offline.moments import Moments
+from offline.refusals import refuse_absent_classes, refuse_values
 from offline.sources import Source
 from offline.store import scratch
 from offline.stored import StoredRecording, sensor_samples, store_features, store_recording, store_truth
 from offline.windows import Cuts, Windows
 from rtdecode.contract import Classification, EventWindow, Regression, Signal
-from rtdecode.errors import RecordingError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording
@@ -356,53 +356,7 @@ def load_dataset(
             dataset.stretches.append((number, start, stop))
         dataset.values.append(values)
     if every_class or not dataset.trials:
-        _refuse_absent_classes(configuration, stored, dataset.trials)
+        refuse_absent_classes(dataset)
     if targets:
-        _refuse_values(dataset)
+        refuse_values(dataset)
     return dataset
-
-
-def _refuse_values(dataset: Dataset) -> None:
-    """Refuse target channels from which nothing, or no logarithm, could be learned."""
-    targets = dataset.configuration.targets
-    assert targets is not None
-    for number, name in enumerate(targets.channels):
-        known = [channel[np.isfinite(channel)] for channel in (values()[:, number] for values in dataset.values)]
-        lowest = min((values.min(initial=np.inf), source) for source, values in enumerate(known))
-        if lowest[0] == max(values.max(initial=-np.inf) for values in known):
-            raise RecordingError(
-                f"Target channel {name} is {lowest[0]:g} throughout all recordings: there is nothing to decode."
-            )
-        if targets.transform == "log" and lowest[0] <= 0:
-            raise RecordingError(
-                f"Target channel {name} falls to {lowest[0]:g} in {dataset.stored[lowest[1]].path}, which has no "
-                "logarithm. Leave targets.transform: log out."
-            )
-
-
-def _refuse_absent_classes(
-    configuration: TrainingConfiguration, whole: list[StoredRecording], trials: list[Trial]
-) -> None:
-    looked_at = configuration.looked_at
-    if configuration.trials is None or looked_at is None:
-        if not trials:
-            raise RecordingError(
-                f"No recording holds an unbroken segment of {configuration.span_s:g} s (targets.segment_s)."
-            )
-        return
-    missing = [name for i, name in enumerate(configuration.class_names) if all(t.truth != i for t in trials)]
-    if missing:
-        labels = [e.label for r in whole for e in r.events]
-        wanted = {label for name in missing for label in configuration.trials.classes[name]}
-        n = sum(label in wanted for label in labels)
-        if n:
-            raise RecordingError(
-                f"{n} events of class {', '.join(missing)} are there, but none has unbroken data from "
-                f"{looked_at.tmin_s:g} to {looked_at.tmax_s:g} s after it (trials.tmin_s, "
-                f"tmax_s; {whole[0].path} lasts {whole[0].n_samples / whole[0].signal.sfreq:.0f} s)."
-            )
-        there = sorted(set(labels))
-        raise RecordingError(
-            f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
-            f"event labels there: {', '.join(there[:12]) or 'none'}."
-        )

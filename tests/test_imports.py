@@ -354,6 +354,30 @@ class TestChannels:
             dataset_of(data, channels=channels)
 
 
+class TestMarks:
+    """What MNE's users marked."""
+
+    @pytest.fixture
+    def raws(self, recordings):
+        return [as_raw(recording) for recording in recordings]
+
+    def folder(self, raws, tmp_path):
+        for number, raw in enumerate(raws, 1):
+            raw.save(tmp_path / f"run-{number}_raw.fif", verbose="ERROR", overwrite=True)
+        return tmp_path
+
+    def dataset(self, raws, tmp_path, **changes):
+        return dataset_of(self.folder(raws, tmp_path), **{"recordings": {"pattern": "run-{run}_raw.fif"}, **changes})
+
+    def test_no_trial_lies_across_the_seam_of_concatenated_runs(self, raws, tmp_path):
+        both = mne.concatenate_raws(raws, verbose="ERROR")
+        both.annotations.append((3000 - 20) / 128, 0, "left")
+        dataset = self.dataset([both], tmp_path, split={"kind": "stratified-blocks", "n_folds": 2})
+        assert [stretch[1:] for stretch in dataset.stretches] == [(0, 3000), (3000, 6000)] and len(
+            dataset.trials
+        ) == 26
+
+
 class TestDatasetsOfMne:
     """`--data mne:NAME`; only the download itself is replaced."""
 

@@ -77,9 +77,44 @@ def test_brainvision_and_edf_are_read(tmp_path, raw, name):
 
 
 def test_annotations_of_bad_stretches_are_no_events(tmp_path, raw):
-    raw.set_annotations(mne.Annotations([0.25, 1.0], [0.1, 0.1], ["BAD_blink", "EDGE boundary"]))
+    raw.set_annotations(mne.Annotations([0.25, 1.0], [0.1, 0.1], ["BAD_blink", "bad muscle"]))
     raw.save(tmp_path / "r_raw.fif", verbose="ERROR")
     assert read_recording(tmp_path / "r_raw.fif").events == (Event(0.5, "5"), Event(2.0, "7"))
+
+
+def saved(raw, tmp_path, *annotations):
+    """What is read of an MNE recording; annotations (onset, duration, description) replace its own."""
+    if annotations:
+        raw.set_annotations(mne.Annotations(*zip(*annotations, strict=True)))
+    raw.save(tmp_path / "r_raw.fif", fmt="double", overwrite=True, verbose="ERROR")
+    return read_recording(tmp_path / "r_raw.fif")
+
+
+def test_concatenated_runs_are_two_unbroken_stretches(tmp_path, raw):
+    recording = saved(mne.concatenate_raws([raw, raw.copy()], verbose="ERROR"), tmp_path)
+    assert stretches(recording) == [(0, 1000), (1000, 2000)]
+    assert [recording.sample_at(e.timestamp) for e in recording.events] == [100, 400, 1100, 1400]
+
+
+@pytest.mark.parametrize("seam", ["BAD boundary", "EDGE boundary", "edge"])
+def test_where_a_seam_is_annotated_the_decoder_starts_anew(tmp_path, raw, seam):
+    recording = saved(raw, tmp_path, (1.0, 0.0, seam))
+    signal = recording.signal.pick(["Cz"])
+    model = read_model(build_model(tmp_path / "m.onnx", build_contract(signal, [], n_times=20, hop=10)))
+    predictions = decode_recording(recording, Decoder(model, recording.signal)).predictions
+    assert [p.sample for p in predictions if p.reason == "gap"] and stretches(recording) == [(0, 200), (200, 1000)]
+
+
+def test_what_an_acquisition_skipped_is_no_part_of_the_recording(tmp_path, raw):
+    whole = saved(raw.copy(), tmp_path)
+    recording = saved(raw, tmp_path, (1.0, 0.5, "BAD_ACQ_SKIP"))
+    assert stretches(recording) == [(0, 200), (200, 900)]
+    assert np.array_equal(recording.samples, np.delete(whole.samples, np.s_[200:300], axis=0))
+    assert [recording.sample_at(e.timestamp) for e in recording.events] == [100, 300]
+
+
+def stretches(recording):
+    return unbroken(Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps))
 
 
 def test_a_marker_before_the_recording_begins_is_no_trial():

@@ -21,8 +21,8 @@ _MOST_UNPACKED = 1 << 30
 # For the largest file.
 _PATIENCE_S = 600.0
 
-# Between epochs: whatever a gap may be taken for, it is none that a source's jitter makes.
-_EPOCH_GAP_S = 10
+# Between epochs, and behind a seam: whatever a gap may be taken for, it is none that a source's jitter makes.
+GAP_S = 10
 
 # MATLAB has no vectors: what is one here comes as a matrix of one row or column.
 _VECTORS = (
@@ -278,7 +278,7 @@ def in_a_row(
     """
     n_epochs, _, n_times = epochs.shape
     # Whole seconds from one to the next: exact in every stamp.
-    period_s = math.ceil(n_times / signal.sfreq + _EPOCH_GAP_S)
+    period_s = math.ceil(n_times / signal.sfreq + GAP_S)
     timestamps = np.arange(n_epochs)[:, None] * float(period_s) + np.arange(n_times) / signal.sfreq
     held = [np.tile(np.reshape(values, (-1, 1, 1)), (1, 1, n_times)) for values in targets.values()]
     everything = np.concatenate([epochs, *held], axis=1) if held else epochs

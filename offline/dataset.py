@@ -1,8 +1,9 @@
 """From files to windows: recordings run through the online preprocessing whole, and only then are cut."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.channels import choose_signal, left_out
+from offline.channels import channel_notes, choose_signal, some
 from offline.configuration import Arrays, TrainingConfiguration
 from offline.moments import Moments
 from offline.refusals import refuse_absent_classes, refuse_values
@@ -73,6 +74,8 @@ class Dataset:
         In order of recording and time.
     values : list of callables, or empty
         Each maps the truth by target channels of a source, (n_samples, n_targets), by the newest sample of a window.
+    marked : list of Trial
+        Those that are none, as samples of them are marked bad.
     """
 
     configuration: TrainingConfiguration
@@ -82,6 +85,7 @@ class Dataset:
     stretches: list[tuple[int, int, int]]
     trials: list[Trial]
     values: list[Callable[[], NDArray[np.float64]]]
+    marked: list[Trial] = field(default_factory=list)
 
     @property
     def source_of(self) -> list[int]:
@@ -89,9 +93,16 @@ class Dataset:
         return [source for source, _, _ in self.stretches]
 
     @property
-    def left_out(self) -> list[str]:
-        """Which channels were wanted, but not taken as others lack them: sentences."""
-        return left_out(self.stored, self.configuration.channels, self.configuration.target_channels, self.signal)
+    def notes(self) -> list[str]:
+        """What of the recordings was wanted, but left out, and what is marked bad, but taken: sentences."""
+        channels, targets = self.configuration.channels, self.configuration.target_channels
+        notes = channel_notes(self.stored, channels, targets, self.signal)
+        if self.marked:
+            n, where = len(self.marked), dict.fromkeys(self.source(trial).path.name for trial in self.marked)
+            what = "trials" if self.configuration.trials else "segments"
+            of = f"{n} of {n + len(self.trials)} (in {some([*where])})"
+            notes.append(f"{what} left out, as samples of them are marked bad: {of}")
+        return notes
 
     @property
     def fingerprints(self) -> list[str]:
@@ -348,11 +359,12 @@ def load_dataset(
     dataset = Dataset(configuration, signal, sources, stored, [], [], [])
     for number, (source, recording) in enumerate(zip(sources, stored, strict=True)):
         found, values = store_truth(recording, configuration, target_units)
-        first = len(dataset.trials)
+        # By what they are called whatever is marked.
+        ids = (f"{source.name}#{n}" for n in itertools.count())
         for (start, stop), trials in zip(recording.unbroken, found, strict=True):
-            for trial in trials:
-                trial_id = f"{source.name}#{len(dataset.trials) - first}"
-                dataset.trials.append(Trial(trial_id, len(dataset.stretches), *trial))
+            for *trial, marked in trials:
+                kept = dataset.marked if marked else dataset.trials
+                kept.append(Trial(next(ids), len(dataset.stretches), *trial))
             dataset.stretches.append((number, start, stop))
         dataset.values.append(values)
     if every_class or not dataset.trials:

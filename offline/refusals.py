@@ -16,11 +16,13 @@ def refuse_absent_classes(dataset: "Dataset") -> None:
     looked_at = configuration.looked_at
     if configuration.trials is None or looked_at is None:
         if not trials:
+            but = " without samples that are marked bad" if dataset.marked else ""
             raise RecordingError(
-                f"No recording holds an unbroken segment of {configuration.span_s:g} s (targets.segment_s)."
+                f"No recording holds an unbroken segment of {configuration.span_s:g} s (targets.segment_s){but}."
             )
         return
     missing = [name for i, name in enumerate(configuration.class_names) if all(t.truth != i for t in trials)]
+    _refuse_marked(dataset, missing)
     if missing:
         labels = [e.label for r in whole for e in r.events]
         wanted = {label for name in missing for label in configuration.trials.classes[name]}
@@ -35,6 +37,18 @@ def refuse_absent_classes(dataset: "Dataset") -> None:
         raise RecordingError(
             f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
             f"event labels there: {', '.join(there[:12]) or 'none'}."
+        )
+
+
+def _refuse_marked(dataset: "Dataset", missing: list[str]) -> None:
+    """Refuse a class all of whose trials are marked bad."""
+    names = dataset.configuration.class_names
+    gone = [trial for trial in dataset.marked if names[trial.truth] in missing]
+    if gone:
+        classes = ", ".join(sorted({names[trial.truth] for trial in gone}))
+        raise RecordingError(
+            f"No trial of class {classes} is left: samples of all {len(gone)} are marked bad (annotations that begin "
+            f"with BAD, first in {dataset.source(gone[0]).path}). Mark less, or take more recordings."
         )
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from rtdecode.contract import Trials
 from rtdecode.decoder import Decoder
-from rtdecode.errors import RecordingError
+from rtdecode.errors import RecordingError, RecordingWarning
 from rtdecode.guard import Guard, unbroken
 from rtdecode.model_file import read_model
 from rtdecode.preprocessing import Filter
 from rtdecode.recording import Event, Recording, read_recording
 from rtdecode.replay import decode_recording, spans
-from tests.builders import build_contract, build_model, build_recording, build_signal
+from tests.builders import assert_same, build_contract, build_model, build_recording, build_signal
 from tests.xdf import write_xdf
 
 
@@ -115,6 +115,45 @@ def test_what_an_acquisition_skipped_is_no_part_of_the_recording(tmp_path, raw):
 
 def stretches(recording):
     return unbroken(Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps))
+
+
+@pytest.mark.parametrize("described", ["BAD_blink", "bad", "Bad muscle"])
+def test_a_trial_that_is_marked_bad_is_decoded_but_not_scored(tmp_path, described):
+    recording = build_recording()
+    model = read_model(build_model(tmp_path / "m.onnx", build_contract(steps=[])))
+    info = mne.create_info(list(recording.signal.ch_names), 128.0, "eeg")
+    labels = [(e.timestamp - 1000.0, 0.0, e.label) for e in recording.events]
+    plain, marked = (
+        saved(mne.io.RawArray(recording.samples.T * 1e-6, info, verbose="ERROR"), tmp_path, *annotations)
+        for annotations in (labels, [*labels, (527 / 128, 0.0, described)])
+    )
+    # Event 400, whose trial ends before sample 528.
+    expected = decode_recording(plain, Decoder(model, plain.signal))
+    with pytest.warns(RecordingWarning, match=r"r_raw\.fif: 1 of 6 trials hold samples that are marked bad"):
+        found = decode_recording(marked, Decoder(model, plain.signal))
+    assert_same(found.predictions, expected.predictions)
+    assert [t.timestamp for t in found.trials] == [t.timestamp for t in expected.trials if t.timestamp != 400 / 128]
+
+
+def test_marks_are_kept_in_an_npz(tmp_path, raw):
+    raw.info["bads"] = ["MEG1"]
+    recording = saved(raw, tmp_path, (1.0, 0.5, "BAD_blink"))
+    recording.save(tmp_path / "r.npz")
+    again = read_recording(tmp_path / "r.npz")
+    assert again.bad_channels == ("MEG1",) and again.bad_spans == recording.bad_spans == ((1.0, 1.495),)
+    assert again.fingerprint() == recording.fingerprint() != replace(recording, bad_spans=()).fingerprint()
+
+
+def test_bad_spans_that_are_no_pairs_of_stamps_are_refused(tmp_path):
+    build_recording().save(tmp_path / "r.npz", bad_spans=np.array([1000.0, 1001.0]))
+    with pytest.raises(RecordingError, match=r"bad_spans of shape \(2,\); \(n, 2\) is needed"):
+        read_recording(tmp_path / "r.npz")
+
+
+def test_channels_that_are_marked_bad_in_mne_epochs_are_known(tmp_path, raw):
+    raw.info["bads"] = ["MEG1"]
+    mne_epochs(raw, -0.1, 0.4).save(tmp_path / "r-epo.fif", verbose="ERROR")
+    assert read_recording(tmp_path / "r-epo.fif").bad_channels == ("MEG1",)
 
 
 def test_a_marker_before_the_recording_begins_is_no_trial():

@@ -1,5 +1,6 @@
 """Recordings out of what MNE holds: raw data and epochs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ def of_raw(raw: Any, path: str) -> Recording:
         tuple(Event(stamp, label) for stamp, (_, label) in zip(at.tolist(), found, strict=True)),
         path,
         on_plane(_places(raw.info)),
+        tuple(raw.info["bads"]),
+        marks.bad_spans,
     )
 
 
@@ -60,7 +63,9 @@ def of_epochs(epochs: Any, path: str) -> Recording:
         )
     names = {code: name for name, code in epochs.event_id.items()}
     labels = [str(names[code]) for code in epochs.events[:, 2]]
-    return in_a_row(signal, data, labels, event_at, path, on_plane(_places(epochs.info)), _numbers(epochs.metadata))
+    positions, targets = on_plane(_places(epochs.info)), _numbers(epochs.metadata)
+    recording = in_a_row(signal, data, labels, event_at, path, positions, targets)
+    return replace(recording, bad_channels=tuple(epochs.info["bads"]))
 
 
 def _starts(epochs: Any) -> NDArray[np.int64]:

@@ -51,6 +51,8 @@ def adapt(
             raise ConfigurationError(f"{path} exists already. Give another --output; nothing is overwritten.")
     contract, weights = read_weights(model)
     dataset = _dataset(contract, model, recording, trained_on, rate)
+    for note in dataset.notes:
+        print(note)
     fold = make_folds(dataset)[-1]
     by_id = {trial.id: trial for trial in dataset.trials}
     train, validation, test = ([by_id[i] for i in ids] for ids in (fold.train, fold.validation, fold.test))

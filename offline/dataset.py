@@ -1,8 +1,9 @@
 """From files to windows: recordings run through the online preprocessing whole, and only then are cut."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.channels import choose_signal, left_out
+from offline.channels import channel_notes, choose_signal, some
 from offline.configuration import Arrays, TrainingConfiguration
 from offline.moments import Moments
+from offline.refusals import refuse_absent_classes, refuse_values
 from offline.sources import Source
 from offline.store import scratch
 from offline.stored import StoredRecording, sensor_samples, store_features, store_recording, store_truth
 from offline.windows import Cuts, Windows
 from rtdecode.contract import Classification, EventWindow, Regression, Signal
-from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording
@@ -73,6 +75,8 @@ class Dataset:
         In order of recording and time.
     values : list of callables, or empty
         Each maps the truth by target channels of a source, (n_samples, n_targets), by the newest sample of a window.
+    marked : list of Trial
+        Those that are none, as samples of them are marked bad.
     """
 
     configuration: TrainingConfiguration
@@ -82,6 +86,7 @@ class Dataset:
     stretches: list[tuple[int, int, int]]
     trials: list[Trial]
     values: list[Callable[[], NDArray[np.float64]]]
+    marked: list[Trial] = field(default_factory=list)
 
     @property
     def source_of(self) -> list[int]:
@@ -89,9 +94,16 @@ class Dataset:
         return [source for source, _, _ in self.stretches]
 
     @property
-    def left_out(self) -> list[str]:
-        """Which channels were wanted, but not taken as others lack them: sentences."""
-        return left_out(self.stored, self.configuration.channels, self.configuration.target_channels, self.signal)
+    def notes(self) -> list[str]:
+        """What of the recordings was wanted, but left out, and what is marked bad, but taken: sentences."""
+        channels, targets = self.configuration.channels, self.configuration.target_channels
+        notes = channel_notes(self.stored, channels, targets, self.signal)
+        if self.marked:
+            n, where = len(self.marked), dict.fromkeys(self.source(trial).path.name for trial in self.marked)
+            what = "trials" if self.configuration.trials else "segments"
+            of = f"{n} of {n + len(self.trials)} (in {some([*where])})"
+            notes.append(f"{what} left out, as samples of them are marked bad: {of}")
+        return notes
 
     @property
     def fingerprints(self) -> list[str]:
@@ -353,61 +365,16 @@ def load_dataset(
     dataset = Dataset(configuration, signal, sources, stored, [], [], [])
     for number, (source, recording) in enumerate(zip(sources, stored, strict=True)):
         found, values = store_truth(recording, configuration, target_units)
-        first = len(dataset.trials)
+        # By what they are called whatever is marked.
+        ids = (f"{source.name}#{n}" for n in itertools.count())
         for (start, stop), trials in zip(recording.unbroken, found, strict=True):
-            for trial in trials:
-                trial_id = f"{source.name}#{len(dataset.trials) - first}"
-                dataset.trials.append(Trial(trial_id, len(dataset.stretches), *trial))
+            for *trial, marked in trials:
+                kept = dataset.marked if marked else dataset.trials
+                kept.append(Trial(next(ids), len(dataset.stretches), *trial))
             dataset.stretches.append((number, start, stop))
         dataset.values.append(values)
     if every_class or not dataset.trials:
-        _refuse_absent_classes(configuration, stored, dataset.trials)
+        refuse_absent_classes(dataset)
     if targets:
-        _refuse_values(dataset)
+        refuse_values(dataset)
     return dataset
-
-
-def _refuse_values(dataset: Dataset) -> None:
-    """Refuse target channels from which nothing, or no logarithm, could be learned."""
-    targets = dataset.configuration.targets
-    assert targets is not None
-    for number, name in enumerate(targets.channels):
-        known = [channel[np.isfinite(channel)] for channel in (values()[:, number] for values in dataset.values)]
-        lowest = min((values.min(initial=np.inf), source) for source, values in enumerate(known))
-        if lowest[0] == max(values.max(initial=-np.inf) for values in known):
-            raise RecordingError(
-                f"Target channel {name} is {lowest[0]:g} throughout all recordings: there is nothing to decode."
-            )
-        if targets.transform == "log" and lowest[0] <= 0:
-            raise RecordingError(
-                f"Target channel {name} falls to {lowest[0]:g} in {dataset.stored[lowest[1]].path}, which has no "
-                "logarithm. Leave targets.transform: log out."
-            )
-
-
-def _refuse_absent_classes(
-    configuration: TrainingConfiguration, whole: list[StoredRecording], trials: list[Trial]
-) -> None:
-    looked_at = configuration.looked_at
-    if configuration.trials is None or looked_at is None:
-        if not trials:
-            raise RecordingError(
-                f"No recording holds an unbroken segment of {configuration.span_s:g} s (targets.segment_s)."
-            )
-        return
-    missing = [name for i, name in enumerate(configuration.class_names) if all(t.truth != i for t in trials)]
-    if missing:
-        labels = [e.label for r in whole for e in r.events]
-        wanted = {label for name in missing for label in configuration.trials.classes[name]}
-        n = sum(label in wanted for label in labels)
-        if n:
-            raise RecordingError(
-                f"{n} events of class {', '.join(missing)} are there, but none has unbroken data from "
-                f"{looked_at.tmin_s:g} to {looked_at.tmax_s:g} s after it (trials.tmin_s, "
-                f"tmax_s; {whole[0].path} lasts {whole[0].n_samples / whole[0].signal.sfreq:.0f} s)."
-            )
-        there = sorted(set(labels))
-        raise RecordingError(
-            f"No trial of class {', '.join(missing)} in {whole[0].path} and {len(whole) - 1} more; "
-            f"event labels there: {', '.join(there[:12]) or 'none'}."
-        )

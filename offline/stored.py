@@ -44,6 +44,8 @@ class StoredRecording:
         The stretches [start, stop) without gaps: live, the decoder starts anew after each.
     n_samples : int
         How long it is.
+    bad_channels, bad_spans
+        See Recording.
     """
 
     path: Path
@@ -55,13 +57,23 @@ class StoredRecording:
     digest: str
     unbroken: tuple[tuple[int, int], ...]
     n_samples: int
+    bad_channels: tuple[str, ...] = ()
+    bad_spans: tuple[tuple[float, float], ...] = ()
 
     def part(self, start: int, stop: int) -> Recording:
         """Return its samples [start, stop), mapped as long as the result is held."""
         samples, timestamps = (store.mapped(self.folder / f"{name}.npy") for name in ("samples", "timestamps"))
-        return Recording(self.signal, samples, timestamps, self.events, str(self.path), self.positions).crop(
-            start, stop
+        whole = Recording(
+            self.signal,
+            samples,
+            timestamps,
+            self.events,
+            str(self.path),
+            self.positions,
+            self.bad_channels,
+            self.bad_spans,
         )
+        return whole.crop(start, stop)
 
     def parts(self) -> Iterator[Recording]:
         """Give the unbroken stretches, one after the other."""
@@ -93,6 +105,8 @@ def store_recording(path: Path, arrays: Arrays = Arrays()) -> StoredRecording:  
             "digest": hashlib.sha256(np.ascontiguousarray(recording.samples).tobytes()).hexdigest(),
             "unbroken": unbroken(recording),
             "n_samples": len(recording.samples),
+            "bad_channels": recording.bad_channels,
+            "bad_spans": recording.bad_spans,
         }
         store.write_text(folder / "recording.json", json.dumps(document, ensure_ascii=False))
 
@@ -112,6 +126,8 @@ def store_recording(path: Path, arrays: Arrays = Arrays()) -> StoredRecording:  
         digest=told["digest"],
         unbroken=tuple((start, stop) for start, stop in told["unbroken"]),
         n_samples=told["n_samples"],
+        bad_channels=tuple(told["bad_channels"]),
+        bad_spans=tuple((first, last) for first, last in told["bad_spans"]),
     )
 
 
@@ -129,7 +145,7 @@ def refuse_copies(recordings: Iterable[StoredRecording]) -> None:
 
 def store_truth(
     recording: StoredRecording, configuration: TrainingConfiguration, units: tuple[str, ...]
-) -> tuple[list[list[tuple[int, int, int]]], Callable[[], NDArray[np.float64]]]:
+) -> tuple[list[list[tuple[int, int, int, bool]]], Callable[[], NDArray[np.float64]]]:
     """Find where the truth is known in a recording, if that is not in the store yet.
 
     Parameters
@@ -143,16 +159,18 @@ def store_truth(
 
     Returns
     -------
-    list of lists of (int, int, int)
-        Of each unbroken stretch (class index, first, stop sample) of every trial, or of every segment for target
-        channels.
+    list of lists of (int, int, int, bool)
+        Of each unbroken stretch (class index, first, stop sample, whether samples of it are marked bad) of every
+        trial, or of every segment for target channels.
     callable
         Maps the truth by target channels (n_samples, n_targets) of all stretches, one after the other.
     """
     targets, looked_at = configuration.targets, configuration.looked_at
 
     def write(folder: Path) -> None:
-        found = [_stretches(part, configuration) for part in recording.parts()]
+        found = [
+            [(*one, part.is_bad(*one[1:])) for one in _stretches(part, configuration)] for part in recording.parts()
+        ]
         store.write_text(folder / "truth.json", json.dumps(found))
         if targets is not None and targets.channels:
             shape = sum(stop - start for start, stop in recording.unbroken), len(targets.channels)
@@ -167,7 +185,9 @@ def store_truth(
         "targets": targets and targets.model_dump(),
     }
     folder = store.kept("truth", asked, write)
-    found = [[(c, start, stop) for c, start, stop in part] for part in store.read_json(folder / "truth.json")]
+    found = [
+        [(c, start, stop, bad) for c, start, stop, bad in part] for part in store.read_json(folder / "truth.json")
+    ]
     return found, lambda: store.mapped(folder / "values.npy")
 
 

@@ -162,7 +162,7 @@ def make_plans(
         plans = [_make_plan(configuration, data, only, final, read) for configuration in configurations]
     datasets = [dataset for plan in plans for dataset in plan.datasets.values()]
     refuse_copies(recording for dataset in datasets for recording in dataset.stored)
-    for told in dict.fromkeys(sentence for dataset in datasets for sentence in dataset.left_out):
+    for told in dict.fromkeys(sentence for dataset in datasets for sentence in dataset.notes):
         console.print(told, soft_wrap=True, markup=False, highlight=False)
     return plans
 

@@ -41,7 +41,7 @@ class RecordingError(RtdecodeError):
 
 
 class RecordingWarning(UserWarning):
-    """A recording is read, but not all of it is there."""
+    """A recording is read, but not all of it is there, or not all of it counts."""
 
 
 class StreamError(RtdecodeError):

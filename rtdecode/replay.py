@@ -1,21 +1,24 @@
 """Decoding a recording as fast as it goes, with the decoder of the live run, and scoring it."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.contract import Classification, Contract, Policy, Regression, Trials
-from rtdecode.decisions import OUTSIDE, Course, decision_figures
+from rtdecode.contract import Classification, Contract, Policy, Regression
+from rtdecode.decisions import NOT_COUNTED, OUTSIDE, Course, decision_figures
 from rtdecode.decoder import Decoder
+from rtdecode.errors import RecordingWarning
 from rtdecode.files import refuse_output, write_rows, writing
 from rtdecode.prediction import Prediction
 from rtdecode.recording import Recording
 from rtdecode.scoring import Figure, accuracy, auc, regression
-from rtdecode.truth import channel_values, responses, spans
+from rtdecode.truth import channel_values, responses, spans, trial_span
 
 _CHUNK = 1 << 12
 
@@ -194,6 +197,11 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
         One that nothing was pushed to yet.
     progress : callable, optional
         Called with the number of samples done.
+
+    Warns
+    -----
+    RecordingWarning
+        What is not scored, as samples of it are marked bad: how many trials, or windows of a regression, of how many.
     """
     predictions: list[Prediction] = []
     for start in range(0, len(recording.samples), _CHUNK):
@@ -205,7 +213,7 @@ def decode_recording(recording: Recording, decoder: Decoder, progress: Callable[
             progress(min(start + _CHUNK, len(recording.samples)))
     predictions += decoder.finish()
     trials = score(recording, decoder, predictions)
-    segments = _segments(recording, decoder.contract, predictions)
+    segments = _segments(recording, decoder, predictions)
     return Replay(
         decoder.contract, predictions, trials, segments, decoder.policy, course(recording, decoder, predictions)
     )
@@ -223,13 +231,14 @@ def course(recording: Recording, decoder: Decoder, predictions: list[Prediction]
     samples = arrays["prediction_samples"].astype(np.int64)
     length_s = decoder.contract.window.n_times / decoder.chain.output.sfreq
     rest = decoder.policy.rest if decoder.policy else ()
-    found = responses(recording, trials, outputs.names, length_s / 2, rest)
-    trial = np.full(len(samples), OUTSIDE, np.int64)
-    for number, (_, start, stop) in enumerate(found):
-        trial[(samples >= start) & (samples < stop)] = number
-    truth, events = (np.array([row[i] for row in found], np.int64) for i in (0, 1))
+    trial, judged = np.full(len(samples), OUTSIDE, np.int64), list[tuple[int, int]]()
+    for truth, start, stop in responses(recording, trials, outputs.names, length_s / 2, rest):
+        marked = recording.is_bad(*trial_span(trials, start, recording.signal.sfreq))
+        trial[(samples >= start) & (samples < stop)] = NOT_COUNTED if marked else len(judged)
+        judged += [] if marked else [(truth, start)]
+    truths, events = np.array(judged, np.int64).reshape(-1, 2).T
     proba = arrays["prediction_proba"].astype(np.float32)
-    return Course(samples, proba, trial, truth, events, decoder.hop_s, recording.signal.sfreq)
+    return Course(samples, proba, trial, truths, events, decoder.hop_s, recording.signal.sfreq)
 
 
 def score(recording: Recording, decoder: Decoder, predictions: list[Prediction]) -> list[TrialDecision]:
@@ -242,13 +251,14 @@ def score(recording: Recording, decoder: Decoder, predictions: list[Prediction])
         return []
     class_names = outputs.names if isinstance(outputs, Classification) else tuple(trials.classes)
     if decoder.contract.events:
-        return list(_score_events(trials, class_names, predictions))
+        return list(_score_events(recording, decoder, class_names, predictions))
     decoded = [p for p in predictions if p.outputs is not None]
     newest = np.array([p.sample for p in decoded], np.int64)
     # A window holds the last n_times outputs; the oldest rests on an input this long before its end, at most.
     length = decoder.chain.newest_input(decoder.contract.window.n_times - 1)
-    decisions = []
-    for timestamp, truth, start, stop in spans(recording, trials, class_names):
+    decisions, found = [], spans(recording, trials, class_names)
+    unmarked = _unmarked(recording, "trials", [(start, stop) for _, _, start, stop in found])
+    for timestamp, truth, start, stop in compress(found, unmarked):
         inside = np.flatnonzero((newest - length >= start) & (newest < stop))
         if len(inside):
             windows = np.array([decoded[i].outputs for i in inside], np.float32)
@@ -257,18 +267,39 @@ def score(recording: Recording, decoder: Decoder, predictions: list[Prediction])
 
 
 def _score_events(
-    trials: Trials, class_names: tuple[str, ...], predictions: list[Prediction]
+    recording: Recording, decoder: Decoder, class_names: tuple[str, ...], predictions: list[Prediction]
 ) -> Iterator[TrialDecision]:
+    trials, window, sfreq = decoder.contract.trials, decoder.contract.events, recording.signal.sfreq
+    assert trials is not None and window is not None
+    found, looked_at = [], []
     for p in predictions:
         name = trials.class_of(p.event.label) if p.event else None
         if p.event and name is not None and p.outputs is not None:
-            yield TrialDecision(p.event.timestamp, class_names.index(name), p.outputs[None])
+            at = recording.sample_at(p.event.timestamp)
+            found.append(TrialDecision(p.event.timestamp, class_names.index(name), p.outputs[None]))
+            # Its baseline, if there is one, begins before it.
+            looked_at.append((at + window.first, trial_span(trials, at, sfreq)[1]))
+    return compress(found, _unmarked(recording, "trials", looked_at))
+
+
+def _unmarked(recording: Recording, what: str, samples: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Tell which of several [start, stop) hold no sample that is marked bad; warn of the others."""
+    marked = np.array([recording.is_bad(start, stop) for start, stop in samples], bool)
+    if marked.any():
+        warnings.warn(
+            f"Recording {recording.path}: {marked.sum()} of {len(marked)} {what} hold samples that are marked bad, "
+            "and are not scored.",
+            RecordingWarning,
+            stacklevel=2,
+        )
+    return ~marked
 
 
 def _segments(
-    recording: Recording, contract: Contract, predictions: list[Prediction]
+    recording: Recording, decoder: Decoder, predictions: list[Prediction]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Put a regression's predictions beside the target channels, in segments of equally many windows."""
+    contract = decoder.contract
     targets, outputs = contract.targets, contract.outputs
     if (
         targets is None
@@ -279,7 +310,10 @@ def _segments(
     if not targets.channels:
         return None
     values = channel_values(recording, targets, outputs.units)
-    decoded = [p for p in predictions if p.outputs is not None and np.isfinite(values[p.sample]).all()]
+    known = [p for p in predictions if p.outputs is not None and np.isfinite(values[p.sample]).all()]
+    length = decoder.chain.newest_input(contract.window.n_times - 1)
+    unmarked = _unmarked(recording, "windows", [(p.sample - length, p.sample + 1) for p in known])
+    decoded = list(compress(known, unmarked))
     hop = np.median(np.diff([p.sample for p in decoded])) if len(decoded) > 1 else 1
     size = max(1, round(targets.segment_s * recording.signal.sfreq / hop))
     n = len(decoded) // size

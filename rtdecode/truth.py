@@ -19,15 +19,22 @@ def unbroken(recording: Recording) -> list[tuple[int, int]]:
     return list(sound_stretches(segments))
 
 
+def trial_span(trials: Trials, at: int, sfreq: float) -> tuple[int, int]:
+    """Return the samples [start, stop) of the trial whose event is at a sample."""
+    return at + round(trials.tmin_s * sfreq), at + round(trials.tmax_s * sfreq)
+
+
 def spans(recording: Recording, trials: Trials, class_names: tuple[str, ...]) -> list[tuple[float, int, int, int]]:
-    """Return (event stamp, class index, first, stop sample) of every trial whose samples are unbroken."""
+    """Return (event stamp, class index, first, stop sample) of every trial whose samples are unbroken.
+
+    Which of them are marked bad, `Recording.is_bad` tells: those are neither learned from nor tested.
+    """
     found, sfreq, stretches = [], recording.signal.sfreq, unbroken(recording)
     for event in recording.events:
         name = trials.class_of(event.label)
         if name is None or not recording.covers(event.timestamp):
             continue
-        at = recording.sample_at(event.timestamp)
-        start, stop = at + round(trials.tmin_s * sfreq), at + round(trials.tmax_s * sfreq)
+        start, stop = trial_span(trials, recording.sample_at(event.timestamp), sfreq)
         if any(first <= start and stop <= last for first, last in stretches):
             found.append((event.timestamp, class_names.index(name), start, stop))
     return found

@@ -16,6 +16,7 @@ from offline.simulation import simulate
 from offline.workflow import train
 from rtdecode.errors import ConfigurationError, ModelError
 from rtdecode.preprocessing import Chain, read_steps
+from rtdecode.recording import read_recording
 from tests.test_training import configuration
 
 CLOSED = {"network": "csp-lda", "settings": {}}
@@ -129,6 +130,14 @@ def test_recordings_of_two_days_may_have_the_same_name(folder, closed, tmp_path)
     old, new = (tmp_path / day / "session.npz" for day in ("day-1", "day-2"))
     adapt(closed, new, [old], tmp_path / "a.onnx", 0.1)
     assert read_checkpoint(tmp_path / "a.pt").contract.provenance.recordings == ("session-1", "session-2")
+
+
+def test_trials_that_are_marked_bad_are_told(folder, closed, tmp_path, capsys):
+    recording = read_recording(folder / "new.npz")
+    at = recording.events[0].timestamp
+    replace(recording, bad_spans=((at, at + 1.0),)).save(tmp_path / "new.npz")
+    adapt(closed, tmp_path / "new.npz", [folder / "old.npz"], tmp_path / "a.onnx", 0.1)
+    assert "trials left out, as samples of them are marked bad: 1 of 108 (in new.npz)" in capsys.readouterr().out
 
 
 def test_a_decoder_file_without_its_weights_needs_its_checkpoint(folder, model_path, tmp_path):

@@ -1,6 +1,7 @@
 """Counting decisions against the truth, tuning a policy on it, and what is kept of both."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from offline.tune import course_of, curve, figures_of, grid, tune, with_policy
 from rtdecode.contract import Policy
 from rtdecode.decisions import NOT_COUNTED, OUTSIDE, Course, decision_figures, tally
 from rtdecode.decoder import Decoder
-from rtdecode.errors import ConfigurationError, RecordingError
+from rtdecode.errors import ConfigurationError, RecordingError, RecordingWarning
 from rtdecode.model_file import read_model, rewrite
 from rtdecode.recording import read_recording
 from rtdecode.replay import decode_recording
@@ -161,6 +162,17 @@ def test_a_rest_class_has_no_trials_and_its_time_is_outside(telling):
     course, idle = course_of(model, recording, ()), course_of(model, recording, ("right",))
     assert set(idle.truth) == {0} and len(idle.truth) < len(course.truth)
     assert (idle.trial == OUTSIDE).sum() > (course.trial == OUTSIDE).sum()
+
+
+def test_a_trial_that_is_marked_bad_is_neither_judged_nor_outside(telling):
+    model, recording = read_model(telling[0]), read_recording(telling[1])
+    at = recording.events[1].timestamp
+    with pytest.warns(RecordingWarning, match="1 of"):
+        course = course_of(model, replace(recording, bad_spans=((at, at),)), ())
+    whole = course_of(model, recording, ())
+    assert course.events.tolist() == np.delete(whole.events, 1).tolist()
+    assert (course.trial == NOT_COUNTED).tolist() == (whole.trial == 1).tolist()
+    assert (course.trial == OUTSIDE).tolist() == (whole.trial == OUTSIDE).tolist()
 
 
 def test_a_decision_belongs_to_a_trial_until_half_a_window_after_its_end(telling):

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
 from rtdecode.contract import Classification, Event, EventWindow, Policy, Score, Targets, Trials
-from rtdecode.decisions import OUTSIDE, Course
+from rtdecode.decisions import NOT_COUNTED, OUTSIDE, Course
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.evaluation import evaluate, report
 from rtdecode.evaluation.course import over_time
@@ -429,6 +429,12 @@ class TestOverTime:
     def test_an_abstention_leaves_a_trial_out_of_its_bin(self):
         course = self.course([0, 1, 1, 0], 0.0)
         course.proba[(course.samples >= 600) & (course.samples < 700)] = np.nan
+        n = {round(t, 2): f.n for t, f in zip(*(over_time([course], 3.0).__dict__.values()), strict=True)}
+        assert n[1.05] == n[1.95] == 3 and n[0.95] == n[2.05] == 4
+
+    def test_a_hop_that_is_not_counted_is_judged_in_no_bin(self):
+        course = self.course([0, 1, 1, 0], 0.0)
+        course.trial[(course.samples >= 600) & (course.samples < 700)] = NOT_COUNTED
         n = {round(t, 2): f.n for t, f in zip(*(over_time([course], 3.0).__dict__.values()), strict=True)}
         assert n[1.05] == n[1.95] == 3 and n[0.95] == n[2.05] == 4
 

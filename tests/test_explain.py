@@ -133,6 +133,16 @@ class TestWhatItSees:
         assert [trial.truth for trial in trials] == material.truth.tolist()
         assert material.n_trials == len(material.dataset.trials) and len(material.truth) == material.n_cut
 
+    def test_trials_that_are_marked_bad_are_left_out_and_that_is_told(self, file, new, tmp_path):
+        recording, examined = read_recording(new), read_examined(file)
+        at = recording.events[0].timestamp
+        replace(recording, bad_spans=((at, at + 0.5),)).save(tmp_path / "marked.npz")
+        material = look_at(examined, [tmp_path / "marked.npz"])
+        (told,) = [note for note in explain(examined, material, 5).notes if "marked bad" in note]
+        assert told == (
+            f"Trials left out, as samples of them are marked bad: 1 of {material.n_trials + 1} (in marked.npz)."
+        )
+
     def test_one_class_is_enough_and_none_is_not(self, file, new, tmp_path):
         recording, examined = read_recording(new), read_examined(file)
         left = tuple(event for event in recording.events if event.label == "left")

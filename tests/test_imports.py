@@ -354,6 +354,115 @@ class TestChannels:
             dataset_of(data, channels=channels)
 
 
+class TestMarks:
+    """What MNE's users marked bad."""
+
+    @pytest.fixture
+    def raws(self, recordings):
+        return [as_raw(recording) for recording in recordings]
+
+    def folder(self, raws, tmp_path):
+        for number, raw in enumerate(raws, 1):
+            raw.save(tmp_path / f"run-{number}_raw.fif", verbose="ERROR", overwrite=True)
+        return tmp_path
+
+    def dataset(self, raws, tmp_path, **changes):
+        return dataset_of(self.folder(raws, tmp_path), **{"recordings": {"pattern": "run-{run}_raw.fif"}, **changes})
+
+    def test_bad_channels_are_left_out_by_type_and_told(self, raws, tmp_path):
+        for raw in raws:
+            raw.info["bads"] = ["E2"]
+        dataset = self.dataset(raws, tmp_path)
+        assert dataset.signal.ch_names == ("E0", "E1", "E3")
+        (told,) = dataset.notes
+        assert told == "channels left out, as they are marked bad: E2 (of run-1_raw.fif, run-2_raw.fif)"
+
+    def test_a_channel_that_is_bad_in_one_recording_is_in_no_intersection(self, raws, tmp_path):
+        raws[1].info["bads"] = ["E2"]
+        dataset = self.dataset(raws, tmp_path, channels={"types": ["eeg"], "align": "intersection"})
+        assert dataset.signal.ch_names == ("E0", "E1", "E3")
+
+    def test_a_channel_that_is_bad_in_one_recording_is_told_where_they_are_to_be_alike(self, raws, tmp_path):
+        raws[1].info["bads"] = ["E2"]
+        with pytest.raises(RecordingError, match=r"E2 only in the first, none .*what is marked bad does not count"):
+            self.dataset(raws, tmp_path)
+
+    def test_where_all_are_bad_that_is_told(self, raws, tmp_path):
+        raws[0].info["bads"] = raws[0].ch_names
+        with pytest.raises(RecordingError, match=r"no channel of type eeg that is not marked bad \(E0, E1, E2, E3\)"):
+            self.dataset(raws, tmp_path)
+
+    def test_a_bad_channel_that_is_asked_for_is_taken_and_told(self, raws, tmp_path):
+        raws[0].info["bads"] = ["E2", "E3"]
+        dataset = self.dataset(raws, tmp_path, channels={"names": ["E0", "E2"]})
+        assert dataset.signal.ch_names == ("E0", "E2")
+        (told,) = dataset.notes
+        assert told.endswith("asked for by name, though they are marked bad: E2 (of run-1_raw.fif)")
+
+    def test_bad_channels_of_epochs_are_left_out(self, recordings):
+        epochs = as_epochs(recordings[0])
+        epochs.info["bads"] = ["E2"]
+        assert dataset_of(keep({"run-1": epochs})).signal.ch_names == ("E0", "E1", "E3")
+
+    def test_trials_that_are_marked_bad_neither_train_nor_are_tested_and_that_is_told_once(self, raws, tmp_path):
+        whole = self.dataset([raw.copy() for raw in raws], tmp_path)
+        # From the last sample of the third trial to the first of the fourth.
+        third, fourth = whole.trials[2:4]
+        raws[0].annotations.append((third.stop - 1) / 128, (fourth.start - third.stop + 2) / 128, "bad_movement")
+        data, changes = self.folder(raws, tmp_path), {"recordings": {"pattern": "run-{run}_raw.fif"}}
+        run, printed = trained(data, **changes)
+        sentence = "trials left out, as samples of them are marked bad: 2 of 26 (in run-1_raw.fif)"
+        assert printed.count(sentence) == 1 and run.comparisons["all"].network[0].n == 24
+        left = [trial.id for trial in dataset_of(data, **changes).trials]
+        assert left == [trial.id for trial in whole.trials if trial.id not in (third.id, fourth.id)]
+
+    def test_a_trial_that_ends_just_before_what_is_marked_is_kept(self, raws, tmp_path):
+        whole = self.dataset([raw.copy() for raw in raws], tmp_path)
+        third, fourth = whole.trials[2:4]
+        raws[0].annotations.append(third.stop / 128, (fourth.start + 1 - third.stop) / 128, "BAD_movement")
+        assert self.dataset(raws, tmp_path).trials == [trial for trial in whole.trials if trial != fourth]
+
+    def test_a_trial_that_begins_just_after_what_is_marked_is_kept(self, raws, tmp_path):
+        whole = self.dataset([raw.copy() for raw in raws], tmp_path)
+        third, fourth = whole.trials[2:4]
+        raws[0].annotations.append((third.stop - 1) / 128, (fourth.start + 1 - third.stop) / 128, "BAD_movement")
+        assert self.dataset(raws, tmp_path).trials == [trial for trial in whole.trials if trial != third]
+
+    def test_segments_that_are_marked_bad_are_left_out(self, raws, tmp_path):
+        raws[0].annotations.append(1.5, 0.0, "BAD_movement")
+        targets = {"channels": ["E3"], "segment_s": 1.0}
+        dataset = self.dataset(raws, tmp_path, trials=None, targets=targets)
+        assert [trial.start for trial in dataset.trials][:3] == [0, 256, 384] and len(dataset.marked) == 1
+
+    def test_where_every_segment_is_marked_bad_that_is_told(self, raws, tmp_path):
+        for raw in raws:
+            raw.annotations.append(0, raw.times[-1], "BAD_movement")
+        targets = {"channels": ["E3"], "segment_s": 1.0}
+        with pytest.raises(RecordingError, match=r"segment of 1 s .* without samples that are marked bad"):
+            self.dataset(raws, tmp_path, trials=None, targets=targets)
+
+    def test_a_class_of_which_every_trial_is_marked_is_refused_with_the_reason(self, raws, tmp_path):
+        for raw in raws:
+            onsets = [a["onset"] for a in raw.annotations if a["description"] == "left"]
+            raw.annotations.append(onsets, 0.1, "BAD_movement")
+        with pytest.raises(RecordingError, match=r"No trial of class left is left: samples of all 14 are marked bad"):
+            self.dataset(raws, tmp_path)
+
+    def test_what_python_holds_keeps_its_marks(self, raws):
+        raws[0].info["bads"] = ["E2"]
+        raws[0].annotations.append(1.6, 0.1, "BAD_movement")
+        kept = read_recording(keep(raws) / "recording-1.npz")
+        assert kept.bad_channels == ("E2",) and len(kept.bad_spans) == 1 and keep([raws[0]]) != keep([raws[1]])
+
+    def test_no_trial_lies_across_the_seam_of_concatenated_runs(self, raws, tmp_path):
+        both = mne.concatenate_raws(raws, verbose="ERROR")
+        both.annotations.append((3000 - 20) / 128, 0, "left")
+        dataset = self.dataset([both], tmp_path, split={"kind": "stratified-blocks", "n_folds": 2})
+        assert [stretch[1:] for stretch in dataset.stretches] == [(0, 3000), (3000, 6000)] and len(
+            dataset.trials
+        ) == 26
+
+
 class TestDatasetsOfMne:
     """`--data mne:NAME`; only the download itself is replaced."""
 

@@ -6,13 +6,13 @@ import pytest
 
 from rtdecode.contract import Trials
 from rtdecode.decoder import Decoder
-from rtdecode.errors import RecordingError
+from rtdecode.errors import RecordingError, RecordingWarning
 from rtdecode.guard import Guard, unbroken
 from rtdecode.model_file import read_model
 from rtdecode.preprocessing import Filter
 from rtdecode.recording import Event, Recording, read_recording
 from rtdecode.replay import decode_recording, spans
-from tests.builders import build_contract, build_model, build_recording, build_signal
+from tests.builders import assert_same, build_contract, build_model, build_recording, build_signal
 from tests.xdf import write_xdf
 
 
@@ -77,9 +77,83 @@ def test_brainvision_and_edf_are_read(tmp_path, raw, name):
 
 
 def test_annotations_of_bad_stretches_are_no_events(tmp_path, raw):
-    raw.set_annotations(mne.Annotations([0.25, 1.0], [0.1, 0.1], ["BAD_blink", "EDGE boundary"]))
+    raw.set_annotations(mne.Annotations([0.25, 1.0], [0.1, 0.1], ["BAD_blink", "bad muscle"]))
     raw.save(tmp_path / "r_raw.fif", verbose="ERROR")
     assert read_recording(tmp_path / "r_raw.fif").events == (Event(0.5, "5"), Event(2.0, "7"))
+
+
+def saved(raw, tmp_path, *annotations):
+    """What is read of an MNE recording; annotations (onset, duration, description) replace its own."""
+    if annotations:
+        raw.set_annotations(mne.Annotations(*zip(*annotations, strict=True)))
+    raw.save(tmp_path / "r_raw.fif", fmt="double", overwrite=True, verbose="ERROR")
+    return read_recording(tmp_path / "r_raw.fif")
+
+
+def test_concatenated_runs_are_two_unbroken_stretches(tmp_path, raw):
+    recording = saved(mne.concatenate_raws([raw, raw.copy()], verbose="ERROR"), tmp_path)
+    assert stretches(recording) == [(0, 1000), (1000, 2000)]
+    assert [recording.sample_at(e.timestamp) for e in recording.events] == [100, 400, 1100, 1400]
+
+
+@pytest.mark.parametrize("seam", ["BAD boundary", "EDGE boundary", "edge"])
+def test_where_a_seam_is_annotated_the_decoder_starts_anew(tmp_path, raw, seam):
+    recording = saved(raw, tmp_path, (1.0, 0.0, seam))
+    signal = recording.signal.pick(["Cz"])
+    model = read_model(build_model(tmp_path / "m.onnx", build_contract(signal, [], n_times=20, hop=10)))
+    predictions = decode_recording(recording, Decoder(model, recording.signal)).predictions
+    assert [p.sample for p in predictions if p.reason == "gap"] and stretches(recording) == [(0, 200), (200, 1000)]
+
+
+def test_what_an_acquisition_skipped_is_no_part_of_the_recording(tmp_path, raw):
+    whole = saved(raw.copy(), tmp_path)
+    recording = saved(raw, tmp_path, (1.0, 0.5, "BAD_ACQ_SKIP"))
+    assert stretches(recording) == [(0, 200), (200, 900)]
+    assert np.array_equal(recording.samples, np.delete(whole.samples, np.s_[200:300], axis=0))
+    assert [recording.sample_at(e.timestamp) for e in recording.events] == [100, 300]
+
+
+def stretches(recording):
+    return unbroken(Guard(recording.signal.sfreq).check(recording.samples, recording.timestamps))
+
+
+@pytest.mark.parametrize("described", ["BAD_blink", "bad", "Bad muscle"])
+def test_a_trial_that_is_marked_bad_is_decoded_but_not_scored(tmp_path, described):
+    recording = build_recording()
+    model = read_model(build_model(tmp_path / "m.onnx", build_contract(steps=[])))
+    info = mne.create_info(list(recording.signal.ch_names), 128.0, "eeg")
+    labels = [(e.timestamp - 1000.0, 0.0, e.label) for e in recording.events]
+    plain, marked = (
+        saved(mne.io.RawArray(recording.samples.T * 1e-6, info, verbose="ERROR"), tmp_path, *annotations)
+        for annotations in (labels, [*labels, (527 / 128, 0.0, described)])
+    )
+    # Event 400, whose trial ends before sample 528.
+    expected = decode_recording(plain, Decoder(model, plain.signal))
+    with pytest.warns(RecordingWarning, match=r"r_raw\.fif: 1 of 6 trials hold samples that are marked bad"):
+        found = decode_recording(marked, Decoder(model, plain.signal))
+    assert_same(found.predictions, expected.predictions)
+    assert [t.timestamp for t in found.trials] == [t.timestamp for t in expected.trials if t.timestamp != 400 / 128]
+
+
+def test_marks_are_kept_in_an_npz(tmp_path, raw):
+    raw.info["bads"] = ["MEG1"]
+    recording = saved(raw, tmp_path, (1.0, 0.5, "BAD_blink"))
+    recording.save(tmp_path / "r.npz")
+    again = read_recording(tmp_path / "r.npz")
+    assert again.bad_channels == ("MEG1",) and again.bad_spans == recording.bad_spans == ((1.0, 1.495),)
+    assert again.fingerprint() == recording.fingerprint() != replace(recording, bad_spans=()).fingerprint()
+
+
+def test_bad_spans_that_are_no_pairs_of_stamps_are_refused(tmp_path):
+    build_recording().save(tmp_path / "r.npz", bad_spans=np.array([1000.0, 1001.0]))
+    with pytest.raises(RecordingError, match=r"bad_spans of shape \(2,\); \(n, 2\) is needed"):
+        read_recording(tmp_path / "r.npz")
+
+
+def test_channels_that_are_marked_bad_in_mne_epochs_are_known(tmp_path, raw):
+    raw.info["bads"] = ["MEG1"]
+    mne_epochs(raw, -0.1, 0.4).save(tmp_path / "r-epo.fif", verbose="ERROR")
+    assert read_recording(tmp_path / "r-epo.fif").bad_channels == ("MEG1",)
 
 
 def test_a_marker_before_the_recording_begins_is_no_trial():

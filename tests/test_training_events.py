@@ -16,7 +16,7 @@ from offline.simulation import simulate
 from offline.sources import find_sources
 from rtdecode.contract import Score
 from rtdecode.decoder import Decoder
-from rtdecode.errors import ConfigurationError
+from rtdecode.errors import ConfigurationError, RecordingWarning
 from rtdecode.latency import hop_times
 from rtdecode.proof import prove_chunking
 from rtdecode.replay import decode_recording
@@ -103,6 +103,19 @@ def test_the_replay_scores_what_the_training_scored(result, model, held_out):
     (figure,) = result.figures(configuration())
     assert [f.name for f in replayed.figures()] == ["accuracy over trials", "AUC"]
     assert replayed.trial_accuracy().value == figure.value > 0.5
+
+
+def test_an_event_whose_baseline_is_marked_bad_is_neither_tested_nor_scored(data, model, held_out, tmp_path):
+    # The first sample of the baseline of the fifth event, and the last before that of the ninth.
+    starts = [held_out.sample_at(held_out.events[i].timestamp) + model.contract.events.first for i in (4, 8)]
+    stamps = held_out.timestamps[[starts[0], starts[1] - 1]].tolist()
+    marked = replace(held_out, bad_spans=tuple((at, at) for at in stamps))
+    marked.save(tmp_path / "run-2.npz")
+    (trial,) = load_dataset(configuration(), find_sources(configuration(), tmp_path)["all"]).marked
+    with pytest.warns(RecordingWarning, match="1 of 24 trials hold samples that are marked bad"):
+        replayed = decode_recording(marked, Decoder(model, held_out.signal))
+    assert trial.id == "run-2#4" and len(replayed.predictions) == 24
+    assert [t.timestamp for t in replayed.trials] == [e.timestamp for i, e in enumerate(held_out.events) if i != 4]
 
 
 def test_a_decoder_scored_by_its_auc_is_told_by_it_first(model, held_out):

@@ -1,11 +1,14 @@
 """Where recordings tell what should have been decoded: gaps, lags, filters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from rtdecode.contract import Targets, Trials
 from rtdecode.decoder import Decoder
+from rtdecode.errors import RecordingWarning
 from rtdecode.model_file import read_model
 from rtdecode.recording import Event, Recording
 from rtdecode.replay import decode_recording
@@ -55,6 +58,21 @@ def test_the_truth_never_comes_from_before_a_gap():
     truth = channel_values(broken(recording), targets, ("uV",))
     alone = channel_values(recording.crop(GAP_AT), targets, ("uV",))
     assert np.array_equal(truth[GAP_AT:], alone, equal_nan=True) and np.isnan(truth[GAP_AT : GAP_AT + 10]).all()
+
+
+def test_values_of_which_samples_are_marked_bad_are_not_scored(tmp_path):
+    targets = Targets(channels=("E0", "E1"), segment_s=32 / 128)
+    contract = build_contract(truth={**VALUES, "targets": targets}, steps=[], n_times=32, hop=32)
+    outputs = contract.outputs.model_copy(update={"units": ("uV", "uV")})
+    model = read_model(build_model(tmp_path / "m.onnx", contract.model_copy(update={"outputs": outputs})))
+    recording = build_recording()
+    whole, _ = decode_recording(recording, Decoder(model, recording.signal)).segments
+    first, last = recording.timestamps[[32 * 20, 32 * 22 - 1]]
+    marked = replace(recording, bad_spans=((float(first), float(last)),))
+    with pytest.warns(RecordingWarning, match="2 of .* windows hold samples that are marked bad"):
+        truth, _ = decode_recording(marked, Decoder(model, recording.signal)).segments
+    bad = [(one == recording.samples[[32 * 21 - 1, 32 * 22 - 1], :2]).all(axis=1).any() for one in whole]
+    assert np.array_equal(truth, whole[~np.array(bad)]) and sum(bad) == 2
 
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.5])

@@ -146,6 +146,7 @@ def _left_out(material: Material) -> list[str]:
     present = set(material.truth.tolist()) if material.examined.classifies else set()
     missing = [n for i, n in enumerate(material.examined.names) if material.examined.classifies and i not in present]
     return [
+        *(f"{note[0].upper()}{note[1:]}." for note in material.dataset.notes),
         *([f"Of {material.n_cut} windows every n-th of each trial is looked at: {left} are not."] if left else []),
         *([f"The recordings hold no trial of {', '.join(missing)}."] if missing else []),
     ]

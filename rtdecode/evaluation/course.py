@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.decisions import Course
+from rtdecode.decisions import NOT_COUNTED, Course
 from rtdecode.scoring import Figure, accuracy
 
 BEFORE_S = 1.0
@@ -49,7 +49,7 @@ def over_time(courses: Sequence[Course], stop_s: float) -> OverTime:
 def _said(course: Course, n_bins: int, width_s: float) -> NDArray[np.int64]:
     """Return the most probable class (n_trials, n_bins) of each trial's newest window in each bin; -1: none."""
     said = np.full((len(course.truth), n_bins), -1, np.int64)
-    decoded = np.flatnonzero(course.decoded)
+    decoded = np.flatnonzero(course.decoded & (course.trial != NOT_COUNTED))
     samples, labels = course.samples[decoded], course.proba[decoded].argmax(axis=1)
     nexts = [*course.events[1:], np.iinfo(np.int64).max]
     for row, event, after in zip(said, course.events, nexts, strict=True):

@@ -181,7 +181,8 @@ def _refuse_missing(model: ModelFile, decoded: Sequence[Decoded], policy: Policy
     wanted = "; ".join(f"{name}: {', '.join(contract.trials.classes[name])}" for name in missing)
     if any(n for label, n in labels.items() if contract.trials.class_of(label) in missing):
         why = (
-            "their events are there, but no window of their trials could be decoded (a gap, the warm-up, or the end)"
+            "their events are there, but no window of their trials could be decoded (a gap, the warm-up, or the end) "
+            "or all of them are marked bad"
         )
     else:
         why = f"the recordings' events are {told}"

@@ -3,6 +3,7 @@
 import math
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,15 @@ _MOST_UNPACKED = 1 << 30
 # For the largest file.
 _PATIENCE_S = 600.0
 
-# Between epochs: whatever a gap may be taken for, it is none that a source's jitter makes.
-_EPOCH_GAP_S = 10
+# Between epochs, and behind a seam: whatever a gap may be taken for, it is none that a source's jitter makes.
+GAP_S = 10
 
 # MATLAB has no vectors: what is one here comes as a matrix of one row or column.
 _VECTORS = (
     "timestamps", "event_timestamps", "event_labels", "speed", "y", "target_names", "sfreq", "ch_names", "ch_types",
-    "units",
+    "units", "bad_channels",
 )  # fmt: skip
-_MATRICES = ("samples", "X", "targets", "positions")
+_MATRICES = ("samples", "X", "targets", "positions", "bad_spans")
 
 
 def read_npz(path: Path, names: Mapping[str, Any]) -> Recording:
@@ -97,7 +98,8 @@ def of_arrays(arrays: Mapping[str, Any], path: str, names: Mapping[str, Any] | N
     (n_samples,), `event_timestamps` and `event_labels` (n_events,). Epochs are `X` (n_epochs, n_channels, n_times)
     with `sfreq`, and their labels `y` (n_epochs,), or numbers `targets` (n_epochs,) or (n_epochs, n_targets), which
     become channels of type misc called `target_names`. Of both there may be `ch_names`, `ch_types`, `units` (without
-    them eeg in uV; one for all channels suffices) and `positions` (n_channels, 2).
+    them eeg in uV; one for all channels suffices), `positions` (n_channels, 2), `bad_channels` (n,) and `bad_spans`
+    (n, 2); see Recording.
 
     Parameters
     ----------
@@ -114,7 +116,8 @@ def of_arrays(arrays: Mapping[str, Any], path: str, names: Mapping[str, Any] | N
         An array is missing (the message names those that are there), or does not fit.
     """
     found = _found(arrays, path, names or {})
-    return _epochs(found, path) if "X" in found and "samples" not in found else _continuous(found, path)
+    made = _epochs(found, path) if "X" in found and "samples" not in found else _continuous(found, path)
+    return replace(made, bad_channels=_texts(found.get("bad_channels", ())), bad_spans=_spans(found, path))
 
 
 class _Found(dict[str, Any]):
@@ -189,6 +192,16 @@ def _positions(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...], path:
             "[0, 1] is needed, NaN where a channel has none."
         )
     return {n: (float(x), float(y)) for n, (x, y) in zip(names, values, strict=True) if np.isfinite([x, y]).all()}
+
+
+def _spans(arrays: Mapping[str, NDArray[Any]], path: str) -> tuple[tuple[float, float], ...]:
+    values = np.asarray(arrays.get("bad_spans", np.empty((0, 2))), np.float64)
+    if values.ndim != 2 or values.shape[1] != 2:
+        raise RecordingError(
+            f"Recording {path} has bad_spans of shape {values.shape}; (n, 2) is needed, the stamps of the first and "
+            "last sample of each."
+        )
+    return tuple((first, last) for first, last in values.tolist())
 
 
 def _signal(arrays: Mapping[str, NDArray[Any]], given: Iterable[Any]) -> Signal:
@@ -278,7 +291,7 @@ def in_a_row(
     """
     n_epochs, _, n_times = epochs.shape
     # Whole seconds from one to the next: exact in every stamp.
-    period_s = math.ceil(n_times / signal.sfreq + _EPOCH_GAP_S)
+    period_s = math.ceil(n_times / signal.sfreq + GAP_S)
     timestamps = np.arange(n_epochs)[:, None] * float(period_s) + np.arange(n_times) / signal.sfreq
     held = [np.tile(np.reshape(values, (-1, 1, 1)), (1, 1, n_times)) for values in targets.values()]
     everything = np.concatenate([epochs, *held], axis=1) if held else epochs

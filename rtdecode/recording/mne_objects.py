@@ -1,5 +1,6 @@
 """Recordings out of what MNE holds: raw data and epochs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import DEFAULT_UNITS, Event, Signal
 from rtdecode.errors import RecordingError
+from rtdecode.recording.annotations import Marks, annotated_events
 from rtdecode.recording.arrays import in_a_row
 from rtdecode.recording.positions import on_plane
 from rtdecode.recording.recording import Recording
@@ -15,14 +17,25 @@ _SI = {"uV": 1e6, "fT": 1e15, "fT/cm": 1e13}
 
 
 def of_raw(raw: Any, path: str) -> Recording:
-    """Return an `mne.io.Raw` as a recording: annotations and stimulus channel become its events."""
+    """Return an `mne.io.Raw` as a recording: annotations and stimulus channel become its events.
+
+    At a seam (the boundary of concatenated runs, or an acquisition that skipped) its stamps leave a gap, after which
+    every decoder starts anew.
+    """
     signal, factors = _signal(raw)
+    marks, found = Marks(raw), _events(raw, signal.ch_types)
     samples = np.ascontiguousarray((raw.get_data() * factors).T, np.float32)
-    events = tuple(
-        Event((onset - raw.first_samp) / signal.sfreq, label) for onset, label in _events(raw, signal.ch_types)
+    at = marks.stamps(np.array([onset for onset, _ in found], np.int64) - raw.first_samp)
+    return Recording(
+        signal,
+        samples[marks.kept],
+        marks.stamps(np.flatnonzero(marks.kept)),
+        tuple(Event(stamp, label) for stamp, (_, label) in zip(at.tolist(), found, strict=True)),
+        path,
+        on_plane(_places(raw.info)),
+        tuple(raw.info["bads"]),
+        marks.bad_spans,
     )
-    stamps = np.arange(len(samples)) / signal.sfreq
-    return Recording(signal, samples, stamps, events, path, on_plane(_places(raw.info)))
 
 
 def of_epochs(epochs: Any, path: str) -> Recording:
@@ -50,7 +63,9 @@ def of_epochs(epochs: Any, path: str) -> Recording:
         )
     names = {code: name for name, code in epochs.event_id.items()}
     labels = [str(names[code]) for code in epochs.events[:, 2]]
-    return in_a_row(signal, data, labels, event_at, path, on_plane(_places(epochs.info)), _numbers(epochs.metadata))
+    positions, targets = on_plane(_places(epochs.info)), _numbers(epochs.metadata)
+    recording = in_a_row(signal, data, labels, event_at, path, positions, targets)
+    return replace(recording, bad_channels=tuple(epochs.info["bads"]))
 
 
 def _starts(epochs: Any) -> NDArray[np.int64]:
@@ -103,16 +118,10 @@ def _places(info: Any) -> dict[str, NDArray[np.float64]]:
 
 
 def _events(raw: Any, types: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Return (sample, label) of annotations and stimulus channel, without those that only mark bad stretches."""
+    """Return (sample, label) of annotations and stimulus channel in order."""
     import mne
 
-    events = []
-    described = {d for d in raw.annotations.description if not d.upper().startswith(("BAD", "EDGE"))}
-    if described:
-        codes = {label: i for i, label in enumerate(sorted(described), 1)}
-        labels = {code: label for label, code in codes.items()}
-        found, _ = mne.events_from_annotations(raw, event_id=codes, regexp=None)
-        events += [(int(sample), str(labels[code])) for sample, _, code in found]
+    events = annotated_events(raw)
     if "stim" in types:
         found = mne.find_events(raw, shortest_event=1, initial_event=True)
         events += [(int(sample), str(code)) for sample, _, code in found]

@@ -31,9 +31,9 @@ def read_recording(path: str | Path, stream: str | None = None, arrays: Mapping[
     path : str or Path
         .npz as `Recording.save` writes it, .mat, .xdf, or anything else `mne.io.read_raw` reads (FIF with .gz and
         split parts, EDF, BDF, GDF, BrainVision, EEGLAB, ...). Epochs are read too: .npz and .mat with `X` and `y`
-        or `targets`, and MNE's `-epo.fif`. They stand one after the other with a gap in the stamps between them. The
-        folder `FILE.npz.partial` that a recorder leaves behind when its program dies is read as far as it was
-        written.
+        or `targets`, and MNE's `-epo.fif`. They stand one after the other with a gap in the stamps between them, as
+        do the stretches on both sides of a boundary or skip that MNE's annotations mark. The folder
+        `FILE.npz.partial` that a recorder leaves behind when its program dies is read as far as it was written.
     stream : str, optional
         Name of the signal stream in an XDF file that holds several.
     arrays : mapping of str to str, number or list, optional

@@ -76,6 +76,11 @@ class Recording:
         Where it came from.
     positions : dict of str to (float, float)
         Where the sensors are on a plane, both coordinates in [0, 1], as far as the recording tells.
+    bad_channels : tuple of str
+        Those that somebody marked bad.
+    bad_spans : tuple of (float, float)
+        Stretches that somebody marked bad: stamps of the first and last sample of each. They are decoded as all
+        others are, but a trial of which a sample lies in one is none.
     """
 
     signal: Signal
@@ -84,6 +89,8 @@ class Recording:
     events: tuple[Event, ...] = ()
     path: str = field(default="", compare=False)
     positions: Positions = field(default_factory=dict)
+    bad_channels: tuple[str, ...] = ()
+    bad_spans: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         wanted = (self.timestamps.size, self.signal.n_channels)
@@ -125,6 +132,11 @@ class Recording:
         nearer = self.timestamps[after] - timestamp < timestamp - self.timestamps[after - 1]
         return after if nearer else after - 1
 
+    def is_bad(self, start: int, stop: int) -> bool:
+        """Tell whether one of the samples [start, stop) that are there lies in a stretch that is marked bad."""
+        stamps = self.timestamps[max(start, 0) : max(stop, 0)]
+        return len(stamps) > 0 and any(first <= stamps[-1] and stamps[0] <= last for first, last in self.bad_spans)
+
     def crop(self, start: int, stop: int | None = None) -> "Recording":
         """Return samples [start, stop) with their stamps and the events among them."""
         if not 0 <= start < len(self.samples):
@@ -140,6 +152,9 @@ class Recording:
         for array in (self.samples, self.timestamps):
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr(self.events).encode())
+        # Decoder files name recordings by what this was before there were marks.
+        if self.bad_channels or self.bad_spans:
+            digest.update(repr((self.bad_channels, self.bad_spans)).encode())
         return digest.hexdigest()
 
     def save(self, path: str | Path, **more: NDArray[np.generic]) -> None:
@@ -154,6 +169,10 @@ class Recording:
             "positions": np.array([self.positions.get(n, (np.nan, np.nan)) for n in self.signal.ch_names]),
             **event_arrays(self.events),
         }
+        if self.bad_channels:
+            arrays["bad_channels"] = np.array(self.bad_channels)
+        if self.bad_spans:
+            arrays["bad_spans"] = np.array(self.bad_spans)
         with zipfile.ZipFile(path, "w") as archive:
             for name, array in {**arrays, **more}.items():
                 _write(archive, name, array)

@@ -21,6 +21,7 @@ from rtdecode.model_file import read_model, rewrite
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import TrialDecision
 from rtdecode.scoring import accuracy, auc, confusion, information_rate, kappa, regression, wolpaw_bits
+from rtdecode.surrogates import shifts
 from tests.builders import (
     VALUES,
     build_contract,
@@ -393,12 +394,14 @@ class TestPermutations:
         for null in permute_classes(truth, np.eye(2)[truth], np.zeros(40, int), 99, 0):
             assert (null.observed, null.p) == (1.0, 0.01)
 
-    def test_exchanged_values_have_the_figures_that_scoring_gives_them(self):
+    @pytest.mark.parametrize("in_time", [False, True])
+    def test_exchanged_values_have_the_figures_that_scoring_gives_them(self, in_time):
         rng = np.random.default_rng(0)
         truth, blocks = rng.standard_normal((12, 5)), np.repeat([0, 1], 6)
         predicted = truth + rng.standard_normal((12, 5))
-        nulls = permute_values(truth, predicted, blocks, 3, 7)
-        for i, order in enumerate([np.arange(12), *exchanges(blocks, 3, 7)]):
+        nulls = permute_values(truth, predicted, blocks, 3, 7, in_time)
+        orders = shifts(blocks, 3, np.random.default_rng(7)) if in_time else exchanges(blocks, 3, 7)
+        for i, order in enumerate([np.arange(12), *orders]):
             expected = regression(truth[order][..., None], predicted[..., None], ["x"])
             for null, figure in zip(nulls, expected, strict=True):
                 assert (null.observed if i == 0 else null.values[i - 1]) == pytest.approx(figure.value)

@@ -53,10 +53,16 @@ class Figure:
         """Whether value, interval and chance are numbers."""
         return all(map(isfinite, (self.value, self.low, self.high, self.chance)))
 
+    def between(self, digits: int = 3) -> str:
+        """Write the interval, or why there is none; nothing where there is no figure either."""
+        if isfinite(self.low):
+            return f"[{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f"({TOO_FEW})" if isfinite(self.value) else ""
+
     def __str__(self) -> str:
         if isfinite(self.value) and isnan(self.low) and isnan(self.chance):
             return f"{self.value:.3f} (n = {self.n}: {TOO_FEW} for an interval and a chance level)"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (chance {self.chance:.3f}, n = {self.n})"
+        return f"{self.value:.3f} {self.between()} (chance {self.chance:.3f}, n = {self.n})"
 
 
 def accuracy(truth: ArrayLike, decided: ArrayLike, name: str = "accuracy") -> Figure:

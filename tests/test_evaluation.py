@@ -223,16 +223,22 @@ class TestReport:
 
 
 class TestOtherDecoders:
-    def test_values_have_those_of_replay_and_a_p(self, tmp_path):
+    @pytest.mark.parametrize(("n_samples", "enough"), [(1000, False), (5000, True)])
+    def test_values_have_those_of_replay_and_a_p_if_there_are_enough(self, tmp_path, n_samples, enough):
         targets = Targets(channels=("E0", "E1"), segment_s=1.0)
         contract = build_contract(truth={**VALUES, "targets": targets}, steps=[])
         outputs = contract.outputs.model_copy(update={"units": ("uV", "uV")})
         model = read_model(build_model(tmp_path / "v.onnx", contract.model_copy(update={"outputs": outputs})))
-        build_recording(1000).save(tmp_path / "r.npz")
+        build_recording(n_samples).save(tmp_path / "r.npz")
         found = evaluate(model, [tmp_path / "r.npz"], n_permutations=100)
         assert found.figures == found.decoded[0].replay.figures() and len(found.figures) == 4
         assert set(found.nulls) == {figure.name for figure in found.figures}
-        assert "decoded x (uV)" in Page(report(found)).text
+        page, ps = Page(report(found)), json.loads(found.as_json())["permutations"]["p"]
+        assert "decoded x (uV)" in page.text and "nan" not in page.text
+        assert all((p is not None) == enough for p in ps.values())
+        assert all(figure.told_whole == enough for figure in found.figures)
+        assert ("too few that do not depend on each other" in page.text) != enough
+        assert ("truths shifted in time, p = " in page.text) == enough
 
     def test_without_the_target_channels_it_says_so(self, tmp_path, recording_path):
         contract = build_contract(truth={**VALUES, "targets": Targets(channels=("F0", "F1"))}, steps=[])

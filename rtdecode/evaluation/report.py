@@ -22,7 +22,6 @@ from rtdecode.evaluation.evaluation import Evaluation
 from rtdecode.evaluation.figures import courses_of, headline, in_time, kind, values_of
 from rtdecode.evaluation.tuning import tuning_of
 from rtdecode.page import badge, facts, figure, header, page, pair, table, tiles
-from rtdecode.scoring import TOO_FEW
 
 # What stands in large print, its short name and unit, in this order.
 _TILES = {
@@ -72,7 +71,7 @@ def _head(e: Evaluation) -> str:
     null = e.nulls.get(first.name)
     p = f", {null.told}" if null else ""
     whose = f" of {_count(len(e.people), 'person', 'people')}" if any(e.people) else ""
-    interval = f" [{first.low:.3f}, {first.high:.3f}], chance {first.chance:.3f}" if first.told_whole else ""
+    interval = f" {first.between()}, chance {first.chance:.3f}" if first.told_whole else ""
     told = (
         f"<b>{escape(first.name)} {first.value:.3f}</b>{interval}{p}; n = {first.n} in "
         f"{_count(len(e.decoded), 'recording')}{whose}"
@@ -231,7 +230,7 @@ def _table(e: Evaluation) -> str:
         of_people = f"{mean.mean:.3f} [{mean.low:.2f}, {mean.high:.2f}], n = {mean.n_people}" if mean else ""
         cells = [
             f"{f.value:.3f}",
-            f"[{f.low:.3f}, {f.high:.3f}]" if isfinite(f.low) else TOO_FEW,
+            f.between(),
             f"{f.chance:.3f}" if isfinite(f.chance) else "",
             str(f.n),
             p,
@@ -255,7 +254,7 @@ def _recordings(e: Evaluation) -> str:
             escape(one.person),
             f"{one.duration_s / 60:.1f}",
             f"{len(one.replay.trials)} of {one.n_asked}" if one.n_asked else "",
-            f"{first.value:.3f} [{first.low:.2f}, {first.high:.2f}]" if first else "",
+            f"{first.value:.3f} {first.between(2)}" if first else "",
             str(n - silent),
             str(silent),
         ]

@@ -73,8 +73,8 @@ def dependence(truth: _Floats, recordings: ArrayLike) -> int:
     """Return the length of blocks for a truth (n_segments, n_windows): how many segments on it knows of itself.
 
     That is the first lag at which the autocorrelation of the segments' means, about the mean of their recording, is
-    below 0.05. Predictions are not looked at. Simulated, it holds what an interval promises better than the cube root
-    of the number of segments, and no worse than twice itself (docs/evaluation.md).
+    below 0.05. Predictions are not looked at. Simulated, intervals hold the truth more often than with the cube root
+    of the number of segments (docs/evaluation.md); blocks of twice the length gain nothing.
     """
     means = truth.mean(axis=1)
     parts = [means[own] - means[own].mean() for own in members(recordings)]

@@ -16,12 +16,13 @@ from scipy.stats import mannwhitneyu, spearmanr
 from sklearn.metrics import r2_score
 
 from offline.configuration import TrainingConfiguration
-from offline.evaluation import FoldResult
+from offline.evaluation import FoldResult, in_time
 from offline.tasks import Workers
 from offline.workflow import Plan, Run, carry_out, new_folder, shown
 from rtdecode.errors import ConfigurationError
 from rtdecode.files import write_rows
-from rtdecode.scoring import mean_interval
+from rtdecode.scoring import interval, mean_interval
+from rtdecode.surrogates import dependence, enough, redraws
 
 _DRAWS = 1000
 Interval = tuple[float, float, float]
@@ -79,7 +80,8 @@ class Compared:
     def over(self) -> dict[tuple[str, str, int], Interval]:
         """How much better a network is than another in a figure, with a 95 % interval.
 
-        Paired over decoders (Student's), or for a single one over its trials or segments (bootstrap).
+        Paired over decoders (Student's), or for a single one over its trials or segments (bootstrap; segments of
+        target channels in blocks, see `rtdecode.surrogates`; NaN where there are too few).
         """
         pairs = itertools.permutations(self.runs, 2)
         return {(*pair, number): self._over(*pair, number) for pair in pairs for number in range(len(self.figures))}
@@ -92,9 +94,23 @@ class Compared:
         (group,) = self.decoders
         results = [self.runs[n].results[group] for n in (name, other)]
         ours, theirs = (self._tested(r, figure) for r in results)
-        draws = [ours(chosen) - theirs(chosen) for chosen in _resampled(results[0], self.measure)]
-        low, high = np.percentile(draws, [2.5, 97.5])
-        return differences[0], float(low), float(high)
+        drawn = self._blocks(results[0], figure) if self._in_time else _resampled(results[0], self.measure)
+        return differences[0], *interval([ours(chosen) - theirs(chosen) for chosen in drawn])
+
+    @property
+    def _in_time(self) -> bool:
+        return bool(self.configuration.target_channels)
+
+    @staticmethod
+    def _blocks(results: list[FoldResult], figure: int) -> Iterator[NDArray[np.int64]]:
+        """Draw tested segments in blocks that follow each other."""
+        order, recordings = in_time(results)
+        shortest = min(r.truth.shape[1] for r in results)
+        truth = np.concatenate([r.truth[:, :shortest, figure // 2] for r in results])[order]
+        length = dependence(truth.astype(np.float64), recordings)
+        if enough(recordings, length):
+            for drawn in redraws(recordings, length, _DRAWS, np.random.default_rng(0)):
+                yield order[drawn]
 
     @property
     def measure(self) -> str:

@@ -1,8 +1,8 @@
 """Figures on trials that were not learned from, of the network and of CSP+LDA on the same folds."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class FoldResult:
             figures = summarise([self], configuration).network
         except RecordingError:
             return []
-        return [figure for figure in figures if np.isfinite([*asdict(figure).values()][1:]).all()]
+        return [figure for figure in figures if figure.told_whole]
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,15 @@ def summarise(results: list[FoldResult], configuration: TrainingConfiguration) -
     # Segments hold equally many windows, but for a rounding of their borders.
     shortest = min(r.truth.shape[1] for r in results) if configuration.targets else None
     truth = np.concatenate([r.truth[:, :shortest] if shortest else r.truth for r in results])
+    targets = configuration.targets
 
     def figures(parts: list[_Floats]) -> list[Figure]:
         given = np.concatenate([part[:, :shortest] if shortest else part for part in parts])
-        if configuration.targets is not None:
-            return regression(truth, given, configuration.targets.channels or configuration.targets.names)
+        if targets is not None and targets.channels:
+            order, recordings = in_time(results)
+            return regression(truth[order], given[order], targets.channels, recordings)
+        if targets is not None:
+            return regression(truth, given, targets.names)
         if configuration.measure == "auc":
             return [auc(truth, given[:, 1] - given[:, 0])]
         return [accuracy(truth, given.argmax(axis=1))]
@@ -87,6 +91,15 @@ def summarise(results: list[FoldResult], configuration: TrainingConfiguration) -
         return Comparison(figures([r.network for r in results]), figures(baselines) if baselines else [])
     except ValueError as error:
         raise RecordingError(f"What was tested gives no figure: {error}.") from None
+
+
+def in_time(results: Sequence[FoldResult]) -> tuple[NDArray[np.int64], list[int]]:
+    """Return the order in time of all tested segments, and the recording of each in that order, by number."""
+    named = [id_.rpartition("#") for result in results for id_ in result.fold.test]
+    names = sorted({name for name, _, _ in named})
+    found = [(names.index(name), int(number)) for name, _, number in named]
+    order = sorted(range(len(found)), key=found.__getitem__)
+    return np.array(order, np.int64), [found[i][0] for i in order]
 
 
 def run_fold(

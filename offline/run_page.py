@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from math import isfinite
 
 import numpy as np
 
@@ -119,7 +120,8 @@ def _scores(comparisons: Mapping[str, Comparison]) -> str:
     for group, comparison in comparisons.items():
         baselines = {other.name: other for other in comparison.baseline}
         for f in comparison.network:
-            cells = [escape(f.name), f"{f.value:.3f}", f"[{f.low:.3f}, {f.high:.3f}]", f"{f.chance:.3f}", str(f.n)]
+            chance = f"{f.chance:.3f}" if isfinite(f.chance) else ""
+            cells = [escape(f.name), f"{f.value:.3f}", f.between(), chance, str(f.n)]
             cells += [f"{baselines[f.name].value:.3f}"] if f.name in baselines else []
             rows.append(f"<tr><th>{escape(group)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return table("<th>decoder</th>" + "".join(f"<th>{head}</th>" for head in heads), rows)

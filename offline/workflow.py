@@ -289,7 +289,7 @@ def _tell_scores(plan: Plan, run: Run, group: str) -> None:
         f"of decoders trained like this one on part of its data ({plan.configuration.split.kind}, "
         f"folds: {len(run.results[group])}), each on trials it never saw"
     )
-    scores = [_score(figure, split) for figure in run.comparisons[group].network]
+    scores = [_score(figure, split) for figure in run.comparisons[group].network if figure.told_whole]
     checkpoint = read_checkpoint(run.finals[group], plan.configuration.model.network)
     if checkpoint.contract.provenance.scores != tuple(scores):
         checkpoint.with_scores(scores).save(run.finals[group])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rtdecode.contract import Policy
 from rtdecode.policy import Decider
 from rtdecode.scoring import Figure, accuracy, mean_of, median_of, rate
+from rtdecode.surrogates import shifts
 
 _SHIFTS = 200
 _Ints = NDArray[np.int64]
@@ -176,17 +177,14 @@ def decision_figures(courses: Sequence[Course], decided: Sequence[_Ints]) -> lis
 
 
 def _by_chance(courses: Sequence[Course], decided: Sequence[_Ints]) -> list[Tally]:
-    rng = np.random.default_rng(0)
-    shifts = rng.random((_SHIFTS, len(courses)))
+    """Count the same decisions moved round the decoded hops of each recording, by as many hops as chance has it."""
+    hops = [np.flatnonzero(course.decoded) for course in courses]
+    said = np.concatenate([decisions[own] for decisions, own in zip(decided, hops, strict=True)])
+    of = np.repeat(np.arange(len(hops)), [len(own) for own in hops])
     tallies = []
-    for row in shifts:
-        moved = [_shifted(c, d, share) for c, d, share in zip(courses, decided, row, strict=True)]
+    for order in shifts(of, _SHIFTS, np.random.default_rng(0)):
+        moved = [decisions.copy() for decisions in decided]
+        for number, (decisions, own) in enumerate(zip(moved, hops, strict=True)):
+            decisions[own] = said[order[of == number]]
         tallies.append(tally(courses, moved))
     return tallies
-
-
-def _shifted(course: Course, decisions: _Ints, share: float) -> _Ints:
-    """Move decisions (n_hops,) round the decoded hops, by a share of them."""
-    moved, decoded = decisions.copy(), course.decoded
-    moved[decoded] = np.roll(decisions[decoded], round(share * decoded.sum()))
-    return moved

@@ -91,7 +91,9 @@ class Replay:
             measure = next((score.name for score in self.contract.provenance.scores), "")
             return sorted(of_predictions, key=lambda f: f.name != measure) + self.decision_figures()
         pairs = self.pairs
-        return regression(*pairs, outputs.names) if pairs is not None and len(pairs[0]) > 1 else []
+        if pairs is None or len(pairs[0]) < 2:
+            return []
+        return regression(*pairs, outputs.names, None if self.segments is None else [0] * len(pairs[0]))
 
     def decision_figures(self) -> list[Figure]:
         """Return what the policy's decisions are worth; none without a policy or without trials."""

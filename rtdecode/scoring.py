@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log2, nan, sqrt
+from math import isfinite, isnan, log2, nan, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rtdecode.surrogates import dependence, enough, redraws, shifts
+
 DRAWS = 1000
+# Said where a figure of segments stands alone; see `surrogates.enough`.
+TOO_FEW = "too few that do not depend on each other"
 _Floats = NDArray[np.float64]
+_Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +28,13 @@ class Figure:
     value : float
         The figure.
     low, high : float
-        95 % interval.
+        95 % interval; NaN where too little was measured for one.
     chance : float
         What can be had without decoding anything. Of an accuracy: always saying the most frequent class. Of a
-        regression's figures: the 97.5th percentile when the truth of whole trials or segments is exchanged
-        at random (the shuffled control).
+        regression's figures: the 97.5th percentile when the truth of whole trials is exchanged at random, or that of
+        segments is shifted in time (the shuffled control); NaN where there are too few for that.
     n : int
-        Number of independent trials or segments.
+        Number of trials or segments.
     """
 
     name: str
@@ -43,8 +48,21 @@ class Figure:
         """Return the figure that an increasing function makes of this one and its interval."""
         return Figure(name, increasing(self.value), increasing(self.low), increasing(self.high), chance, self.n)
 
+    @property
+    def told_whole(self) -> bool:
+        """Whether value, interval and chance are numbers."""
+        return all(map(isfinite, (self.value, self.low, self.high, self.chance)))
+
+    def between(self, digits: int = 3) -> str:
+        """Write the interval, or why there is none; nothing where there is no figure either."""
+        if isfinite(self.low):
+            return f"[{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f"({TOO_FEW})" if isfinite(self.value) else ""
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (chance {self.chance:.3f}, n = {self.n})"
+        if isfinite(self.value) and isnan(self.low) and isnan(self.chance):
+            return f"{self.value:.3f} (n = {self.n}: {TOO_FEW} for an interval and a chance level)"
+        return f"{self.value:.3f} {self.between()} (chance {self.chance:.3f}, n = {self.n})"
 
 
 def accuracy(truth: ArrayLike, decided: ArrayLike, name: str = "accuracy") -> Figure:
@@ -159,7 +177,9 @@ def _auc(negative: _Floats, positive: _Floats) -> float:
     return float(below.mean() / (2 * len(negative)))
 
 
-def regression(truth: _Floats, predicted: _Floats, names: Sequence[str]) -> list[Figure]:
+def regression(
+    truth: _Floats, predicted: _Floats, names: Sequence[str], recordings: Sequence[int] | None = None
+) -> list[Figure]:
     """Return R2 (about the truth's mean) and Spearman's correlation of each target.
 
     Parameters
@@ -168,22 +188,40 @@ def regression(truth: _Floats, predicted: _Floats, names: Sequence[str]) -> list
         Windows of one segment depend on each other: intervals are a bootstrap over segments.
     names : sequence of str
         Of the targets.
+    recordings : sequence of int, (n_segments,), or None
+        Where target channels tell the truth, the recording of each segment, those of one in order of time: segments
+        depend on their neighbours (see `surrogates`). None: trials, which are independent.
     """
-    rng = np.random.default_rng(0)
-    n = len(truth)
-    if n < 2:
+    if len(truth) < 2:
         raise ValueError("a regression's figures need at least two trials or segments")
-    resampled = [rng.integers(n, size=n) for _ in range(DRAWS)]
-    shuffled = [rng.permutation(n) for _ in range(DRAWS)]
     figures = []
     for target, name in enumerate(names):
         t, p = truth[..., target], predicted[..., target]
+        drawn, exchanged = _independent(len(t)) if recordings is None else _in_time(t, recordings)
         measures: tuple[tuple[str, Callable[[_Floats, _Floats], float]], ...] = (("R2", _r2), ("Spearman", _spearman))
         for label, measure in measures:
-            low, high = interval([measure(t[i], p[i]) for i in resampled])
-            chance = float(np.nanpercentile([measure(t[i], p) for i in shuffled], 97.5))
-            figures.append(Figure(f"{label} of {name}", measure(t, p), low, high, chance, n))
+            low, high = interval([measure(t[i], p[i]) for i in drawn])
+            _, chance = interval([measure(t[i], p) for i in exchanged])
+            figures.append(Figure(f"{label} of {name}", measure(t, p), low, high, chance, len(t)))
     return figures
+
+
+def _independent(n: int) -> tuple[list[_Ints], list[_Ints]]:
+    """Return draws and exchanges (n,) of trials that do not depend on each other."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(n, size=n) for _ in range(DRAWS)], [rng.permutation(n) for _ in range(DRAWS)]
+
+
+def _in_time(truth: _Floats, recordings: Sequence[int]) -> tuple[list[_Ints], list[_Ints]]:
+    """Return draws and shifts (n_segments,) of segments that follow each other; none where these are too few.
+
+    Shifts are as long as what a segment knows of its neighbours, at least: a shorter one is nearly the truth itself,
+    and would tell as chance what the decoder is worth.
+    """
+    length, rng = dependence(truth, recordings), np.random.default_rng(0)
+    if not enough(recordings, length):
+        return [], []
+    return list(redraws(recordings, length, DRAWS, rng)), list(shifts(recordings, DRAWS, rng, length))
 
 
 def _r2(truth: _Floats, predicted: _Floats) -> float:

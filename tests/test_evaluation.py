@@ -21,6 +21,7 @@ from rtdecode.model_file import read_model, rewrite
 from rtdecode.recording import Recording, read_recording
 from rtdecode.replay import TrialDecision
 from rtdecode.scoring import accuracy, auc, confusion, information_rate, kappa, regression, wolpaw_bits
+from rtdecode.surrogates import shifts
 from tests.builders import (
     VALUES,
     build_contract,
@@ -222,16 +223,22 @@ class TestReport:
 
 
 class TestOtherDecoders:
-    def test_values_have_those_of_replay_and_a_p(self, tmp_path):
+    @pytest.mark.parametrize(("n_samples", "enough"), [(1000, False), (5000, True)])
+    def test_values_have_those_of_replay_and_a_p_if_there_are_enough(self, tmp_path, n_samples, enough):
         targets = Targets(channels=("E0", "E1"), segment_s=1.0)
         contract = build_contract(truth={**VALUES, "targets": targets}, steps=[])
         outputs = contract.outputs.model_copy(update={"units": ("uV", "uV")})
         model = read_model(build_model(tmp_path / "v.onnx", contract.model_copy(update={"outputs": outputs})))
-        build_recording(1000).save(tmp_path / "r.npz")
+        build_recording(n_samples).save(tmp_path / "r.npz")
         found = evaluate(model, [tmp_path / "r.npz"], n_permutations=100)
         assert found.figures == found.decoded[0].replay.figures() and len(found.figures) == 4
         assert set(found.nulls) == {figure.name for figure in found.figures}
-        assert "decoded x (uV)" in Page(report(found)).text
+        page, ps = Page(report(found)), json.loads(found.as_json())["permutations"]["p"]
+        assert "decoded x (uV)" in page.text and "nan" not in page.text
+        assert all((p is not None) == enough for p in ps.values())
+        assert all(figure.told_whole == enough for figure in found.figures)
+        assert ("too few that do not depend on each other" in page.text) != enough
+        assert ("truths shifted in time, p = " in page.text) == enough
 
     def test_without_the_target_channels_it_says_so(self, tmp_path, recording_path):
         contract = build_contract(truth={**VALUES, "targets": Targets(channels=("F0", "F1"))}, steps=[])
@@ -393,12 +400,14 @@ class TestPermutations:
         for null in permute_classes(truth, np.eye(2)[truth], np.zeros(40, int), 99, 0):
             assert (null.observed, null.p) == (1.0, 0.01)
 
-    def test_exchanged_values_have_the_figures_that_scoring_gives_them(self):
+    @pytest.mark.parametrize("in_time", [False, True])
+    def test_exchanged_values_have_the_figures_that_scoring_gives_them(self, in_time):
         rng = np.random.default_rng(0)
         truth, blocks = rng.standard_normal((12, 5)), np.repeat([0, 1], 6)
         predicted = truth + rng.standard_normal((12, 5))
-        nulls = permute_values(truth, predicted, blocks, 3, 7)
-        for i, order in enumerate([np.arange(12), *exchanges(blocks, 3, 7)]):
+        nulls = permute_values(truth, predicted, blocks, 3, 7, in_time)
+        orders = shifts(blocks, 3, np.random.default_rng(7)) if in_time else exchanges(blocks, 3, 7)
+        for i, order in enumerate([np.arange(12), *orders]):
             expected = regression(truth[order][..., None], predicted[..., None], ["x"])
             for null, figure in zip(nulls, expected, strict=True):
                 assert (null.observed if i == 0 else null.values[i - 1]) == pytest.approx(figure.value)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 from typer.testing import CliRunner
 
 from offline.checkpoint import hold_weights, read_checkpoint
@@ -35,6 +36,7 @@ from rtdecode.errors import ConfigurationError, ModelError, RecordingError
 from rtdecode.model_file import parse, read_model, write_model
 from rtdecode.preprocessing import Chain
 from rtdecode.recording import read_recording
+from rtdecode.scoring import Figure
 from tests.builders import build_model, build_telling_recording, linear_graph
 from tests.test_imports import dataset_of, trained
 
@@ -93,6 +95,21 @@ def with_network(material, name, **settings):
         network.fit(material.windows, material.truth)
     other = replace(examined, network=network)
     return replace(material, examined=other)
+
+
+def noise(random, happens):
+    """Trials (20, 8, 30) of a class, every other one of those of a recording or two; s.d. 1, behind no high-pass."""
+    n_times, moves = 40 * 60, np.zeros((8, 1))
+    white = random.standard_normal((8, n_times + 100))
+    signals = lfilter([0.7], [1, -0.7], white, axis=1)[:, 100:]
+    if happens.endswith("offset"):
+        moves = 0.5 * random.choice([-1, 1], (8, 1))
+    elif happens == "two offsets":
+        moves = np.repeat(random.choice([-9, 9], (8, 2)), n_times // 2, axis=1)
+    elif happens.startswith("a walk"):
+        moves = np.cumsum(random.standard_normal((8, n_times)), axis=1) * 3 / np.sqrt(n_times)
+    trials = (signals + moves).reshape(8, 40, 60)[:, :, :30].transpose(1, 0, 2)
+    return trials[:20] if happens.endswith("blocks") else trials[::2]
 
 
 class TestWhatItSees:
@@ -293,6 +310,13 @@ class TestExplanation:
         assert "trained on these" in page and "says nothing about new data" in page
         assert "held out" in report(Sheet(explain(examined, look_at(examined, [new]), 5)))
 
+    def test_a_score_of_too_few_segments_says_so(self, file):
+        alone = replace(explain(read_examined(file)), score=(Figure("R2 of x", 0.5, np.nan, np.nan, np.nan, 9),))
+        page = report(Sheet(alone))
+        assert "R2 of x 0.500</b> (too few that do not depend on each other), n = 9" in page
+        told = json.loads(json.dumps(document(alone), allow_nan=False))["score"][0]
+        assert (told["value"], told["low"], told["chance"]) == (0.5, None, None)
+
     def test_noise_is_no_response_and_a_response_is_one(self):
         random = np.random.default_rng(0)
         ps = [response(random.standard_normal((6, 8, 30)), 60, random).p for _ in range(40)]
@@ -301,6 +325,21 @@ class TestExplanation:
         evoked[:, 2:5, 17] += 3
         found = response(evoked, 200, random)
         assert found.at == 17 and found.p < 0.02
+
+    @pytest.mark.parametrize("happens", ["an offset", "two offsets", "a walk", "a walk, classes in blocks"])
+    def test_what_the_channels_are_anyway_is_no_response(self, happens):
+        random = np.random.default_rng(0)
+        assert 0 < np.mean([response(noise(random, happens), 99, random).p <= 0.05 for _ in range(100)]) < 0.12
+
+    @pytest.mark.parametrize("happens", ["nothing", "an offset", "two offsets", "a walk"])
+    def test_a_response_is_found_whatever_the_channels_are_anyway(self, happens):
+        random, found = np.random.default_rng(0), []
+        for _ in range(30):
+            trials = noise(random, happens)
+            trials[:, :, 14:17] += 0.6 * random.standard_normal((8, 1))
+            found.append(response(trials, 99, random))
+        assert np.mean([each.p <= 0.05 for each in found]) > 0.8
+        assert np.mean([14 <= each.at < 17 for each in found]) > 0.8
 
     def test_power_differs_between_classes_where_it_does(self):
         random = np.random.default_rng(0)

@@ -64,9 +64,19 @@ def smoothed_power(values: _Floats, sfreq: float) -> _Floats:
     return np.asarray(uniform_filter1d(values**2, max(1, round(_SMOOTH_S * sfreq)), axis=2, mode="nearest"))
 
 
+def about_trial(signals: _Floats) -> _Floats:
+    """Return signals (..., n_times) about their mean over the trial: what of them goes along with its event.
+
+    Neither an amplifier's offset nor a slow drift is left in them, and nothing that other classes do comes in, as it
+    would with a mean over the recording. What is the same throughout the trial is no response: nothing tells it from
+    an offset.
+    """
+    return np.asarray(signals - signals.mean(axis=-1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class Response:
-    """What is at the sensors of one type when the mean over trials of a class is strongest.
+    """What is at the sensors of one type when the mean over trials of a class is strongest, each about its own mean.
 
     Attributes
     ----------
@@ -83,10 +93,11 @@ class Response:
 def response(trials: _Floats, n_draws: int, random: Generator) -> Response:
     """Find the strongest moment of a mean over trials (n_trials, n_sensors, n_times), and test it.
 
-    Strength is the root mean square over the sensors, each by its standard deviation. Without a response a trial is
-    as likely as its negative (doi 10.1016/j.jneumeth.2007.03.024); p counts the observed one, so it is never 0.
+    Each sensor is taken about its mean over the same trial (see `about_trial`). Strength is the root mean square over
+    the sensors, each by its standard deviation. Without a response a trial is then as likely as its negative (doi
+    10.1016/j.jneumeth.2007.03.024); p counts the observed one, so it is never 0.
     """
-    trials = trials[:_MOST_TRIALS]
+    trials = about_trial(trials[:_MOST_TRIALS])
     scaled = trials / np.maximum(trials.std(axis=(0, 2), keepdims=True), 1e-300)
     flat = scaled.reshape(len(trials), -1)
 

@@ -2,6 +2,7 @@
 
 import json as json_text
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,7 @@ def document(e: Explanation, folds: OverFolds | None = None) -> dict[str, Any]:
         "sensors": {"ch_names": sensors.ch_names, "ch_types": sensors.ch_types, "units": sensors.units},
         "recordings": list(e.material.names) if e.material else [],
         "trained_on": list(e.material.trained_on) if e.material else [],
-        "score": [
-            {"name": f.name, "value": f.value, "low": f.low, "high": f.high, "chance": f.chance, "n": f.n}
-            for f in e.score
-        ],
+        "score": [_plain(asdict(f)) for f in e.score],
         "components": None if components is None else {
             "what": components.what,
             "filters": _plain(components.filters),

@@ -290,4 +290,7 @@ def _score(material: Material | None) -> tuple[Figure, ...]:
     truth, predicted = (
         np.stack([values[own][:n] for own in of_trials]).astype(np.float64) for values in (material.truth, given)
     )
-    return tuple(regression(truth, predicted, material.examined.names)) if len(truth) > 1 else ()
+    dataset, recordings = material.dataset, None
+    if dataset.configuration.target_channels:
+        recordings = [dataset.source_of[dataset.trials[number].recording] for number in np.unique(material.trial)]
+    return tuple(regression(truth, predicted, material.examined.names, recordings)) if len(truth) > 1 else ()

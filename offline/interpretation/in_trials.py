@@ -10,6 +10,7 @@ from offline.interpretation.averages import (
     PowerContrast,
     Response,
     Trials,
+    about_trial,
     filtered,
     log_power,
     power_contrast,
@@ -44,7 +45,7 @@ class InTrials:
     trials : Trials
         What all of it is of.
     responses : Waveforms
-        Of the sensors.
+        Of the sensors, each trial about its own mean.
     tested : dict of (int, str) to Response
         The strongest moment by class and type of sensor.
     power : PowerContrast or None
@@ -100,7 +101,7 @@ def in_trials(
     spectra_at, sensor_spectra = _sensor_spectra(trials, parts, sfreq, n_classes)
     return InTrials(
         trials=trials,
-        responses=class_waveforms(trials.sensors, trials.truth, n_classes),
+        responses=class_waveforms(about_trial(trials.sensors), trials.truth, n_classes),
         tested=_tested(trials, parts, n_classes, n_repeats, random),
         power=power_contrast(trials.sensors, trials.truth, trials.recording, n_classes, n_repeats, random)
         if several

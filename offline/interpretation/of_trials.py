@@ -37,8 +37,8 @@ def trial_sections(sheet: Sheet) -> list[str]:
         cells.append(Cell(name, values))
     if cells and len(e.bands) == 1:
         words = (
-            "mean over trials, when it is strongest; times include the filters' delay of about "
-            f"{1e3 * _delay(sheet):.0f} ms; p: signs of trials at random. {escape('; '.join(told))}"
+            "mean over trials, each about its own mean over time, when it is strongest; times include the filters' "
+            f"delay of about {1e3 * _delay(sheet):.0f} ms; p: signs of trials at random. {escape('; '.join(told))}"
         )
         parts.append(sheet.figure("responses", "Evoked responses", words, sheet.maps(cells)))
     if e.found.power is not None:

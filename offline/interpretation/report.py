@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from math import isfinite
 
 from offline.interpretation.of_classes import class_sections
 from offline.interpretation.of_components import component_sections, fold_sections
 from offline.interpretation.of_trials import trial_sections
 from offline.interpretation.sheet import Sheet
 from rtdecode.page import badge, facts, header, page, pair, tiles
+from rtdecode.scoring import Figure
 
 
 def report(sheet: Sheet, sections: Sequence[str] = (), warnings: Sequence[str] = ()) -> str:
@@ -37,12 +39,13 @@ def report(sheet: Sheet, sections: Sequence[str] = (), warnings: Sequence[str] =
     return page(f"Explanation of {e.examined.path.name}", style, body)
 
 
+def _chance(f: Figure) -> str:
+    return f", chance {f.chance:.2f}" if isfinite(f.chance) else ""
+
+
 def _lead(sheet: Sheet) -> str:
     e = sheet.e
-    figures = [
-        f"<b>{escape(f.name)} {f.value:.3f}</b> [{f.low:.2f}, {f.high:.2f}], chance {f.chance:.2f}, n = {f.n}"
-        for f in e.score[:2]
-    ]
+    figures = [f"<b>{escape(f.name)} {f.value:.3f}</b> {f.between(2)}{_chance(f)}, n = {f.n}" for f in e.score[:2]]
     score = "; ".join(figures)
     of = f" on {escape(', '.join(e.material.names))}" if e.material else "of the file alone"
     gives = " | ".join(map(escape, e.examined.names))

@@ -79,7 +79,7 @@ def _tell(evaluation: "Evaluation") -> None:
     print(f"{len(evaluation.decoded)} recording{several}, {n} predictions, abstained {dict(abstained) or 0}")
     for figure in evaluation.figures:
         null = evaluation.nulls.get(figure.name)
-        p = f", p = {null.p:.2g} of {len(null.values)} permutations" if null else ""
+        p = f", {null.told}" if null else ""
         print(f"{figure.name}: {figure}{p}")
     for mean in evaluation.over_people:
         print(f"mean over {mean.n_people} people, {mean.name}: {mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]")

@@ -157,7 +157,7 @@ def draw_forest(rows: Sequence[tuple[str, Figure]], mean: tuple[float, float, fl
     step, left, top = 18, 130, 8
     told = [*rows] + ([("mean", None)] if mean else [])
     bottom = top + step * len(told)
-    bounds = [v for _, f in rows for v in (f.low, f.high, f.chance)] + list(mean or ())
+    bounds = [v for _, f in rows for v in (f.value, f.low, f.high, f.chance)] + list(mean or ())
     finite = [v for v in bounds if np.isfinite(v)]
     shares = min(finite) >= 0 and max(finite) <= 1
     x = Scale(0.0 if shares else min(finite), 1.0 if shares else max(finite), left, _HALF - 12)
@@ -172,7 +172,8 @@ def draw_forest(rows: Sequence[tuple[str, Figure]], mean: tuple[float, float, fl
         value, low, high = (figure.value, figure.low, figure.high) if figure else mean or (0.0, 0.0, 0.0)
         style = "" if figure else " strong"
         parts.append(text(left - 8, y + 4, fitting(left - 8, name, f"{name[:14]}..."), f"small{style}", "end"))
-        parts.append(line(x(max(low, x.low)), y, x(min(high, x.high)), y, "whisker"))
+        if np.isfinite(low) and np.isfinite(high):
+            parts.append(line(x(max(low, x.low)), y, x(min(high, x.high)), y, "whisker"))
         parts.append(
             dot(
                 x(value),
@@ -182,7 +183,7 @@ def draw_forest(rows: Sequence[tuple[str, Figure]], mean: tuple[float, float, fl
                 f"{name}: {figure or f'{value:.3f} [{low:.3f}, {high:.3f}]'}",
             )
         )
-        if figure:
+        if figure and np.isfinite(figure.chance):
             parts.append(line(x(figure.chance), y - 6, x(figure.chance), y + 6, "chance"))
     parts.append(line(left, bottom, _HALF - 12, bottom, "axis"))
     parts.append(text((left + _HALF - 12) / 2, bottom + 31, title, "tick", "middle"))

@@ -16,7 +16,16 @@ from rtdecode import __version__
 from rtdecode.contract import Classification, Policy
 from rtdecode.evaluation.course import OverTime, over_time
 from rtdecode.evaluation.decoded import PERSON, Decoded, decode_all, policy_for
-from rtdecode.evaluation.figures import classes_of, courses_of, figures_of, headline, kind, values_of
+from rtdecode.evaluation.figures import (
+    classes_of,
+    courses_of,
+    figures_of,
+    headline,
+    in_time,
+    kind,
+    recordings_of,
+    values_of,
+)
 from rtdecode.evaluation.permutation import Null, permute_classes, permute_values
 from rtdecode.evaluation.reliability import Reliability, reliability
 from rtdecode.guard import GuardSettings
@@ -123,11 +132,11 @@ class Evaluation:
             by_name = {null.name: null for null in tested}
             return {figure.name: by_name[_TESTED[figure.name]] for figure in self.figures if figure.name in _TESTED}
         truth, predicted = values_of(self.decoded)
-        blocks = [i for i, one in enumerate(self.decoded) for _ in one.pairs[0]]
+        blocks, follow = recordings_of(self.decoded), in_time(self.model.contract)
         return {
             f"{null.name} of {name}": null
             for target, name in enumerate(self.model.contract.outputs.names)
-            for null in permute_values(truth[..., target], predicted[..., target], blocks, *asked)
+            for null in permute_values(truth[..., target], predicted[..., target], blocks, *asked, follow)
         }
 
     @cached_property

@@ -31,7 +31,8 @@ def figures_of(contract: Contract, decoded: Sequence[Decoded], policy: Policy | 
     """Return what recordings tell of a decoder; none if they hold too little to judge it by."""
     if isinstance(contract.outputs, Regression):
         truth, predicted = values_of(decoded)
-        return regression(truth, predicted, contract.outputs.names) if len(truth) > 1 else []
+        recordings = recordings_of(decoded) if in_time(contract) else None
+        return regression(truth, predicted, contract.outputs.names, recordings) if len(truth) > 1 else []
     trials = [trial for one in decoded for trial in one.replay.trials]
     if not trials or contract.trials is None:
         return []
@@ -69,8 +70,7 @@ def kind(figure: Figure) -> str:
 def headline(contract: Contract, one: Decoded) -> Figure | None:
     """Return the first figure of one recording; None if it holds too little for it."""
     if isinstance(contract.outputs, Regression):
-        truth, predicted = one.pairs
-        return regression(truth, predicted, contract.outputs.names)[0] if len(truth) > 1 else None
+        return next(iter(figures_of(contract, [one], None)), None)
     trials = one.replay.trials
     if not _by_auc(contract):
         return _accuracy(trials) if trials else None
@@ -105,6 +105,16 @@ def values_of(decoded: Sequence[Decoded]) -> tuple[_Floats, _Floats]:
     shortest = min(truth.shape[1] for truth, _ in pairs)
     truth, predicted = (np.concatenate([part[:, :shortest] for part in parts]) for parts in zip(*pairs, strict=True))
     return truth, predicted
+
+
+def recordings_of(decoded: Sequence[Decoded]) -> list[int]:
+    """Return the number of the recording of each of the segments or trials of `values_of`."""
+    return [number for number, one in enumerate(decoded) for _ in one.pairs[0]]
+
+
+def in_time(contract: Contract) -> bool:
+    """Tell whether segments follow each other: where target channels tell the truth."""
+    return contract.targets is not None and bool(contract.targets.channels)
 
 
 def courses_of(decoded: Sequence[Decoded]) -> tuple[list[Course], list[_Ints]]:

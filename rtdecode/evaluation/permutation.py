@@ -1,12 +1,14 @@
-"""A permutation test: what could be had if the truth were any other order of itself."""
+"""A permutation test: what could be had if the truth were another order of itself."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtdecode.scoring import against_others
+from rtdecode.scoring import TOO_FEW, against_others
+from rtdecode.surrogates import dependence, enough, members, shifts
 
 _Floats = NDArray[np.float64]
 _Ints = NDArray[np.int64]
@@ -25,7 +27,7 @@ class Null:
     observed : float
         With the truths where they belong.
     values : array, (n_permutations,)
-        With truths exchanged within each recording.
+        With truths exchanged within each recording; none where that would mean nothing.
     """
 
     name: str
@@ -34,12 +36,21 @@ class Null:
 
     @property
     def p(self) -> float:
-        """Share of exchanges that are as good or better, the observed one among them.
+        """Share of exchanges that are as good or better, the observed one among them; NaN without any.
 
         So it is never 0 (Phipson, Smyth 2010, doi 10.2202/1544-6115.1585).
         """
+        if not len(self.values):
+            return nan
         at_least = np.count_nonzero(self.values >= self.observed - _ROUNDING)
         return float((1 + at_least) / (1 + len(self.values)))
+
+    @property
+    def told(self) -> str:
+        """The p in words."""
+        if not len(self.values):
+            return f"no p: {TOO_FEW}"
+        return f"p = {self.p:.2g} of {len(self.values)} permutations"
 
 
 def exchanges(blocks: Sequence[int], n: int, seed: int) -> Iterator[_Ints]:
@@ -48,11 +59,11 @@ def exchanges(blocks: Sequence[int], n: int, seed: int) -> Iterator[_Ints]:
     Exchangeable are trials of a recording: what differs between recordings (how many trials of a class, how well it
     went) stays as it is. That labels come in random order within each is taken for granted.
     """
-    members = [np.flatnonzero(np.asarray(blocks) == block) for block in sorted(set(blocks))]
+    parts = members(blocks)
     rng = np.random.default_rng(seed)
     for _ in range(n):
         order = np.arange(len(blocks))
-        for inside in members:
+        for inside in parts:
             order[inside] = rng.permutation(inside)
         yield order
 
@@ -87,18 +98,25 @@ def permute_classes(truth: ArrayLike, evidence: _Floats, blocks: Sequence[int], 
     ]
 
 
-def permute_values(truth: _Floats, predicted: _Floats, blocks: Sequence[int], n: int, seed: int) -> list[Null]:
+def permute_values(
+    truth: _Floats, predicted: _Floats, blocks: Sequence[int], n: int, seed: int, in_time: bool
+) -> list[Null]:
     """Test R2 and Spearman's correlation of one target (n_segments, n_windows), segments exchanged whole.
+
+    `in_time`: they follow each other in their recording, so that neighbours are alike. Then the truth of each is
+    shifted in time (see `surrogates.shifts`); to exchange them as if they were independent would take what any two
+    slow signals have in common by chance for decoding. Nothing is tested where there are too few.
 
     With the order only the sum of products of truth and prediction changes, and it is made of those of two segments.
     """
     from scipy.stats import rankdata
 
-    orders, predicted_order = list(exchanges(blocks, n, seed)), np.arange(len(truth))
+    orders, predicted_order = list(_orders(truth, blocks, n, seed, in_time)), np.arange(len(truth))
 
     def sums(t: _Floats, p: _Floats) -> tuple[float, _Floats]:
         products = t @ p.T
-        return float(np.trace(products)), np.array([products[order, predicted_order].sum() for order in orders])
+        drawn = [products[order, predicted_order].sum() for order in orders]
+        return float(np.trace(products)), np.array(drawn, np.float64)
 
     t, p = truth - truth.mean(), predicted - truth.mean()
     spread, squares = float((t * t).sum()), float((t * t).sum() + (p * p).sum())
@@ -112,3 +130,10 @@ def permute_values(truth: _Floats, predicted: _Floats, blocks: Sequence[int], n:
         observed, null = sums(*ranks)
         nulls.append(Null("Spearman", observed / norm, null / norm))
     return nulls
+
+
+def _orders(truth: _Floats, blocks: Sequence[int], n: int, seed: int, in_time: bool) -> Iterator[_Ints]:
+    if not in_time:
+        yield from exchanges(blocks, n, seed)
+    elif enough(blocks, dependence(truth, blocks)):
+        yield from shifts(blocks, n, np.random.default_rng(seed))

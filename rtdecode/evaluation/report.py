@@ -19,7 +19,7 @@ from rtdecode.evaluation.drawing import (
     draw_values,
 )
 from rtdecode.evaluation.evaluation import Evaluation
-from rtdecode.evaluation.figures import courses_of, headline, kind, values_of
+from rtdecode.evaluation.figures import courses_of, headline, in_time, kind, values_of
 from rtdecode.evaluation.tuning import tuning_of
 from rtdecode.page import badge, facts, figure, header, page, pair, table, tiles
 
@@ -69,11 +69,12 @@ def report(evaluation: Evaluation) -> str:
 def _head(e: Evaluation) -> str:
     first = e.figures[0]
     null = e.nulls.get(first.name)
-    p = f", permutation p = {null.p:.2g}" if null else ""
+    p = f", {null.told}" if null else ""
     whose = f" of {_count(len(e.people), 'person', 'people')}" if any(e.people) else ""
+    interval = f" {first.between()}, chance {first.chance:.3f}" if first.told_whole else ""
     told = (
-        f"<b>{escape(first.name)} {first.value:.3f}</b> [{first.low:.3f}, {first.high:.3f}], chance "
-        f"{first.chance:.3f}{p}; n = {first.n} in {_count(len(e.decoded), 'recording')}{whose}"
+        f"<b>{escape(first.name)} {first.value:.3f}</b>{interval}{p}; n = {first.n} in "
+        f"{_count(len(e.decoded), 'recording')}{whose}"
     )
     return header("evaluation, as it will live", e.model.name, told, _badge(e))
 
@@ -173,10 +174,10 @@ def _of_decisions(e: Evaluation) -> list[str]:
 
 def _nulls(e: Evaluation) -> list[str]:
     name = e.figures[0].name
-    if name not in e.nulls:
+    null = e.nulls.get(name)
+    if null is None or not len(null.values):
         return []
-    null = e.nulls[name]
-    words = f"truths exchanged {len(null.values)} times, p = {null.p:.2g}"
+    words = f"{'truths shifted in time' if in_time(e.model.contract) else 'truths exchanged'}, {null.told}"
     return [figure("Permutation test", words, draw_null(null, name))]
 
 
@@ -223,12 +224,13 @@ def _table(e: Evaluation) -> str:
     people = "<th>mean over people</th>" if means else ""
     rows = []
     for f in e.figures:
-        p = f"{e.nulls[f.name].p:.2g}" if f.name in e.nulls else ""
+        null = e.nulls.get(f.name)
+        p = f"{null.p:.2g}" if null and len(null.values) else ""
         mean = means.get(kind(f))
         of_people = f"{mean.mean:.3f} [{mean.low:.2f}, {mean.high:.2f}], n = {mean.n_people}" if mean else ""
         cells = [
             f"{f.value:.3f}",
-            f"[{f.low:.3f}, {f.high:.3f}]",
+            f.between(),
             f"{f.chance:.3f}" if isfinite(f.chance) else "",
             str(f.n),
             p,
@@ -252,7 +254,7 @@ def _recordings(e: Evaluation) -> str:
             escape(one.person),
             f"{one.duration_s / 60:.1f}",
             f"{len(one.replay.trials)} of {one.n_asked}" if one.n_asked else "",
-            f"{first.value:.3f} [{first.low:.2f}, {first.high:.2f}]" if first else "",
+            f"{first.value:.3f} {first.between(2)}" if first else "",
             str(n - silent),
             str(silent),
         ]
@@ -290,7 +292,8 @@ def _asked(e: Evaluation) -> dict[str, str]:
         labels = sum((one.labels for one in e.decoded), Counter[str]())
         unknown = [f"{label} ({n})" for label, n in labels.items() if contract.trials.class_of(label) is None]
         told["other events"] = ", ".join(unknown[:20]) or "none"
-    told["permutations"] = f"{e.n_permutations}, seed {e.seed}, truths exchanged within each recording"
+    how = "shifted in time" if in_time(contract) else "exchanged"
+    told["permutations"] = f"{e.n_permutations}, seed {e.seed}, truths {how} within each recording"
     return told
 
 
@@ -300,11 +303,13 @@ def _notes(e: Evaluation) -> str:
         unseen = "" if e.trained_on else "The file does not tell what it was trained on. "
     return (
         "<footer><p>Every recording went through the decoder as it would live, at its real hop: these are the "
-        f"predictions of <code>rtdecode replay</code>. {unseen}Trials are taken as independent; intervals over "
-        "trials say nothing about other people or days, those over people do. A bootstrap cannot see beyond what "
-        "there is: where everything is right its interval is none.</p><p>Wolpaw's rate takes classes to be equally "
+        f"predictions of <code>rtdecode replay</code>. {unseen}Trials are taken as independent, segments "
+        "to depend on their neighbours; intervals over trials say nothing about other people or days, those over "
+        "people do. A bootstrap cannot see beyond what there is: "
+        "where everything is right its interval is none.</p><p>Wolpaw's rate takes classes to be equally "
         "probable, errors to be spread evenly, and decisions to be independent (doi 10.1016/S1388-2457(02)00057-3). "
         "Chance of an accuracy is always saying the most frequent class; of decisions, the same ones shifted in time "
-        "at random; of R2 and Spearman, the 97.5th percentile when truths are exchanged. The permutation test takes "
-        "trials of a recording to be exchangeable; p is never below 1 / (permutations + 1).</p></footer>"
+        "at random; of R2 and Spearman, the 97.5th percentile when truths of trials are exchanged, those of segments "
+        "shifted in time. The permutation test takes trials of a recording to be exchangeable, and a target to go on "
+        "as it does, whenever it begins; p is never below 1 / (permutations + 1).</p></footer>"
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Signal
 from rtdecode.doctor.finding import Finding
-from rtdecode.errors import StreamError
+from rtdecode.errors import ConfigurationError, StreamError
 from rtdecode.model_file import ModelFile
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def examine_streams(name: str | None, seconds: float, model: ModelFile | None, w
     """Measure the streams that can be reached, one after the other."""
     try:
         from rtdecode.lsl import list_streams
-    except (ImportError, OSError, RuntimeError):
+    except ConfigurationError:
         return
     streams = [s for s in list_streams(wait_s) if name in (None, s.name)]
     if not streams:

@@ -20,11 +20,8 @@ from offline.dataset import Dataset, event_window
 from offline.inputs import inputs_of
 from offline.models import Network, make_network
 from offline.sensors import SensorMoments
-from offline.store import scratch
-from offline.stored import sensor_samples
 from rtdecode.configuration import validate
 from rtdecode.contract import (
-    Amplitude,
     Contract,
     Provenance,
     Regression,
@@ -38,7 +35,6 @@ from rtdecode.contract import (
 )
 from rtdecode.errors import ConfigurationError, ModelError
 from rtdecode.files import write_bytes
-from rtdecode.guard import spreads
 from rtdecode.model_file import parse, read_model
 from rtdecode.preprocessing import Chain, read_steps
 from rtdecode.recording import Positions, Recording
@@ -288,7 +284,7 @@ def make_checkpoint(dataset: Dataset, fitted: "Fitted", trained_on: set[int], sc
         policy=configuration.policy,
         calibration=fitted.calibration,
         targets=None if targets is None else Targets(**targets.model_dump(include=set(Targets.model_fields))),
-        amplitude=_amplitude(dataset, sorted(trained_on)),
+        amplitude=dataset.amplitude(trained_on),
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             network=configuration.model.network,
@@ -313,24 +309,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def _amplitude(dataset: Dataset, numbers: list[int]) -> Amplitude:
-    """Measure the recordings of these numbers, a channel at a time."""
-    signal = dataset.signal
-    ends = np.cumsum([dataset.length(number) for number in numbers])
-    channels = scratch((signal.n_channels, ends[-1]), np.float64)
-    within = []
-    for number, end in zip(numbers, ends, strict=True):
-        recording = dataset.recording(number)
-        adapted = sensor_samples(recording, signal)
-        channels[:, end - len(adapted) : end] = adapted.T
-        within.append(spreads(adapted, signal.sfreq))
-    spread = np.concatenate(within)
-    low, high = np.transpose([np.percentile(channel, [0.1, 99.9]) for channel in channels])
-    return Amplitude(
-        low=low,
-        high=high,
-        std=np.array([channel.std() for channel in channels]),
-        spread=np.median(spread, axis=0) if len(spread) else None,
-    )

@@ -17,9 +17,17 @@ from offline.moments import Moments
 from offline.refusals import refuse_absent_classes, refuse_values
 from offline.sources import Source
 from offline.store import scratch
-from offline.stored import StoredRecording, sensor_samples, store_features, store_recording, store_truth
+from offline.stored import (
+    StoredRecording,
+    sensor_blocks,
+    sensor_samples,
+    store_amplitude,
+    store_features,
+    store_recording,
+    store_truth,
+)
 from offline.windows import Cuts, Windows
-from rtdecode.contract import Classification, EventWindow, Regression, Signal
+from rtdecode.contract import Amplitude, Classification, EventWindow, Regression, Signal
 from rtdecode.errors import ConfigurationError
 from rtdecode.preprocessing import Chain, Step
 from rtdecode.preprocessing.base import Samples
@@ -29,8 +37,6 @@ from rtdecode.recording import Positions, Recording
 Preprocess = Callable[[int], dict[int, Samples]]
 # Values that a step learns from as they are.
 _MOST = 1 << 22
-# Samples that are preprocessed at once.
-_BLOCK = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,11 @@ class Dataset:
         """Return a recording; its samples are mapped as long as it is held."""
         source, start, stop = self.stretches[number]
         return self.stored[source].part(start, stop)
+
+    def amplitude(self, numbers: Iterable[int]) -> Amplitude:
+        """Return how large the recordings of these numbers are, all together; kept in the store."""
+        stretches = [self.stretches[number] for number in sorted(numbers)]
+        return store_amplitude([(self.stored[source], start, stop) for source, start, stop in stretches], self.signal)
 
     @property
     def outputs(self) -> Classification | Regression:
@@ -245,10 +256,9 @@ def from_sensors(
 
 
 def _streamed(chain: Chain, recording: Recording, signal: Signal) -> Samples:
-    n = len(recording.samples)
-    out, done = scratch((chain.n_outputs(n), chain.output.n_channels), np.float64), 0
-    for start in range(0, n, _BLOCK):
-        given = chain.process(sensor_samples(recording, signal, slice(start, start + _BLOCK)))
+    out, done = scratch((chain.n_outputs(len(recording.samples)), chain.output.n_channels), np.float64), 0
+    for samples in sensor_blocks(recording, signal):
+        given = chain.process(samples)
         out[done : done + len(given)] = given
         done += len(given)
     return out

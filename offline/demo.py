@@ -1,7 +1,6 @@
 """Everything once: simulate, train, export, play and decode in processes of their own, compare with replay."""
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from offline.configuration import read_configuration
 from offline.export import export
 from offline.simulation import simulate
 from offline.workflow import table, train
+from rtdecode.commands import Commands
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, DeadlineError, RtdecodeError
 from rtdecode.loopback import loopback_configuration
@@ -85,16 +85,8 @@ def _decode_live(console: Console, folder: Path, model: ModelFile, held_out: Pat
     os.environ["LSLAPICFG"] = str(loopback_configuration(folder))
     from rtdecode.lsl import OutputReader
 
-    python = [sys.executable, "-m", "rtdecode"]
-    log = (folder / "live.log").open("w", encoding="utf-8")
-    with ExitStack() as stack:
-        stack.enter_context(log)
-
-        def start(*arguments: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen([*python, *arguments], stdout=log, stderr=log)
-            stack.callback(_stop, process)
-            return process
-
+    commands = Commands(folder / "live.log")
+    with commands.running() as start:
         decoder = start("run", "--model", model.path, "--stream", _STREAM, "--name", "demo", "--once")
         proba, markers = OutputReader("demo-proba", 30.0), OutputReader("demo", 30.0)
         start("play", str(held_out), "--name", _STREAM, "--chunk", "8")
@@ -102,8 +94,7 @@ def _decode_live(console: Console, folder: Path, model: ModelFile, held_out: Pat
         proba.close()
         markers.close()
     if not received.stamps:
-        told = (folder / "live.log").read_text().splitlines()
-        raise DeadlineError(f"The decoder published nothing. Its log: {' | '.join(told)}")
+        raise DeadlineError(f"The decoder published nothing. Its log: {' | '.join(commands.said())}")
     return received
 
 
@@ -123,15 +114,6 @@ def _receive(console, proba, markers, decoder, duration_s: float) -> _Received: 
                 last = received.markers[-1][1] if received.markers else "warming up"
                 status.update(f"playing, decoding, listening: {len(received.stamps)} hops received, {last}")
     return received
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
 
 
 def _tell(console: Console, model: ModelFile, recording: Recording, received: _Received) -> None:

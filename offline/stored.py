@@ -1,8 +1,9 @@
-"""Recordings as the store keeps them: read once, their truth found once, preprocessed once; mapped when needed."""
+"""Recordings as the store keeps them: read once, their truth found once, measured and preprocessed once; mapped."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from offline import store
 from offline.configuration import Arrays, TrainingConfiguration
-from rtdecode.contract import Event, Signal
+from rtdecode.contract import Amplitude, Event, Signal
 from rtdecode.contract.arrays import pack
 from rtdecode.errors import RecordingError
+from rtdecode.guard import block_size, spreads
 from rtdecode.preprocessing import Chain
 from rtdecode.preprocessing.base import Samples
 from rtdecode.recording import Positions, Recording, read_recording
@@ -22,6 +24,8 @@ from rtdecode.truth import channel_values, spans, unbroken
 
 # Samples that are preprocessed at once.
 _BLOCK = 1 << 13
+# Values of a channel that are in memory as float64.
+_VALUES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,12 @@ def sensor_samples(recording: Recording, signal: Signal, cut: slice = slice(None
     return adapted
 
 
+def sensor_blocks(recording: Recording, signal: Signal, n: int = _BLOCK) -> Iterator[Samples]:
+    """Give a recording's samples as `sensor_samples` returns them, `n` at a time: one block is in memory."""
+    for start in range(0, len(recording.samples), n):
+        yield sensor_samples(recording, signal, slice(start, start + n))
+
+
 def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> list[Samples]:
     """Preprocess a recording, if that is not in the store yet: (n_samples', n_channels') of each unbroken stretch.
 
@@ -222,8 +232,8 @@ def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> 
         fresh = Chain(chain.steps, signal)
         for part in recording.parts():
             fresh.reset()
-            for at in range(0, len(part.samples), _BLOCK):
-                yield fresh.process(sensor_samples(part, signal, slice(at, at + _BLOCK)))
+            for samples in sensor_blocks(part, signal):
+                yield fresh.process(samples)
 
     def write(folder: Path) -> None:
         shape = int(rows[-1]), chain.output.n_channels
@@ -238,3 +248,52 @@ def store_features(recording: StoredRecording, signal: Signal, chain: Chain) -> 
     }
     features = store.mapped(store.kept("features", made_of, write) / "features.npy")
     return [features[first:stop] for first, stop in pairwise(rows)]
+
+
+def store_amplitude(parts: Sequence[tuple[StoredRecording, int, int]], signal: Signal) -> Amplitude:
+    """Measure the samples [start, stop) of recordings, all together, if that is not in the store yet.
+
+    Parameters
+    ----------
+    parts : sequence of (StoredRecording, int, int)
+        Which; folds that share a recording share what was measured.
+    signal : Signal
+        Of the decoder.
+    """
+
+    def write(folder: Path) -> None:
+        figures = _amplitude(parts, signal)
+        store.write_array(folder / "amplitude.npy", figures.shape, figures.dtype, [figures])
+
+    made_of = {
+        "parts": [(recording.folder.name, start, stop) for recording, start, stop in parts],
+        "signal": signal.model_dump(),
+    }
+    low, high, std, *spread = np.array(store.mapped(store.kept("amplitude", made_of, write) / "amplitude.npy"))
+    return Amplitude(low=low, high=high, std=std, spread=spread[0] if spread else None)
+
+
+def _amplitude(parts: Sequence[tuple[StoredRecording, int, int]], signal: Signal) -> NDArray[np.float64]:
+    """Return what an Amplitude tells in its order, (3 or 4, n_channels); without spread if no part is long enough."""
+    # What spreads are of must not be divided.
+    n = block_size(signal.sfreq)
+    n *= math.ceil(_BLOCK / n)
+    channels = store.scratch((signal.n_channels, sum(stop - start for _, start, stop in parts)), np.float32)
+    at, within = 0, [np.empty((0, signal.n_channels))]
+    for recording, start, stop in parts:
+        for samples in sensor_blocks(recording.part(start, stop), signal, n):
+            channels[:, at : at + len(samples)] = samples.T
+            within.append(spreads(samples, signal.sfreq))
+            at += len(samples)
+    spread = np.concatenate(within)
+    figures = np.array([_spread_out(channel) for channel in channels]).T
+    return np.vstack([figures, np.median(spread, axis=0)]) if len(spread) else figures
+
+
+def _spread_out(channel: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Return 0.1st and 99.9th percentile and standard deviation of a channel, whose values change places."""
+    mean = channel.mean(dtype=np.float64)
+    deviations = (channel[at : at + _VALUES] - mean for at in range(0, len(channel), _VALUES))
+    std = math.sqrt(sum(float(part @ part) for part in deviations) / len(channel))
+    low, high = np.percentile(channel, [0.1, 99.9], overwrite_input=True)
+    return float(low), float(high), std

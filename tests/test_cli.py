@@ -254,6 +254,46 @@ def test_decoding_without_onnx_runtime_says_what_to_install(model_path):
     assert "pip install 'rtdecode[cpu]'" in done.stderr
 
 
+NO_LSL = {
+    "RuntimeError('LSL binary library file was not found. Please make sure\\n (that) it is.\\n conda')": (
+        "liblsl (LSL binary library file was not found): conda install -c conda-forge liblsl, or set PYLSL_LIB"
+    ),
+    "OSError('liblsl.so: wrong ELF class')": "liblsl (liblsl.so: wrong ELF class): conda install",
+    "ImportError('No module of that name')": "(No module of that name): pip install --force-reinstall pylsl",
+}
+
+
+@pytest.fixture(params=NO_LSL)
+def without_lsl(tmp_path, monkeypatch, request):
+    """A pylsl that cannot be imported: what is to be told of it."""
+    (tmp_path / "pylsl.py").write_text(f"raise {request.param}\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return NO_LSL[request.param]
+
+
+@pytest.mark.parametrize("without_lsl", list(NO_LSL)[:1], indirect=True)
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "--model", "model.onnx"), ("play", "recording.npz"), ("collect",), ("listen", "decoder")],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_needs_lsl_says_in_a_sentence_that_it_is_not_there(
+    without_lsl, arguments, model_path, recording_path, monkeypatch
+):
+    monkeypatch.chdir(model_path.parent)
+    assert without_lsl in refused(*arguments, code=2)
+
+
+def test_why_there_is_no_lsl_is_told_with_what_to_install(without_lsl):
+    output = refused("streams", code=2)
+    assert without_lsl in output and len(output.splitlines()) == 1
+
+
+def test_the_doctor_tells_why_there_is_no_lsl(without_lsl):
+    output = refused("doctor", code=5)
+    assert without_lsl in output and "STOP liblsl" in output
+
+
 def test_another_module_called_offline_is_told(tmp_path):
     (tmp_path / "offline.py").write_text("")
     code = f"""

@@ -57,6 +57,74 @@ def test_jitter_is_measured_and_is_no_loss():
     assert list(told) == ["stamps"] and "--gap-tolerance-ms" in told["stamps"]
 
 
+def packets(rng, lost=(), *, sfreq=256.0, size=12, jitter_s=8e-3, slower=0.0, n=1280):
+    """Stamps of a source of packets, stamped as they arrive; its crystal is `slower`, and `lost` are left out."""
+    count = np.arange(n)
+    last = np.minimum((count // size + 1) * size - 1, n - 1)
+    arrived = last * (1 + slower) / sfreq + rng.normal(0, jitter_s, n)[count // size]
+    return np.delete(1000.0 + arrived - (last - count) / sfreq, lost)
+
+
+@pytest.mark.parametrize("slower", [1e-3, -1e-3, 8e-3, -8e-3])
+def test_a_crystal_that_is_off_loses_nothing(slower):
+    stamps = packets(np.random.default_rng(0), sfreq=2048.0, size=1, jitter_s=0, slower=slower, n=5 * 2048)
+    assert stream_figures(stamps, 2048.0).n_lost == 0 and "count" not in advice(stamps, 2048.0)
+
+
+@pytest.mark.parametrize("n_lost", [1, 2, 12])
+@pytest.mark.parametrize("at", [2, 5000, 10200])
+def test_what_is_lost_is_counted_exactly_though_the_crystal_is_off(at, n_lost):
+    lost = np.arange(at, at + n_lost)
+    stamps = packets(np.random.default_rng(0), lost, sfreq=2048.0, size=1, jitter_s=0, slower=1e-3, n=5 * 2048)
+    assert stream_figures(stamps, 2048.0).n_lost == n_lost and "lost" in advice(stamps, 2048.0)["count"]
+
+
+def test_many_single_losses_are_counted_exactly():
+    lost = np.random.default_rng(0).choice(np.arange(2, 1278), 60, replace=False)
+    stamps = packets(np.random.default_rng(1), lost, size=1, jitter_s=1e-4, slower=1e-3)
+    assert stream_figures(stamps, 256.0).n_lost == 60
+
+
+@pytest.mark.parametrize("size", [1, 4, 12, 32])
+@pytest.mark.parametrize("jitter_s", [2e-3, 8e-3])
+def test_packets_that_arrive_unevenly_lose_nothing_and_need_a_tolerance(size, jitter_s):
+    for seed in range(100):
+        stamps = packets(np.random.default_rng(seed), size=size, jitter_s=jitter_s)
+        assert stream_figures(stamps, 256.0).n_lost == 0, seed
+    told = advice(stamps, 256.0)
+    assert "count" not in told and "--gap-tolerance-ms" in told["stamps"]
+
+
+@pytest.mark.parametrize("n_packets", [1, 3])
+def test_lost_packets_are_told_among_packets_that_arrive_unevenly(n_packets):
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        first = 12 * rng.choice(np.arange(3, 100), n_packets, replace=False)
+        lost = (first[:, None] + np.arange(12)).ravel()
+        n_lost = stream_figures(packets(rng, lost, slower=1e-3), 256.0).n_lost
+        assert abs(n_lost - len(lost)) <= 6, seed
+
+
+def test_few_lost_samples_are_told_among_stamps_that_jitter():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        at = rng.integers(60, 1200)
+        assert stream_figures(packets(rng, np.arange(at, at + 5), size=1, jitter_s=2e-3), 256.0).n_lost == 5, seed
+
+
+def test_another_rate_and_repeated_stamps_are_no_losses():
+    every = STAMPS[::2]
+    assert stream_figures(every, SFREQ).n_lost == 0 and "declares" in advice(every)["rate"]
+    repeated = STAMPS[np.arange(2500) // 12 * 12]
+    assert stream_figures(repeated, SFREQ).n_lost == 0
+
+
+def test_a_link_that_comes_back_with_all_it_held_has_lost_nothing():
+    stamps = STAMPS.copy()
+    stamps[1000:1200] = np.maximum(stamps[1000:1200], stamps[1200])
+    assert stream_figures(stamps, SFREQ).n_lost == 0
+
+
 def test_stamps_that_go_back_or_are_no_numbers_are_counted():
     stamps = STAMPS.copy()
     stamps[100] = np.nan

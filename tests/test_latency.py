@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtdecode.commands import Commands
 from rtdecode.decoder import Decoder
+from rtdecode.errors import DeadlineError
 from rtdecode.latency.certificate import certificate
 from rtdecode.latency.hops import hop_ends
-from rtdecode.latency.measure import Block
+from rtdecode.latency.measure import Block, Measurement
 from rtdecode.latency.report import report
 from rtdecode.latency.stages import STAGES, ages_when_replaced, figures_ms, timing, verdict
 from rtdecode.model_file import read_model
@@ -270,3 +272,34 @@ class TestCommand:
             "latency", "--model", model_path, "--recording", tmp_path / "r.npz", "--output", tmp_path / "c.html"
         )
         assert code == 4 and "for its first prediction" in output
+
+
+class TestWhatProcessesSay:
+    @pytest.fixture(autouse=True)
+    def windows(self, monkeypatch):
+        """A redirected output has the code page of the console."""
+        monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+
+    def test_a_name_that_the_console_writes_in_its_own_way_is_told(self, tmp_path):
+        model = read_model(build_model(tmp_path / "größe.onnx"))
+        measurement = Measurement(Decoder(model), build_recording(600), 8, tmp_path)
+        (tmp_path / "größe.onnx").unlink()
+        with pytest.raises(DeadlineError, match=r"größe\.onnx"):
+            list(measurement.blocks(0.1))
+
+    def test_all_commands_write_one_log_and_what_is_no_text_ends_nothing(self, tmp_path):
+        (tmp_path / "said.log").write_bytes(b"said by others before")
+        commands = Commands(tmp_path / "said.log")
+        for name in ("erst-größer.onnx", "dann-kürzer.onnx"):
+            with commands.running() as start:
+                assert start("inspect", str(tmp_path / name)).wait(60) == 3
+        with (tmp_path / "said.log").open("ab") as log:
+            log.write(b"liblsl: Gr\xf6\xdfe\n")
+        first, second, third = commands.said()
+        assert "erst-größer.onnx" in first and "dann-kürzer.onnx" in second and third.startswith("liblsl: Gr")
+
+    def test_a_command_ends_with_the_block_that_started_it(self, tmp_path):
+        with Commands(tmp_path / "said.log").running() as start:
+            process = start("listen", "nobody", "--wait", "100")
+            assert process.poll() is None
+        assert process.poll() is not None

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tracemalloc
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline import store, stored
+from offline.checkpoint import read_checkpoint
 from offline.dataset import Cutter
 from offline.moments import Moments
+from offline.simulation import simulate
 from offline.training import build
+from offline.workflow import train
 from rtdecode.contract import Signal
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.preprocessing import Standardize
 from rtdecode.recording import Event, Recording, read_recording
 from tests.processes import Program, rtdecode
-from tests.test_training import configuration, data, dataset_of  # noqa: F401
+from tests.test_training import QUIET, configuration, data, dataset_of  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +192,80 @@ def test_the_store_tells_its_size_and_is_cleared_of_nothing_else(called, data, k
     assert code == 0 and str(kept) in "".join(output.split()) and "9 parts" in output
     code, output = called("store", "--clear")
     assert code == 0 and made(kept) == ["mine.txt"]
+
+
+# Samples of a simulated recording.
+HALF_S = 80
+
+
+def bits(amplitude):
+    return np.array([amplitude.low, amplitude.high, amplitude.std, amplitude.spread]).tobytes()
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """Three runs of 6 min, one with a gap: more than is read at once, and no whole number of half seconds."""
+    folder, n = tmp_path_factory.mktemp("long"), 90_077
+    for run in (1, 2, 3):
+        recording = simulate(6, run)
+        rng, size = np.random.default_rng(run), (n, recording.signal.n_channels)
+        samples = rng.normal(1e4, 10 * run, size).astype(np.float32)
+        stamps = np.arange(n) / recording.signal.sfreq + np.where(np.arange(n) > 70_000, 5.0 * (run == 2), 0.0)
+        replace(recording, samples=samples, timestamps=stamps).save(folder / f"sub-a_run-{run:02d}.npz")
+    return folder
+
+
+class TestAmplitude:
+    """How large recordings are is measured in pieces, and once."""
+
+    @pytest.mark.parametrize("numbers", [{0}, {0, 1, 2, 3}])
+    def test_it_is_that_of_the_whole_arrays(self, long, numbers):
+        dataset = dataset_of(long)
+        assert len(dataset.stretches) == 4
+        told, wholes = dataset.amplitude(numbers), [dataset.recording(i).samples.astype(float) for i in numbers]
+        whole = np.concatenate(wholes)
+        halves = [samples[: len(samples) // HALF_S * HALF_S].reshape(-1, HALF_S, 16) for samples in wholes]
+        spread = np.concatenate([half.std(axis=1) for half in halves])
+        assert np.allclose([told.low, told.high], np.percentile(whole, [0.1, 99.9], axis=0), rtol=1e-6)
+        assert np.allclose(told.std, whole.std(axis=0), rtol=1e-6)
+        assert np.allclose(told.spread, np.median(spread, axis=0), rtol=1e-6)
+
+    def test_a_second_time_nothing_is_read(self, long, monkeypatch):
+        some = dataset_of(long).amplitude({0, 1})
+
+        def never(*_):
+            raise AssertionError("this was kept")
+
+        dataset = dataset_of(long)
+        monkeypatch.setattr(stored, "sensor_samples", never)
+        assert bits(dataset.amplitude({1, 0})) == bits(some)
+        with pytest.raises(AssertionError, match="kept"):
+            dataset.amplitude({0})
+
+    def test_folds_of_the_same_recordings_measure_them_once(self, data, kept):  # noqa: F811
+        settings = configuration(split={"kind": "stratified-blocks", "n_folds": 4}, training={"max_epochs": 1})
+        run = train(settings, data, kept.parent / "run", ["a"], ["a"], 1, QUIET)
+        paths = [*(run.folder / "a").glob("*.pt"), run.finals["a"]]
+        measured = [bits(read_checkpoint(path).contract.amplitude) for path in paths]
+        assert len(set(measured)) == 1 < len(measured)
+        assert sum(name.startswith("amplitude-") for name in made(kept)) == 1
+
+    def test_no_recording_is_in_memory_whole(self, long):
+        dataset = dataset_of(long)
+        tracemalloc.start()
+        try:
+            dataset.amplitude({0, 1, 2, 3})
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < dataset.recording(0).samples.nbytes
+
+    def test_recordings_shorter_than_half_a_second_tell_no_spread(self, tmp_path):
+        recording = simulate(6, 1)
+        short = replace(recording, samples=recording.samples[:79], timestamps=recording.timestamps[:79])
+        short.save(tmp_path / "r.npz")
+        parts = [(stored.store_recording(tmp_path / "r.npz"), 0, 79)]
+        assert stored.store_amplitude(parts, recording.signal).spread is None
 
 
 @given(st.integers(1, 5), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 2**32 - 1))

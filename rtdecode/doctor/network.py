@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rtdecode.doctor.finding import Finding
-from rtdecode.errors import StreamError
+from rtdecode.errors import ConfigurationError, StreamError
 
 
 def lsl_configuration(environment: Mapping[str, str], here: Path, home: Path, system: Path) -> Path | None:
@@ -29,11 +29,8 @@ def examine_lsl() -> Iterator[Finding]:
     """Tell liblsl's version, which configuration file applies, and what it keeps from being found."""
     try:
         from rtdecode.lsl import versions
-    except (ImportError, OSError, RuntimeError) as error:
-        text = f"cannot be loaded: {' '.join(str(error).split())}"
-        yield Finding(
-            "liblsl", text, "Install pylsl anew: pip install --force-reinstall pylsl", StreamError.exit_code
-        )
+    except ConfigurationError as error:
+        yield Finding("liblsl", str(error), exit_code=StreamError.exit_code)
         return
     told = versions()
     yield Finding("liblsl", f"{told['liblsl']} (pylsl {told['pylsl']})")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from rtdecode.contract import Signal
 from rtdecode.doctor.finding import Finding
-from rtdecode.errors import StreamError
+from rtdecode.doctor.losses import count_lost
+from rtdecode.errors import ConfigurationError, StreamError
 from rtdecode.model_file import ModelFile
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class StreamFigures:
     worst_step_s : float
         The step between stamps that is furthest from one sample: how far.
     n_lost : int
-        Samples missing at the nominal rate between the first stamp and the last; below 0: too many came.
+        Samples missing among them, by steps that no jitter and no other rate explains (`count_lost`).
     n_backward, n_bad : int
         Steps back, and stamps that are no numbers.
     """
@@ -66,7 +67,7 @@ def stream_figures(timestamps: NDArray[np.float64], sfreq: float) -> StreamFigur
         sfreq=float((len(good) - 1) / since[-1]),
         jitter_s=float(np.std(since - slope * count - offset)),
         worst_step_s=float(np.max(np.abs(steps - 1 / sfreq))),
-        n_lost=round(since[-1] * sfreq) + 1 - n,
+        n_lost=count_lost(timestamps, sfreq),
         n_backward=int(np.sum(steps < 0)),
         n_bad=n_bad,
     )
@@ -82,19 +83,12 @@ def judge_stamps(name: str, figures: StreamFigures, sfreq: float) -> Iterator[Fi
     advice = "" if abs(off) < 0.002 else "Set the source's rate, or correct the rate that it declares."
     yield Finding(f"{name}, rate", f"{figures.sfreq:.3f} Hz, declared {sfreq:g} ({100 * off:+.3f} %)", advice)
     lost = figures.n_lost
-    text = (
-        f"{figures.n_samples} samples, {lost} missing"
-        if lost >= 0
-        else f"{figures.n_samples} samples, {-lost} too many"
-    )
-    # One sample may be a matter of rounding.
-    advice = (
-        "Samples are lost: look at radio link or cable, USB hubs, and the load of both machines." if lost > 1 else ""
-    )
+    text = f"{figures.n_samples} samples, {lost} missing"
+    advice = "Samples are lost: look at radio link or cable, USB hubs, and the load of both machines." if lost else ""
     yield Finding(f"{name}, count", text, advice)
     text = f"jitter {1e3 * figures.jitter_s:.3f} ms, steps up to {1e3 * figures.worst_step_s:.3f} ms from one sample"
     advice = ""
-    if figures.worst_step_s > 0.5 / sfreq and lost <= 1:
+    if figures.worst_step_s > 0.5 / sfreq and not lost:
         ms = 1e3 * figures.worst_step_s
         advice = f"Nothing is lost, yet the decoder would see gaps: rtdecode run --gap-tolerance-ms {1.5 * ms:.3g}"
     if figures.n_backward or figures.n_bad:
@@ -107,7 +101,7 @@ def examine_streams(name: str | None, seconds: float, model: ModelFile | None, w
     """Measure the streams that can be reached, one after the other."""
     try:
         from rtdecode.lsl import list_streams
-    except (ImportError, OSError, RuntimeError):
+    except ConfigurationError:
         return
     streams = [s for s in list_streams(wait_s) if name in (None, s.name)]
     if not streams:

@@ -6,17 +6,16 @@ The bare echo takes the decoder's place in turn with it, so that what happens on
 import math
 import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
+from rtdecode.commands import Commands
 from rtdecode.contract import Signal
 from rtdecode.decoder import Decoder
 from rtdecode.errors import DeadlineError, RecordingError, StreamError
@@ -80,7 +79,7 @@ class Measurement:
             source.save(self._recording)
         else:
             self._source = source
-        self._log = folder / "processes.log"
+        self._commands = Commands(folder / "processes.log")
         self._n = 0
 
     def blocks(self, seconds: float) -> Iterator[Block]:
@@ -99,7 +98,7 @@ class Measurement:
 
     def _decode(self, seconds: float) -> Listener:
         name, duration_s = self._next(), self._decoder.warm_up_s + seconds
-        with self._processes() as start:
+        with self._commands.running() as start:
             process = start(
                 "run", "--model", self._decoder.model.path, "--stream", self._source, "--name", name,
                 "--once", "--trace", "--duration", f"{duration_s:.3f}",
@@ -113,7 +112,7 @@ class Measurement:
         process = _SPAWN.Process(target=echo, args=arguments, daemon=True)
         process.start()
         try:
-            with self._processes() as start:
+            with self._commands.running() as start:
                 return self._listen(start, name, process.is_alive)
         finally:
             process.kill()
@@ -136,29 +135,7 @@ class Measurement:
         return listener
 
     def _said(self) -> str:
-        return "The processes said: " + " | ".join(self._log.read_text(encoding="utf-8").split("\n")[-8:])
-
-    @contextmanager
-    def _processes(self) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-        """Start commands of our own that end with the block."""
-        with ExitStack() as stack:
-            log: TextIO = stack.enter_context(self._log.open("a", encoding="utf-8"))
-
-            def start(*arguments: str) -> "subprocess.Popen[str]":
-                command = [sys.executable, "-m", "rtdecode", *arguments]
-                process = subprocess.Popen(command, stdout=log, stderr=log, text=True)
-                stack.callback(_stop, process)
-                return process
-
-            yield start
-
-
-def _stop(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
+        return "The processes said: " + " | ".join(self._commands.said()[-8:])
 
 
 def n_rounds(decoder: Decoder, seconds: float) -> int:

@@ -1,6 +1,6 @@
 """The networks as a classifier of scikit-learn, for those who live there; what it has learned leaves as a decoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,10 +19,11 @@ from offline.dataset import Cutter, Dataset, Trial
 from offline.export import export
 from offline.partition import divide_for_stopping
 from offline.sources import Source
+from offline.stored import amplitude_of
 from offline.tasks import alone
 from offline.training import n_samples
 from rtdecode.configuration import validate
-from rtdecode.contract import Event, Signal
+from rtdecode.contract import Amplitude, Event, Signal
 from rtdecode.errors import ConfigurationError, RecordingError
 from rtdecode.model_file import ModelFile
 from rtdecode.preprocessing import Chain, Step
@@ -79,6 +80,10 @@ class _Arrays(Dataset):
         names = self.configuration.class_names
         events = tuple(Event(float(stamps[trial.start]), names[trial.truth]) for trial in self.trials)
         return Recording(self.signal, samples, stamps, events, _NAME)
+
+    def amplitude(self, numbers: Iterable[int]) -> Amplitude:
+        """See Dataset; there is one recording, and nothing of it is kept."""
+        return amplitude_of([self.recording(0)], self.length(0), self.signal)
 
     def preprocessor(self, steps: Sequence[Step]) -> Callable[[int], dict[int, Samples]]:
         """See Dataset."""

@@ -262,8 +262,10 @@ def store_amplitude(parts: Sequence[tuple[StoredRecording, int, int]], signal: S
     """
 
     def write(folder: Path) -> None:
-        figures = _amplitude(parts, signal)
-        store.write_array(folder / "amplitude.npy", figures.shape, figures.dtype, [figures])
+        recordings = (recording.part(start, stop) for recording, start, stop in parts)
+        told = amplitude_of(recordings, sum(stop - start for _, start, stop in parts), signal)
+        rows = [row for row in (told.low, told.high, told.std, told.spread) if row is not None]
+        store.write_array(folder / "amplitude.npy", (len(rows), signal.n_channels), np.float64, rows)
 
     made_of = {
         "parts": [(recording.folder.name, start, stop) for recording, start, stop in parts],
@@ -273,21 +275,21 @@ def store_amplitude(parts: Sequence[tuple[StoredRecording, int, int]], signal: S
     return Amplitude(low=low, high=high, std=std, spread=spread[0] if spread else None)
 
 
-def _amplitude(parts: Sequence[tuple[StoredRecording, int, int]], signal: Signal) -> NDArray[np.float64]:
-    """Return what an Amplitude tells in its order, (3 or 4, n_channels); without spread if no part is long enough."""
-    # What spreads are of must not be divided.
+def amplitude_of(recordings: Iterable[Recording], n_samples: int, signal: Signal) -> Amplitude:
+    """Measure recordings of `n_samples` in all, as a decoder of this signal takes them."""
+    # Spreads are those of whole blocks of the guard's.
     n = block_size(signal.sfreq)
     n *= math.ceil(_BLOCK / n)
-    channels = store.scratch((signal.n_channels, sum(stop - start for _, start, stop in parts)), np.float32)
+    channels = store.scratch((signal.n_channels, n_samples), np.float32)
     at, within = 0, [np.empty((0, signal.n_channels))]
-    for recording, start, stop in parts:
-        for samples in sensor_blocks(recording.part(start, stop), signal, n):
+    for recording in recordings:
+        for samples in sensor_blocks(recording, signal, n):
             channels[:, at : at + len(samples)] = samples.T
             within.append(spreads(samples, signal.sfreq))
             at += len(samples)
     spread = np.concatenate(within)
-    figures = np.array([_spread_out(channel) for channel in channels]).T
-    return np.vstack([figures, np.median(spread, axis=0)]) if len(spread) else figures
+    low, high, std = np.transpose([_spread_out(channel) for channel in channels])
+    return Amplitude(low=low, high=high, std=std, spread=np.median(spread, axis=0) if len(spread) else None)
 
 
 def _spread_out(channel: NDArray[np.float32]) -> tuple[float, float, float]:

@@ -234,7 +234,7 @@ sys.meta_path.insert(0, Missing())
 """
 
 
-@pytest.mark.parametrize("missing", ["torch", "skorch", "sklearn"])
+@pytest.mark.parametrize("missing", ["torch", "skorch", pytest.param("sklearn", marks=pytest.mark.slow)])
 def test_training_without_its_extra_says_what_to_install(tmp_path, missing):
     code = without(missing) + (
         f"sys.argv = ['rtdecode', 'train', 'demo', '--data', {str(tmp_path)!r}]\n"

@@ -158,7 +158,11 @@ def brainmodule(oracle, config):
 
 
 @pytest.mark.parametrize(
-    "name", ["BrainModule", pytest.param("BrainModule_subject", marks=pytest.mark.slow), "BrainModule_merger"]
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("BrainModule", "BrainModule_subject")),
+        "BrainModule_merger",
+    ],
 )
 def test_brainmodule_is_reproduced_and_folds_its_subject_away(shared, tmp_path, name):
     oracle = np.load(shared / f"oracles/{name}.npz")
@@ -427,7 +431,9 @@ def test_a_person_is_folded_away_whatever_stands_before(settings):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"n_fft": 16}, {"n_fft": 16, "fft_complex": False}, {"padding": "valid"}], ids=str
+    "settings",
+    [pytest.param({"n_fft": 16}, marks=pytest.mark.slow), {"n_fft": 16, "fft_complex": False}, {"padding": "valid"}],
+    ids=str,
 )
 def test_brainmodules_variants_export(tmp_path, settings):
     exported(brain(spatial_attention=True, n_virtual=7, **settings), tmp_path)

@@ -88,7 +88,13 @@ def both_forms(name, folder):
     return Both(network, read_model(folder / "windowed.onnx"), incremental(network, folder / "incremental.onnx", hop))
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("eegnet-max", "shallow-joint", "deep4-avg") else [])
+        for name in NETWORKS
+    ],
+)
 def both(request, tmp_path_factory):
     return both_forms(request.param, tmp_path_factory.mktemp("model"))
 
@@ -191,11 +197,8 @@ def test_what_is_not_finite_leaves_with_the_window(tmp_path):
 @pytest.mark.parametrize(
     ("name", "hop"),
     [
-        ("shallow", 100),
-        *(
-            pytest.param(name, 1, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
-            for name in ("shallow", "eegnet", "fblightconvnet")
-        ),
+        pytest.param(name, hop, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
+        for name, hop in (("shallow", 100), ("shallow", 1), ("eegnet", 1), ("fblightconvnet", 1))
     ],
 )
 def test_a_million_samples_far_from_zero_leave_no_trace(tmp_path, name, hop):

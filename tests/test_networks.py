@@ -195,9 +195,9 @@ def exported(network, folder, hop=8):
         ("VARCNN", varcnn),
         ("EEGNet", eegnet),
         ("ShallowFBCSPNet", shallow),
-        ("Deep4Net", deep4),
+        pytest.param("Deep4Net", deep4, marks=pytest.mark.slow),
         ("FBLightConvNet", fblightconvnet),
-        ("FBLightConvNet_iir_causal", fblightconvnet),
+        pytest.param("FBLightConvNet_iir_causal", fblightconvnet, marks=pytest.mark.slow),
     ],
 )
 def test_published_outputs_are_reproduced_in_torch_and_from_the_file(shared, tmp_path, name, build):

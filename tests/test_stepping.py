@@ -249,6 +249,7 @@ def exported(network, path, form):
     return export(Checkpoint(contract_for(network), network.eval(), probe), path, form=form)
 
 
+@pytest.mark.slow
 def test_the_faster_form_is_written_and_inspect_says_which_and_why(tmp_path):
     torch.manual_seed(0)
     model = exported(ShallowFBCSPNet(5, 3000, 3), tmp_path / "m.onnx", "auto")

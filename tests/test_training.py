@@ -393,7 +393,8 @@ def test_a_network_behind_a_filter_bank_gives_online_what_it_gives_offline(data,
         assert np.abs(trained.numpy() - p.proba).max() < 1e-5
 
 
-@pytest.mark.parametrize("sfreq", [pytest.param(100.0, marks=pytest.mark.slow), 250.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("sfreq", [100.0, 250.0])
 def test_running_steps_and_another_rate_are_trained_behind_and_exported(data, tmp_path, sfreq):
     steps = [
         {"step": "filter", "l_freq": 7, "h_freq": 28},

@@ -52,8 +52,10 @@ class LogFile:
 
     def news(self) -> str | None:
         """Return, once, why not everything could be written."""
-        told, self._told = self._told, self._problem is not None
-        return None if told else self._problem
+        # Read once: the thread may find it meanwhile.
+        problem = self._problem
+        told, self._told = self._told, problem is not None
+        return None if told else problem
 
     def close(self) -> None:
         """Write what is left."""

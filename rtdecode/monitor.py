@@ -28,7 +28,7 @@ class _Console:
         # Not by way of the stream's own buffer: whoever is held up in it would keep the program from ending.
         with contextlib.suppress(OSError):
             stream.flush()
-            stream = open(  # noqa: SIM115 - closed by the thread
+            stream = open(  # noqa: SIM115 - its descriptor stays the stream's
                 stream.fileno(), "w", encoding=stream.encoding, errors="replace", closefd=False
             )
         self._stream = stream

@@ -4,6 +4,7 @@ from itertools import count
 from pathlib import Path
 
 from rtdecode.contract import Contract, Signal
+from rtdecode.errors import ConfigurationError
 from rtdecode.interrupts import Interrupts
 from rtdecode.session import SessionWriter, is_taken, refuse_unwritable
 
@@ -30,6 +31,7 @@ class Saving:
         refuse_unwritable(path)
         self._path, self._contract, self._interrupts = path, contract, interrupts
         self._writers: list[SessionWriter] = []
+        self._unopened: list[str] = []
 
     def open(self, signal: Signal, speed: float) -> SessionWriter:
         """Open a file for a connection; ConfigurationError if it cannot be written."""
@@ -38,7 +40,11 @@ class Saving:
             # Whatever is there of another run stays.
             numbered = (path.with_stem(f"{path.stem}-{n}") for n in count(len(self._writers) + 1))
             path = next(path for path in numbered if not is_taken(path))
-        writer = SessionWriter(path, signal, self._contract, speed, self._interrupts)
+        try:
+            writer = SessionWriter(path, signal, self._contract, speed, self._interrupts)
+        except ConfigurationError as error:
+            self._unopened.append(str(error).rstrip("."))
+            raise
         self._writers.append(writer)
         return writer
 
@@ -57,4 +63,4 @@ class Saving:
     @property
     def problems(self) -> list[str]:
         """Why not everything could be kept."""
-        return [writer.problem for writer in self._writers if writer.problem]
+        return [*self._unopened, *(writer.problem for writer in self._writers if writer.problem)]

@@ -179,8 +179,10 @@ class SessionWriter:
 
     def news(self) -> str | None:
         """Return the problem, once."""
-        told, self._told = self._told, self.problem is not None
-        return None if told else self.problem
+        # Read once: the thread may find it meanwhile.
+        problem = self.problem
+        told, self._told = self._told, problem is not None
+        return None if told else problem
 
     def end(self, about: dict[str, Any]) -> None:
         """Begin to write the .npz, with `about` as JSON; without a sample there will be no file. Returns at once."""

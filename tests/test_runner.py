@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from rtdecode.contract import Exponential, Policy
 from rtdecode.decoder import Decoder
 from rtdecode.errors import ConfigurationError, DeadlineError, StreamError
+from rtdecode.interrupts import Interrupts
 from rtdecode.model_file import read_model
 from rtdecode.recording import read_recording
+from rtdecode.saving import Saving
 from rtdecode.session import SessionWriter
 from tests.builders import assert_same, build_model
 from tests.scripted import CONNECT_S, FITTING, MISMATCHED, START, Script, expected_hops
@@ -335,6 +337,15 @@ class TestKeepingSeveralConnections:
         ((at, message),) = [(at, told["message"]) for at, told in record.told if told["event"] == "not-saved"]
         assert "No space left on device" in message and at < START + 3.5
         assert [p for _, _, p in record.decided if p.timestamp > START + 3.5]
+
+    def test_a_file_that_could_not_be_opened_counts_as_not_saved(self, model, tmp_path, recording):
+        folder = tmp_path / "sessions"
+        folder.mkdir()
+        saving = Saving(folder / "s.npz", model.contract, Interrupts())
+        folder.rmdir()
+        with pytest.raises(ConfigurationError):
+            saving.open(recording.signal, 1.0)
+        assert len(saving.problems) == 1 and not saving.saved
 
     def test_a_file_that_cannot_be_opened_later_is_told_and_decoding_goes_on(self, model, tmp_path):
         folder = tmp_path / "sessions"

@@ -160,7 +160,7 @@ def run(
         _tell_summary(runner.summary.figures(), runner.saving.saved if runner.saving else [])
         interrupts.ignore()
     if runner.saving and runner.saving.problems:
-        raise RecordingError(f"Not everything was saved: {' '.join(runner.saving.problems)}.")
+        raise RecordingError(f"Not everything was saved: {'; '.join(runner.saving.problems)}.")
 
 
 def _tell_summary(figures: dict[str, Any], saved: list[Path]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pylsl
 from numpy.typing import NDArray
+from pylsl import library_version
 
 from rtdecode.contract import Classification, Regression
 from rtdecode.errors import ConfigurationError
@@ -29,8 +30,8 @@ def local_clock() -> float:
 
 def versions() -> dict[str, str]:
     """Return the versions of pylsl and liblsl in use."""
-    library = pylsl.library_version()
-    return {"pylsl": pylsl.__version__, "liblsl": f"{library // 100}.{library % 100}"}
+    liblsl = library_version()
+    return {"pylsl": pylsl.__version__, "liblsl": f"{liblsl // 100}.{liblsl % 100}"}
 
 
 class Outlet:

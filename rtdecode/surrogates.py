@@ -73,8 +73,7 @@ def dependence(truth: _Floats, recordings: ArrayLike) -> int:
     """Return the length of blocks for a truth (n_segments, n_windows): how many segments on it knows of itself.
 
     That is the first lag at which the autocorrelation of the segments' means, about the mean of their recording, is
-    below 0.05. Predictions are not looked at. Simulated, intervals hold the truth more often than with the cube root
-    of the number of segments (docs/evaluation.md); blocks of twice the length gain nothing.
+    below 0.05. Predictions are not looked at. What intervals are worth then, was simulated (docs/evaluation.md).
     """
     means = truth.mean(axis=1)
     parts = [means[own] - means[own].mean() for own in members(recordings)]
